@@ -1,0 +1,42 @@
+"""What a checkpoint is, and how to open it: identity, weights, modules by role."""
+
+from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
+from lm_probe.model_adapters._checkpoint import Checkpoint, is_local, locate, series_steps, step_of
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._family import Family, Role
+from lm_probe.model_adapters._hub import list_revisions
+from lm_probe.model_adapters._open import (
+    OpenCheckpoint,
+    load_tokenizer,
+    local_folder,
+    open_checkpoint,
+    open_weights,
+    tokenizer_digest,
+)
+from lm_probe.model_adapters._table import FAMILIES, family_of
+from lm_probe.model_adapters._weights import Weights, read_config
+
+__all__ = [
+    "FAMILIES",
+    "Architecture",
+    "Checkpoint",
+    "Family",
+    "OpenCheckpoint",
+    "Role",
+    "Site",
+    "UserError",
+    "Weights",
+    "architecture_of",
+    "family_of",
+    "is_local",
+    "list_revisions",
+    "load_tokenizer",
+    "local_folder",
+    "locate",
+    "open_checkpoint",
+    "open_weights",
+    "read_config",
+    "series_steps",
+    "step_of",
+    "tokenizer_digest",
+]

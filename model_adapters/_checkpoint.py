@@ -1,0 +1,101 @@
+"""What a checkpoint is: where it comes from, its training step, and an identity that does not lie."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._hub import HubRevision, find_revision
+from lm_probe.model_adapters._weights import Weights
+
+_STEP = re.compile(r"step[-_]?(\d+)")
+_SERIES = re.compile(r"step(\d+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One set of weights: source, revision, training step where known, and identity."""
+
+    source: str
+    """Hub repository (`user/name`) or local folder, as the user named it."""
+    revision: str | None
+    """The Hub's revision, or the sub-folder of a local series; None for a plain local folder."""
+    step: int | None
+    """The training step, read from the revision or the folder's name."""
+    identity: str
+    """The Hub's commit sha; for a local folder `sha256:` and a digest of the weights."""
+    folder: Path | None
+    """The local folder; None for a Hub repository that is not downloaded yet."""
+
+    @property
+    def name(self) -> str:
+        """Source and revision in one word, for messages."""
+        return f"{self.source}@{self.revision}" if self.revision else self.source
+
+
+def step_of(name: str | None) -> int | None:
+    """The training step that a revision or folder name says: `step1000`, `step1000-tokens4B`."""
+    found = _STEP.search(name or "")
+    return int(found.group(1)) if found else None
+
+
+def series_steps(folder: Path) -> dict[int, Path]:
+    """The sub-folders `step<N>` of a local series, by step in rising order; empty where it is no series."""
+    steps = {}
+    for child in folder.iterdir() if folder.is_dir() else ():
+        found = _SERIES.fullmatch(child.name)
+        if found and child.is_dir():
+            steps[int(found.group(1))] = child
+    return dict(sorted(steps.items()))
+
+
+def is_local(source: str) -> bool:
+    """Whether a source names a path on this machine rather than a Hub repository."""
+    path = Path(source).expanduser()
+    return path.exists() or source.startswith(("/", "./", "../", "~", ".\\", "..\\")) or source.count("/") > 1
+
+
+def locate(source: str, revision: str | None = None) -> Checkpoint:
+    """Finds a checkpoint and establishes its identity; reads weights only as far as the identity needs.
+
+    For a local folder the identity is the sha256 over the weight files' headers, the head's bytes, and the first
+    4 KiB of every other tensor: with the head alone, two fine-tuned checkpoints that share a frozen head would
+    pass for one.
+
+    Args:
+        source: Hub repository or local folder.
+        revision: Hub revision, or the sub-folder of a local series (`step1000`).
+
+    Raises:
+        UserError: there is no such folder, repository or revision, or its files are damaged.
+    """
+    if not is_local(source):
+        found: HubRevision = find_revision(source, revision)
+        return Checkpoint(source, found.revision, step_of(found.revision), found.sha, found.folder)
+    folder = Path(source).expanduser()
+    if not folder.exists():
+        raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
+    if not folder.is_dir():
+        raise UserError(f"{source} is a file: give the folder that holds config.json and the weights")
+    steps = series_steps(folder)
+    if revision is not None:
+        if not (folder / revision).is_dir():
+            raise UserError(f"{source} has no checkpoint {revision}: found {_listing(steps, folder)}")
+        folder = folder / revision
+    elif steps and not (folder / "config.json").exists():
+        raise UserError(f"{source} is a series of {len(steps)} checkpoints: name one, e.g. --revisions {_last(steps)}")
+    identity = f"sha256:{Weights(folder).digest()}"
+    return Checkpoint(source, revision, step_of(revision or folder.resolve().name), identity, folder)
+
+
+def _last(steps: dict[int, Path]) -> str:
+    return f"step{max(steps)}"
+
+
+def _listing(steps: dict[int, Path], folder: Path) -> str:
+    names = [path.name for path in steps.values()]
+    if not names:
+        names = sorted(child.name for child in folder.iterdir() if child.is_dir())
+    if not names:
+        return "no sub-folders"
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:3])}, ... {names[-1]} ({len(names)} in all)"

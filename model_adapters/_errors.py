@@ -1,0 +1,9 @@
+"""The one exception for what a user can mend."""
+
+
+class UserError(Exception):
+    """A mistake or a bad input that the user can mend.
+
+    The message is one line: what was asked for, what was found, what to type next. The command line prints it to
+    stderr without a traceback and exits with status 2; a sweep records it against the checkpoint.
+    """

@@ -1,0 +1,57 @@
+"""What an adapter says about a family of models: where the parts are and what the files call them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Role = Literal["query", "key", "value", "attention_output", "mlp_in", "mlp_gate", "mlp_out"]
+Projection = Callable[[nn.Module], Float[Tensor, "out in"]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of causal language models, as data: paths are attribute paths from the causal model.
+
+    A path may lead to None where a member of the family lacks the part (OPT-350m has no final norm).
+    """
+
+    name: str
+    """Name of the family."""
+    model_types: tuple[str, ...]
+    """The values of `model_type` in `config.json` that it covers."""
+    blocks: str
+    """Path of the list of blocks."""
+    final_norm: str
+    """Path of the norm after the last block."""
+    projections: Mapping[Role, Projection]
+    """For each role, a function from a block to its weight, out x in."""
+    head_keys: tuple[str, ...]
+    """Names of an untied output head in weight files."""
+    embedding_keys: tuple[str, ...]
+    """Names of the input embedding in weight files: the head of a tied model."""
+    head_projection: str | None = None
+    """Path of what stands between the final norm and the head (OPT's `project_out`)."""
+
+
+def weight_at(path: str) -> Projection:
+    """Reads the weight of the `nn.Linear` at `path` in a block, which is stored out x in."""
+
+    def read(block: nn.Module) -> Float[Tensor, "out in"]:
+        weight = block.get_submodule(path).weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    return read
+
+
+def resolve(module: nn.Module, path: str) -> nn.Module | None:
+    """Follows an attribute path; None where the path ends in None."""
+    found: object = module
+    for name in path.split("."):
+        found = getattr(found, name)
+    if found is not None and not isinstance(found, nn.Module):
+        raise TypeError(f"{path} is a {type(found).__name__}, not a module")
+    return found

@@ -1,0 +1,127 @@
+"""The Hub: which commit a revision means, and its files on this machine."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from lm_probe.model_adapters._errors import UserError
+
+# huggingface_hub raises its HTTP library's errors as they are, and that library changed between versions.
+_TRANSPORT: tuple[type[Exception], ...] = (
+    OSError,
+    *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
+)
+_FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, *_TRANSPORT)
+
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+
+
+class HubRevision(NamedTuple):
+    """A revision of a Hub repository, pinned to a commit."""
+
+    revision: str
+    sha: str
+    folder: Path | None
+    """The snapshot, where only the local cache could be asked."""
+
+
+def find_revision(repository: str, revision: str | None) -> HubRevision:
+    """Pins a revision (default `main`) to its commit; asks the local cache where the Hub cannot be reached.
+
+    Raises:
+        UserError: there is no such repository or revision, it is gated, or nobody could be asked.
+    """
+    name = revision or "main"
+    try:
+        info = HfApi().model_info(repository, revision=name, timeout=30)
+    except _FAILURES as error:
+        if not _is_answer(error):
+            cached = _cached(repository, name)
+            if cached is not None:
+                return HubRevision(name, cached.name, cached)
+        _explain(error, repository, name)
+    assert info.sha is not None
+    return HubRevision(name, info.sha, None)
+
+
+def list_revisions(repository: str) -> list[str]:
+    """Names of the branches and tags of a Hub repository.
+
+    Raises:
+        UserError: there is no such repository, it is gated, or the Hub cannot be reached.
+    """
+    try:
+        refs = HfApi().list_repo_refs(repository)
+    except _FAILURES as error:
+        _explain(error, repository, None)
+    return [ref.name for ref in (*refs.branches, *refs.tags)]
+
+
+def download(repository: str, sha: str) -> Path:
+    """Downloads config, tokenizer and weights of one commit into the Hub cache; safetensors where it has them.
+
+    Raises:
+        UserError: the Hub cannot be reached, the disk is full, or the commit has no weights.
+    """
+    try:
+        files = HfApi().list_repo_files(repository, revision=sha)
+        patterns = [*_SMALL_FILES, *_weight_files(files)]
+        if len(patterns) == len(_SMALL_FILES):
+            raise UserError(
+                f"{repository} at {sha[:12]} has no weights (.safetensors or .bin): it has {', '.join(files)}"
+            )
+        return Path(snapshot_download(repository, revision=sha, allow_patterns=patterns))
+    except _FAILURES as error:
+        if not _is_answer(error):
+            cached = _cached(repository, sha)
+            if cached is not None:
+                return cached
+        _explain(error, repository, sha)
+
+
+def _weight_files(files: list[str]) -> list[str]:
+    top = [name for name in files if "/" not in name]
+    safetensors = [name for name in top if name.endswith(".safetensors")]
+    return safetensors or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
+
+
+def _cached(repository: str, revision: str) -> Path | None:
+    try:
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the Hub itself said no, rather than not being there."""
+    return isinstance(error, HFValidationError | RepositoryNotFoundError | RevisionNotFoundError)
+
+
+def _explain(error: Exception, repository: str, revision: str | None) -> NoReturn:
+    if isinstance(error, GatedRepoError):
+        message = f"{repository} is gated: accept its terms on the Hub, then log in with `hf auth login`"
+    elif isinstance(error, RevisionNotFoundError):
+        message = f"{repository} has no revision {revision}: list them with --revisions all, or check the spelling"
+    elif isinstance(error, RepositoryNotFoundError | HFValidationError):
+        message = (
+            f"no model {repository}: there is no such folder here and no such repository on the Hub (a private one "
+            f"needs `hf auth login`)"
+        )
+    elif isinstance(error, OfflineModeIsEnabled):
+        message = f"{repository} is not in the local cache and HF_HUB_OFFLINE is set: unset it or download it first"
+    else:
+        endpoint = os.environ.get("HF_ENDPOINT", "the Hub")
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        message = f"{repository}: {endpoint} did not answer ({reason}): check the network, then run it again"
+    raise UserError(message) from error

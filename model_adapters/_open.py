@@ -1,0 +1,171 @@
+"""Opens a checkpoint: the model with its tokenizer and architecture, or its weights alone."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from lm_probe.model_adapters._architecture import Architecture, architecture_of
+from lm_probe.model_adapters._checkpoint import Checkpoint, locate
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._hub import download
+from lm_probe.model_adapters._table import family_of
+from lm_probe.model_adapters._weights import Weights, read_config
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer_config.json",
+)
+
+
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint in memory."""
+
+    checkpoint: Checkpoint
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None
+    """None where the folder has no tokenizer."""
+    architecture: Architecture
+
+
+def local_folder(checkpoint: Checkpoint) -> Path:
+    """The folder with a checkpoint's files; downloads it where it is still on the Hub."""
+    return checkpoint.folder or download(checkpoint.source, checkpoint.identity)
+
+
+def open_weights(source: str | Checkpoint, revision: str | None = None) -> Weights:
+    """Opens a checkpoint's weight files; builds no model.
+
+    Raises:
+        UserError: there is no such checkpoint, or its files are damaged.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else locate(source, revision)
+    return Weights(local_folder(checkpoint))
+
+
+def open_checkpoint(
+    source: str | Checkpoint,
+    revision: str | None = None,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    trust_remote_code: bool = False,
+) -> OpenCheckpoint:
+    """Loads a checkpoint for inference.
+
+    Args:
+        source: Hub repository, local folder, or what `locate` found.
+        revision: Hub revision, or sub-folder of a local series.
+        device: a torch device, or `auto` to let accelerate spread the model.
+        dtype: None keeps the stored one.
+        trust_remote_code: run model code that the checkpoint carries.
+
+    Raises:
+        UserError: there is no such checkpoint, no adapter covers it, files are damaged, tensors are missing or have
+            the wrong shape, or weights are not finite.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else locate(source, revision)
+    folder = local_folder(checkpoint)
+    family_of(read_config(folder).get("model_type"))
+    model = _load_model(folder, device, dtype, trust_remote_code)
+    _refuse_non_finite(model, folder)
+    return OpenCheckpoint(checkpoint, model, load_tokenizer(folder, trust_remote_code), architecture_of(model))
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a local checkpoint, or None where the folder has none.
+
+    Raises:
+        UserError: its files are damaged.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    try:
+        with _quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        raise UserError(f"the tokenizer in {folder} cannot be loaded ({_short(error)}): copy it again") from error
+    return tokenizer
+
+
+def tokenizer_digest(folder: Path) -> str | None:
+    """sha256 over the tokenizer's files, or None where there are none."""
+    sha = hashlib.sha256()
+    found = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    for file in found:
+        sha.update(file.name.encode())
+        sha.update(file.read_bytes())
+    return sha.hexdigest() if found else None
+
+
+def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remote_code: bool) -> PreTrainedModel:
+    Weights(folder).names()  # a damaged file is named here, before transformers wraps the error
+    try:
+        with _quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype if dtype is not None else "auto",
+                device_map="auto" if device == "auto" else None,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise UserError(f"{folder} does not load ({_short(error)}): its weights and config.json do not fit") from error
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # transformers fills these with random numbers and goes on.
+        raise UserError(
+            f"{folder} lacks {len(missing)} tensor{'s' * (len(missing) > 1)} that config.json asks for, first "
+            f"{missing[0]}: copy or download it again"
+        )
+    assert isinstance(model, PreTrainedModel)
+    model.requires_grad_(False)
+    model.eval()
+    if device != "auto":
+        try:
+            torch.nn.Module.to(model, device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {device} cannot be used ({_short(error)}): try --device cpu") from error
+    return model
+
+
+def _refuse_non_finite(model: PreTrainedModel, folder: Path) -> None:
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            kind = "NaN" if bool(torch.isnan(weight).any()) else "infinite values"
+            raise UserError(f"{folder} has {kind} in {name}: the checkpoint is damaged or training had diverged")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers' load report and bars off the terminal; what matters in them is raised as an error."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split())[:240] if lines else type(error).__name__

@@ -1,0 +1,183 @@
+"""Reads tensors out of a checkpoint's weight files, without building the model."""
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._table import family_of
+
+_SAMPLED_BYTES = 4096
+_DAMAGE = (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+class Weights:
+    """The tensors of one local checkpoint: safetensors or `.bin`, in one file or sharded. Memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a folder that holds `config.json` and weights.
+
+        Raises:
+            UserError: there are no weights, or their index is damaged.
+        """
+        self.folder = folder
+        self.bytes_read = 0
+        """Bytes of tensors and headers that were asked for so far."""
+        self._files = _find_files(folder)
+        self._bins: dict[Path, dict[str, Tensor]] = {}
+        self._where: dict[str, Path] | None = None
+
+    def names(self) -> list[str]:
+        """The names of all tensors, sorted."""
+        return sorted(self._locations())
+
+    def read(self, name: str) -> Tensor:
+        """One tensor as stored in the file.
+
+        Raises:
+            UserError: there is no such tensor, or its file is damaged.
+        """
+        where = self._locations().get(name)
+        if where is None:
+            raise UserError(f"{self.folder} has no tensor {name}: it has {len(self._locations())} others")
+        with _damage_named(where):
+            if where.suffix == ".safetensors":
+                with safe_open(where, framework="pt") as file:
+                    tensor: Tensor = file.get_tensor(name)
+            else:
+                tensor = self._bin(where)[name]
+        self.bytes_read += tensor.nbytes
+        return tensor
+
+    def head(self) -> Float[Tensor, "V d"]:
+        """The output head as stored in the file, V x d: its own tensor, or the input embedding of a tied model.
+
+        Raises:
+            UserError: no adapter covers the architecture, or the files lack the head.
+        """
+        return self.read(self.head_name())
+
+    def head_name(self) -> str:
+        """The name under which the files hold the output head."""
+        config = read_config(self.folder)
+        family = family_of(config.get("model_type"))
+        tied = _is_tied(self.folder)
+        names = self._locations()
+        wanted = (*family.embedding_keys, *family.head_keys) if tied else family.head_keys
+        for name in wanted:
+            if name in names:
+                return name
+        raise UserError(f"{self.folder} has no output head: looked for {', '.join(wanted)} in {self._files[0].name}")
+
+    def digest(self) -> str:
+        """sha256 over headers, the head's bytes, and the first 4 KiB of every other tensor, in hex."""
+        head = self.head_name()
+        sha = hashlib.sha256()
+        for file in self._files:
+            with _damage_named(file):
+                sha.update(_header(file))
+        for name in self.names():
+            tensor = self.read(name).contiguous().view(-1)
+            if name != head:
+                tensor = tensor[: _SAMPLED_BYTES // max(tensor.element_size(), 1)]
+            sha.update(name.encode())
+            sha.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        return sha.hexdigest()
+
+    def _locations(self) -> dict[str, Path]:
+        if self._where is None:
+            self._where = {}
+            for file in self._files:
+                with _damage_named(file):
+                    if file.suffix == ".safetensors":
+                        with safe_open(file, framework="pt") as opened:
+                            names = list(opened.keys())
+                    else:
+                        names = list(self._bin(file))
+                    self._where.update(dict.fromkeys(names, file))
+        return self._where
+
+    def _bin(self, file: Path) -> dict[str, Tensor]:
+        if file not in self._bins:
+            # Files from before torch 1.6 are no zip archives and cannot be memory-mapped.
+            mapped = zipfile.is_zipfile(file)
+            self._bins[file] = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        return self._bins[file]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a checkpoint.
+
+    Raises:
+        UserError: it is missing or no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no config.json: give a folder that save_pretrained wrote, or a series of step<N>"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): copy the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a JSON object: copy the checkpoint again")
+    return config
+
+
+def _is_tied(folder: Path) -> bool:
+    from transformers import AutoConfig
+
+    # The config's class knows the family's default where the file is silent.
+    return bool(getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "tie_word_embeddings", False))
+
+
+def _find_files(folder: Path) -> list[Path]:
+    for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        index = folder / f"{stem}{suffix}.index.json"
+        if index.is_file():
+            with _damage_named(index):
+                shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            files = [folder / shard for shard in shards]
+            missing = [file.name for file in files if not file.is_file()]
+            if missing:
+                raise UserError(f"{folder} lacks {', '.join(missing)}, which {index.name} names: copy it again")
+            return files
+        if (folder / f"{stem}{suffix}").is_file():
+            return [folder / f"{stem}{suffix}"]
+    read_config(folder)
+    found = ", ".join(sorted(child.name for child in folder.iterdir()))
+    raise UserError(f"{folder} has no weights (model.safetensors or pytorch_model.bin): found {found or 'nothing'}")
+
+
+def _header(file: Path) -> bytes:
+    """What describes the tensors of a file: the JSON header, or the zip directory with its checksums."""
+    if file.suffix == ".safetensors":
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            return opened.read(length)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            return repr([(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()]).encode()
+    return str(file.stat().st_size).encode()
+
+
+@contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, PermissionError):
+            raise UserError(f"{file} cannot be read: permission denied") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{file} is damaged or truncated ({reason}): copy or download it again") from error

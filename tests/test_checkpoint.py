@@ -1,0 +1,181 @@
+"""Checkpoints: where they are, what they are called, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerFast
+
+from lm_probe.model_adapters import UserError, locate, open_checkpoint, open_weights
+from tests.conftest import CONFIGS, make_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path, series: Path) -> Path:
+    """A copy of one checkpoint, to be damaged."""
+    return Path(shutil.copytree(series / "step8", tmp_path / "model"))
+
+
+def _edit_weights(folder: Path, edit) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_series_gives_step_and_identity(series: Path) -> None:
+    first, last = locate(str(series), "step0"), locate(str(series), "step8")
+    assert (first.step, last.step) == (0, 8)
+    assert first.identity.startswith("sha256:") and first.identity != last.identity
+    assert locate(str(series / "step8")).identity == last.identity
+    assert locate(str(series / "step8")).step == 8
+
+
+def test_identity_sees_a_change_outside_the_head(folder: Path) -> None:
+    before = locate(str(folder)).identity
+
+    def nudge(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][0, 0] += 1
+
+    _edit_weights(folder, nudge)
+    assert locate(str(folder)).identity != before
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_every_family_opens_with_its_own_weights(name: str, tmp_path: Path) -> None:
+    model = make_model(name)
+    model.save_pretrained(tmp_path)
+    opened = open_checkpoint(str(tmp_path))
+    assert opened.tokenizer is None
+    assert not opened.model.training
+    for left, right in zip(model.parameters(), opened.model.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=0)
+    weights = open_weights(str(tmp_path))
+    torch.testing.assert_close(weights.head(), opened.architecture.head_weight, rtol=0, atol=0)
+    assert weights.bytes_read == weights.head().nbytes
+    torch.testing.assert_close(
+        weights.read(weights.names()[0]), load_file(tmp_path / "model.safetensors")[weights.names()[0]]
+    )
+
+
+def test_tied_and_untied_heads(tmp_path: Path) -> None:
+    assert open_weights_of("gpt2", tmp_path / "tied").head_name() == "transformer.wte.weight"
+    assert open_weights_of("gpt_neox", tmp_path / "untied").head_name() in ("embed_out.weight", "lm_head.weight")
+
+
+def open_weights_of(name: str, folder: Path):
+    make_model(name).save_pretrained(folder)
+    return open_weights(str(folder))
+
+
+def test_sharded_and_bin_files_give_the_same_as_one_file(tmp_path: Path) -> None:
+    model = make_model("gpt_neox")
+    model.save_pretrained(tmp_path / "one")
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
+    tensors = load_file(tmp_path / "one" / "model.safetensors")
+    for name, legacy in (("bin", False), ("legacy-bin", True)):
+        (tmp_path / name).mkdir()
+        shutil.copy(tmp_path / "one" / "config.json", tmp_path / name)
+        torch.save(tensors, tmp_path / name / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
+    expected = open_weights(str(tmp_path / "one")).head()
+    for kind in ("sharded", "bin", "legacy-bin"):
+        torch.testing.assert_close(open_weights(str(tmp_path / kind)).head(), expected, rtol=0, atol=0)
+        opened = open_checkpoint(str(tmp_path / kind))
+        torch.testing.assert_close(opened.architecture.head_weight, expected, rtol=0, atol=0)
+
+
+def test_stored_dtype_is_kept_unless_another_is_asked_for(tmp_path: Path) -> None:
+    make_model("gpt_neox").to(torch.float16).save_pretrained(tmp_path)
+    assert open_weights(str(tmp_path)).head().dtype == torch.float16
+    assert open_checkpoint(str(tmp_path)).model.dtype == torch.float16
+    assert open_checkpoint(str(tmp_path), dtype=torch.float32).model.dtype == torch.float32
+
+
+def test_bin_files_run_no_code(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "exploded",))
+
+    make_model("gpt_neox").save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({"embed_out.weight": Bomb()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UserError, match="damaged"):
+        open_checkpoint(str(tmp_path))
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_bad_folders_are_named(tmp_path: Path, series: Path, folder: Path) -> None:
+    with pytest.raises(UserError, match=r"no folder .*nowhere"):
+        locate(str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="no checkpoint step3: found step0, step1, step8"):
+        locate(str(series), "step3")
+    with pytest.raises(UserError, match="is a series of 3 checkpoints: name one"):
+        locate(str(series))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no config\.json"):
+        locate(str(tmp_path / "empty"))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no weights"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, 0.5, 0.999])
+def test_truncated_safetensors_are_named(folder: Path, keep: float) -> None:
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(UserError, match=r"model.safetensors is damaged or truncated"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("keep", [0, 300, 0.5])
+def test_truncated_bin_is_named(folder: Path, keep: float) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    file = folder / "pytorch_model.bin"
+    data = file.read_bytes()
+    file.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(UserError, match=r"pytorch_model.bin is damaged or truncated"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize(("bad", "said"), [(float("nan"), "NaN"), (float("inf"), "infinite values")])
+def test_weights_that_are_not_finite_are_named(folder: Path, bad: float, said: str) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["gpt_neox.layers.2.mlp.dense_h_to_4h.bias"][1] = bad
+
+    _edit_weights(folder, spoil)
+    with pytest.raises(UserError, match=f"has {said} in gpt_neox.layers.2.mlp.dense_h_to_4h.bias"):
+        open_checkpoint(str(folder))
+
+
+def test_missing_tensors_are_refused_and_not_made_up(folder: Path) -> None:
+    _edit_weights(folder, lambda tensors: tensors.pop("gpt_neox.layers.1.attention.dense.weight"))
+    with pytest.raises(UserError, match=r"lacks 1 tensor .*layers.1.attention.dense.weight"):
+        open_checkpoint(str(folder))
+
+
+def test_shapes_that_do_not_fit_the_config_are_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+    with pytest.raises(UserError, match="does not load"):
+        open_checkpoint(str(folder))
+
+
+def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "rwkv"}))
+    with pytest.raises(UserError, match=r"no adapter for model_type 'rwkv'.*known are"):
+        open_checkpoint(str(folder))
+    (folder / "config.json").write_text("{ not json")
+    with pytest.raises(UserError, match="not valid JSON"):
+        locate(str(folder))
+
+
+def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    (folder / "tokenizer.json").write_text('{"version": ')
+    with pytest.raises(UserError, match=r"tokenizer in .* cannot be loaded"):
+        open_checkpoint(str(folder))
