@@ -1,0 +1,53 @@
+"""The `anisotropy` probe: mean cosine of hidden states at every layer and site."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_probe.model_adapters import Architecture, Site
+from lm_probe.probes._cosine import MeanCosine
+from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sampled
+
+JACKKNIFE_GROUPS = 20
+
+
+class _State(ForwardState):
+    def __init__(self, groups: int) -> None:
+        self._groups = groups
+        self._statistics: dict[Site, MeanCosine] = {}
+
+    def see_hidden(self, site: Site, vectors: Float[Tensor, "b t d"], batch: Batch) -> None:
+        statistic = self._statistics.setdefault(site, MeanCosine(self._groups))
+        group = (batch.clusters % self._groups)[:, None].expand(vectors.shape[:2])
+        # With `device_map="auto"` blocks live on several devices.
+        mask = None if batch.mask is None else batch.mask.to(vectors.device)
+        statistic.update(vectors, mask, group.to(vectors.device))
+
+    def merge(self, other: ForwardState) -> None:
+        assert isinstance(other, _State)
+        for site, statistic in other._statistics.items():
+            self._statistics.setdefault(site, MeanCosine(self._groups)).merge(statistic)
+
+    def result(self) -> list[Reading]:
+        readings = []
+        for site, statistic in self._statistics.items():
+            found = statistic.result()
+            readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=found.n))
+            if found.zeros:
+                readings.append(Reading("zero_vectors", found.zeros, site.layer, site.site, n=found.n + found.zeros))
+        return readings
+
+
+class AnisotropyProbe:
+    """Mean cosine over all ordered pairs of a layer's hidden states, for every layer and site, in one forward pass.
+
+    See `mean_cosine` for the formula and what it does not show. The standard error is a delete-group jackknife: the
+    documents are dealt out over 20 groups.
+    """
+
+    name = "anisotropy"
+    version = 1
+    needs: frozenset[Need] = frozenset({"hidden"})
+
+    def start(self, architecture: Architecture, sampled: Sampled) -> ForwardState:
+        """Begins a measurement."""
+        return _State(min(JACKKNIFE_GROUPS, max(1, sampled.n_clusters)))

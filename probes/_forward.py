@@ -1,0 +1,63 @@
+"""One forward pass for all forward probes together."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from lm_probe.model_adapters import Architecture, Site
+from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
+
+# Rows of logits held at a time: wide enough for the product to run at full speed, small beside the model.
+_HEAD_ROWS = 512
+
+
+def run_forward(
+    architecture: Architecture, batches: Iterable[Batch], states: Mapping[ForwardProbe, ForwardState]
+) -> Iterable[Batch]:
+    """Shows every batch to every state and yields it afterwards.
+
+    The head is computed only when a probe needs logits, a few hundred positions at a time. Hidden states are shown
+    as they appear and never kept.
+    """
+    hidden_states = [state for probe, state in states.items() if "hidden" in probe.needs]
+    logit_states = [state for probe, state in states.items() if "logits" in probe.needs]
+
+    for batch in batches:
+
+        def see(site: Site, vectors: Tensor, batch: Batch = batch) -> None:
+            for state in hidden_states:
+                state.see_hidden(site, vectors, batch)
+
+        with torch.no_grad():
+            if hidden_states:
+                with architecture.observe(see):
+                    last = architecture.last_hidden(batch.token_ids, batch.mask)
+            else:
+                last = architecture.last_hidden(batch.token_ids, batch.mask)
+            if logit_states:
+                _show_logits(architecture, last, batch, logit_states)
+        yield batch
+
+
+def _show_logits(architecture: Architecture, last: Tensor, batch: Batch, states: list[ForwardState]) -> None:
+    """Pairs each position that has a successor with it and shows the logits by chunks."""
+    inputs, targets = last[:, :-1], batch.token_ids[:, 1:]
+    clusters = batch.clusters[:, None].expand(targets.shape)
+    sized = None if batch.token_bytes is None else batch.token_bytes[:, 1:]
+    if batch.mask is None:
+        flat = inputs.flatten(0, 1), targets.flatten(), clusters.flatten(), None if sized is None else sized.flatten()
+    else:
+        keep = batch.mask[:, 1:]
+        flat = inputs[keep.to(inputs.device)], targets[keep], clusters[keep], None if sized is None else sized[keep]
+    hidden, target, cluster, size = flat
+    for start in range(0, len(target), _HEAD_ROWS):
+        part = slice(start, start + _HEAD_ROWS)
+        logits = architecture.logits(hidden[part])
+        for state in states:
+            state.see_logits(
+                logits,
+                target[part].to(logits.device),
+                cluster[part].to(logits.device),
+                None if size is None else size[part].to(logits.device),
+            )

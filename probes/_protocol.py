@@ -1,0 +1,120 @@
+"""What a probe is, and what it gives."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lm_probe.model_adapters import Architecture, Site
+
+Need = Literal["head", "hidden", "logits"]
+
+
+class Reading(NamedTuple):
+    """One measured number and where in the model it was measured; the checkpoint is added by who stores it."""
+
+    metric: str
+    value: float
+    layer: int | None = None
+    site: str | None = None
+    component: str | None = None
+    stderr: float | None = None
+    n: int | None = None
+
+
+class VectorReading(NamedTuple):
+    """A measured vector (a spectrum, a sum for each document), float64."""
+
+    metric: str
+    values: Float[np.ndarray, " k"]
+    layer: int | None = None
+    site: str | None = None
+    component: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A right-padded batch of token rows, on the model's device."""
+
+    token_ids: Int[Tensor, "b t"]
+    mask: Bool[Tensor, "b t"] | None
+    """True where a token counts; None when nothing is padded."""
+    clusters: Int[Tensor, " b"]
+    """The document (or window) that each row belongs to, 0..n_clusters-1: the unit of standard errors."""
+    token_bytes: Float[Tensor, "b t"] | None
+    """UTF-8 bytes of text behind each token; None where the tokenizer cannot tell."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a forward probe may know of the text before it starts."""
+
+    n_clusters: int
+    device: str
+    has_bytes: bool
+
+
+@runtime_checkable
+class HeadWeights(Protocol):
+    """Where a weight probe reads from: a checkpoint's files, or a model in memory."""
+
+    def head(self) -> Float[Tensor, "V d"]:
+        """The output head."""
+        ...
+
+
+@runtime_checkable
+class WeightProbe(Protocol):
+    """A probe that is a function of weights."""
+
+    name: str
+    version: int
+    """Raised when the numbers change: stored values of an older version are measured again."""
+    needs: frozenset[Need]
+
+    def read(self, weights: HeadWeights, token_rows: int | None) -> Iterable[Reading | VectorReading]:
+        """Measures; `token_rows` is the number of head rows that stand for tokens (the rest is padding), if known."""
+        ...
+
+
+class ForwardState:
+    """A forward probe at work: sees every batch, merges with its twin from other batches, and gives its result."""
+
+    def see_hidden(self, site: Site, vectors: Float[Tensor, "b t d"], batch: Batch) -> None:
+        """Sees the hidden states of one site for one batch. Pad positions are included: `batch.mask` tells them."""
+
+    def see_logits(
+        self,
+        logits: Float[Tensor, "n V"],
+        targets: Int[Tensor, " n"],
+        clusters: Int[Tensor, " n"],
+        target_bytes: Float[Tensor, " n"] | None,
+    ) -> None:
+        """Sees logits at positions that have a next token, with that token; pad positions are left out."""
+
+    def merge(self, other: "ForwardState") -> None:
+        """Adds what a twin has seen in other batches."""
+        raise NotImplementedError
+
+    def result(self) -> Sequence[Reading | VectorReading]:
+        """The readings over everything seen so far."""
+        raise NotImplementedError
+
+
+@runtime_checkable
+class ForwardProbe(Protocol):
+    """A probe that is a streaming statistic over forward passes."""
+
+    name: str
+    version: int
+    needs: frozenset[Need]
+
+    def start(self, architecture: Architecture, sampled: Sampled) -> ForwardState:
+        """Begins a measurement."""
+        ...
+
+
+Probe = WeightProbe | ForwardProbe
