@@ -1,0 +1,31 @@
+"""Which checkpoints, in which order, on which machines, stored where."""
+
+from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._lock import make_folder
+from lm_probe.sweeps._measure import measure
+from lm_probe.sweeps._plan import Visit, plan
+from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement, Value
+from lm_probe.sweeps._store import RunStore, StoreError
+from lm_probe.sweeps._sweep import Failure, Summary, sweep
+from lm_probe.sweeps._tokens import TokenSample, sample_tokens
+
+__all__ = [
+    "CheckpointKey",
+    "Conditions",
+    "Failure",
+    "Measurement",
+    "RunStore",
+    "StoreError",
+    "Summary",
+    "SweepConfig",
+    "TokenSample",
+    "UserError",
+    "Value",
+    "Visit",
+    "make_folder",
+    "measure",
+    "plan",
+    "sample_tokens",
+    "sweep",
+]

@@ -1,0 +1,84 @@
+"""What a sweep is asked to do."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from lm_probe.model_adapters import UserError
+
+DEFAULT_PROBES = ("loss", "anisotropy", "head_spectrum")
+DEFAULT_TASKS = ("word_counting_small",)
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+    "stored": None,
+}
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The settings of a sweep; the command line has a flag for each."""
+
+    sources: tuple[str, ...]
+    """Hub repositories, checkpoint folders, or series of `step<N>` folders."""
+    out: Path
+    """The run's folder."""
+    revisions: str | None = None
+    """`all`, a list, `start:stop:stride` or `log2`; see `plan`."""
+    probes: tuple[str, ...] = DEFAULT_PROBES
+    """Names of probes."""
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    """Names of lm-eval tasks or groups, ours or lm-eval's own."""
+    text: str | None = None
+    """A file, a folder or a Hub dataset; None is the built-in text."""
+    tokens: int = 50_000
+    """Tokens of text in the sample that all checkpoints share."""
+    context: int | None = None
+    """Longest window of text; None is 512, or what a model takes where that is less."""
+    batch_size: int = 8
+    """Rows in a forward pass."""
+    device: str | None = None
+    """A torch device, `auto` to spread a model over all; None is the GPU where there is one."""
+    dtype: str = "float32"
+    """What weights are loaded as; `stored` keeps the file's."""
+    seed: int = 1234
+    """Of the token sample and the tasks' documents."""
+    task_documents: int | None = None
+    """Documents in each task; None is the task's own number."""
+    trust_remote_code: bool = False
+    """Run model code that a checkpoint carries."""
+    debug: bool = field(default=False, compare=False)
+    """Print tracebacks of what is recorded as a failure."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that no checkpoint could be measured with."""
+        if self.tokens < 2:
+            raise UserError(f"--tokens {self.tokens} leaves nothing to predict: give 2 or more, e.g. --tokens 50000")
+        if self.context is not None and self.context < 2:
+            raise UserError(f"--context {self.context} leaves nothing to predict: give 2 or more, e.g. --context 512")
+        if self.batch_size < 1:
+            raise UserError(f"--batch-size {self.batch_size} is no batch: give 1 or more, e.g. --batch-size 8")
+        if self.task_documents is not None and self.task_documents < 1:
+            raise UserError(f"--task-documents {self.task_documents} measures nothing: give 1 or more, e.g. 200")
+        if self.dtype not in DTYPES:
+            raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
+        if not self.probes and not self.tasks:
+            raise UserError("neither probes nor tasks to run: name some with --probes or --tasks")
+        self._refuse_device()
+
+    def _refuse_device(self) -> None:
+        if self.device in (None, "auto"):
+            return
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
+
+    @property
+    def where(self) -> str:
+        """The device to load on."""
+        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,51 @@
+"""One sweep at a time writes to a run."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lm_probe.model_adapters import UserError
+
+
+def make_folder(folder: Path) -> Path:
+    """Makes a folder where there is none.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --out") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written: choose another --out")
+    return folder
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds the run for this process; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another sweep holds it, or the folder cannot be written.
+    """
+    path = make_folder(folder) / "run.lock"
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another --out") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise UserError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --out") from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+        handle.flush()
+        yield
+        handle.truncate(0)

@@ -1,0 +1,150 @@
+"""Which checkpoints a sweep visits, and in which order."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_probe.model_adapters import UserError, is_local, list_revisions, series_steps, step_of
+
+_RANGE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A checkpoint to visit, before anybody has looked whether it is sound."""
+
+    model: str
+    """The name that its values carry: the Hub repository, or the local folder's own name."""
+    source: str
+    revision: str | None
+    step: int | None
+
+    @property
+    def name(self) -> str:
+        """Model and revision in one word, for the progress bar and messages."""
+        return f"{self.model} {self.revision}" if self.revision else self.model
+
+
+def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
+    """The checkpoints of all sources, each source's by rising step.
+
+    Args:
+        sources: Hub repositories (`user/name`, `user/name@step1000`), local folders, or local series.
+        revisions: `all`, a comma-separated list, `start:stop:stride` in steps (stop included), or `log2` (the steps
+            nearest to 0, 1, 2, 4, 8, ...). Default: every step of a local series, `main` of a Hub repository.
+
+    Raises:
+        UserError: a source or a revision does not exist, or nothing is selected.
+    """
+    if not sources:
+        raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
+    split = [_split(source) for source in dict.fromkeys(sources)]
+    names = _names([source for source, _ in split])
+    visits = []
+    for source, pinned in split:
+        for revision in _select(source, pinned or revisions):
+            step = step_of(revision if revision is not None else _folder(source).resolve().name)
+            visits.append(Visit(names[source], source, revision, step))
+    return list(dict.fromkeys(visits))
+
+
+def _split(source: str) -> tuple[str, str | None]:
+    if "@" in source and not _folder(source).exists():
+        source, revision = source.rsplit("@", 1)
+        return source, revision
+    return source, None
+
+
+def _folder(source: str) -> Path:
+    return Path(source).expanduser()
+
+
+def _select(source: str, wanted: str | None) -> Sequence[str | None]:
+    """The revisions of one source; None stands for a plain folder itself."""
+    if is_local(source):
+        folder = _folder(source)
+        if not folder.exists():
+            raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
+        steps = {path.name: step for step, path in series_steps(folder).items()}
+        if not steps:
+            if wanted not in (None, "all"):
+                raise UserError(f"{source} has no sub-folders step<N>, so --revisions {wanted} selects nothing")
+            return [None]
+        wanted = wanted or "all"
+    else:
+        if wanted is None:
+            return ["main"]
+        if not _needs_listing(wanted):
+            return _listed(wanted)
+        steps = {name: step for name in list_revisions(source) if (step := step_of(name)) is not None}
+        if not steps and wanted == "all":
+            return ["main"]
+    chosen = _by_rule(wanted, steps)
+    if not chosen:
+        found = ", ".join(list(steps)[:4]) or "none"
+        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {len(steps)} steps ({found}, ...)")
+    return chosen
+
+
+def _needs_listing(wanted: str) -> bool:
+    return wanted in ("all", "log2") or _RANGE.fullmatch(wanted) is not None
+
+
+def _listed(wanted: str) -> list[str]:
+    """A comma-separated list; a bare number means that step."""
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    if not names:
+        raise UserError("--revisions is empty: give all, log2, start:stop:stride, or a list such as step0,step1000")
+    return [f"step{name}" if name.isdigit() else name for name in names]
+
+
+def _by_rule(wanted: str, steps: dict[str, int]) -> list[str]:
+    ordered = sorted(steps, key=lambda name: (steps[name], name))
+    if wanted == "all":
+        return ordered
+    if wanted == "log2":
+        return _nearest_powers(ordered, steps)
+    found = _RANGE.fullmatch(wanted)
+    if found is None:
+        return _listed(wanted)
+    start, stop, stride = (int(part) if part else None for part in found.groups())
+    if stride == 0:
+        raise UserError(f"--revisions {wanted} has a stride of 0: give start:stop:stride, e.g. 0:143000:10000")
+    first = start or 0
+    return [
+        name
+        for name in ordered
+        if steps[name] >= first
+        and (stop is None or steps[name] <= stop)
+        and (stride is None or (steps[name] - first) % stride == 0)
+    ]
+
+
+def _nearest_powers(ordered: list[str], steps: dict[str, int]) -> list[str]:
+    """The first, the last, and for each power of two between them the nearest step."""
+    if not ordered:
+        return []
+    chosen = {ordered[0], ordered[-1]}
+    power = 1
+    while power <= steps[ordered[-1]]:
+        chosen.add(min(ordered, key=lambda name: (abs(steps[name] - power), steps[name])))
+        power *= 2
+    return [name for name in ordered if name in chosen]
+
+
+def _names(sources: Sequence[str]) -> dict[str, str]:
+    """Short names for sources: a folder's own name, with as many parents as it takes to tell two folders apart."""
+    parts = {
+        source: (Path(source).expanduser().resolve().parts if is_local(source) else (source,)) for source in sources
+    }
+    names = {source: path[-1] for source, path in parts.items()}
+    depth = 1
+    while depth < max(map(len, parts.values())):
+        twice = {name for name, count in Counter(names.values()).items() if count > 1}
+        if not twice:
+            break
+        depth += 1
+        names = {s: "/".join(parts[s][-depth:]) if name in twice else name for s, name in names.items()}
+    return names

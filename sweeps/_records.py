@@ -1,0 +1,61 @@
+"""What the run store holds: values with their full address, and how each was measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lm_probe.probes import Reading, VectorReading
+
+
+class Value(NamedTuple):
+    """One number with its address."""
+
+    model: str
+    revision: str | None
+    step: int | None
+    probe: str
+    metric: str
+    layer: int | None
+    site: str | None
+    component: str | None
+    value: float
+    stderr: float | None
+    n: int | None
+
+
+@dataclass(frozen=True)
+class CheckpointKey:
+    """Which checkpoint a measurement belongs to."""
+
+    model: str
+    revision: str | None
+    step: int | None
+    identity: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a measurement was made: recorded with it, but not part of what makes it the same measurement."""
+
+    dtype: str = ""
+    device: str = ""
+    attention: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    bytes_read: int = 0
+    peak_memory: int = 0
+    """Bytes: highest resident memory of the process, or highest allocation on the GPU."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What a report says of the measurement: the text, the context, how many documents."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that one probe says of one checkpoint: stored together or not at all."""
+
+    probe: str
+    config: dict[str, Any]
+    """What was asked. Its hash, the checkpoint and the versions make a measurement the same or another."""
+    readings: Sequence[Reading | VectorReading]
+    conditions: Conditions = Conditions()

@@ -1,0 +1,72 @@
+"""The tables of the run store."""
+
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE about (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY,
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,      -- '' where there is none, so that UNIQUE holds
+    step INTEGER,
+    identity TEXT NOT NULL,
+    source TEXT NOT NULL,
+    UNIQUE (model, revision, identity)
+);
+
+-- One row for each finished (checkpoint, probe, configuration, versions): written with all its values at once.
+CREATE TABLE measurements (
+    id INTEGER PRIMARY KEY,
+    checkpoint INTEGER NOT NULL REFERENCES checkpoints (id),
+    probe TEXT NOT NULL,
+    config_hash TEXT NOT NULL,
+    config TEXT NOT NULL,
+    versions_hash TEXT NOT NULL,
+    versions TEXT NOT NULL,
+    dtype TEXT NOT NULL,
+    device TEXT NOT NULL,
+    attention TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    bytes_read INTEGER NOT NULL,
+    peak_memory INTEGER NOT NULL,
+    details TEXT NOT NULL,
+    UNIQUE (checkpoint, probe, config_hash, versions_hash)
+);
+
+CREATE TABLE vals (
+    measurement INTEGER NOT NULL REFERENCES measurements (id),
+    metric TEXT NOT NULL,
+    layer INTEGER,
+    site TEXT,
+    component TEXT,
+    value REAL NOT NULL,
+    stderr REAL,
+    n INTEGER
+);
+CREATE INDEX vals_of ON vals (measurement);
+
+CREATE TABLE vectors (
+    measurement INTEGER NOT NULL REFERENCES measurements (id),
+    metric TEXT NOT NULL,
+    layer INTEGER,
+    site TEXT,
+    component TEXT,
+    data BLOB NOT NULL           -- float64, little-endian
+);
+CREATE INDEX vectors_of ON vectors (measurement);
+
+-- What went wrong and has not gone right since. probe '' means the checkpoint did not open.
+CREATE TABLE failures (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    step INTEGER,
+    probe TEXT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (model, revision, probe)
+) WITHOUT ROWID;
+"""

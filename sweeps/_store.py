@@ -1,0 +1,292 @@
+"""The run store: one SQLite file, one writer, one transaction for each (checkpoint, probe)."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from lm_probe.model_adapters import UserError
+from lm_probe.probes import Reading
+from lm_probe.sweeps._records import CheckpointKey, Measurement, Value
+from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
+from lm_probe.sweeps._versions import versions
+
+# The newest measurement of a probe on a checkpoint under each task (other probes have no task) is the one that counts.
+_CURRENT = """
+    SELECT max(id) FROM measurements GROUP BY checkpoint, probe, json_extract(config, '$.task')
+"""
+_VALUES = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
+           v.value, v.stderr, v.n
+    FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({_CURRENT})
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
+             CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
+"""
+_VECTORS = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component, v.data
+    FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({_CURRENT}) AND v.metric = ?
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
+"""
+_MEASUREMENTS = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, c.identity, c.source, m.*
+    FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({_CURRENT})
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, json_extract(m.config, '$.task')
+"""
+_INTEGERS = ("step", "layer", "n")
+
+
+def digest(config: dict[str, Any]) -> str:
+    """A short hash of a configuration that does not depend on the order of its keys."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class StoreError(UserError):
+    """The run store cannot be read or written: nothing more can be kept, so a sweep stops."""
+
+
+class RunStore:
+    """The values of one run, and how each was measured. Opening a run that does not exist yet makes it."""
+
+    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
+        """Opens the store of a run.
+
+        Args:
+            path: the run's folder, which holds `run.db`.
+            must_exist: refuse to make a new one (for reading).
+
+        Raises:
+            UserError: the folder cannot be written, holds no run, or its `run.db` is damaged or of another version.
+        """
+        self.folder = Path(path)
+        self.file = self.folder / "run.db"
+        if must_exist and not self.file.is_file():
+            raise UserError(f"{path} holds no run (no run.db): make one with lm-probe sweep SOURCE --out {path}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be made ({error.strerror}): choose another --out") from error
+        is_new = not self.file.exists()
+        try:
+            self._db = sqlite3.connect(self.file, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._prepare(is_new)
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def __enter__(self) -> "RunStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def has(self, checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> bool:
+        """Whether this measurement is finished under the installed versions."""
+        rows = self._rows(
+            "SELECT 1 FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND "
+            "c.revision = ? AND c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?",
+            (
+                checkpoint.model,
+                checkpoint.revision or "",
+                checkpoint.identity,
+                probe,
+                digest(config),
+                digest(dict(versions())),
+            ),
+        )
+        return bool(rows)
+
+    def record(self, checkpoint: CheckpointKey, measurements: Sequence[Measurement]) -> None:
+        """Stores measurements of one checkpoint in one transaction, and forgets their earlier failures.
+
+        Raises:
+            UserError: a value is not finite, or the file cannot be written.
+        """
+        for measurement in measurements:
+            _refuse_non_finite(measurement)
+        with self._transaction() as db:
+            row = db.execute(
+                "INSERT INTO checkpoints (model, revision, step, identity, source) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET step = excluded.step RETURNING id",
+                (
+                    checkpoint.model,
+                    checkpoint.revision or "",
+                    checkpoint.step,
+                    checkpoint.identity,
+                    checkpoint.source,
+                ),
+            ).fetchone()
+            for measurement in measurements:
+                self._insert(db, row["id"], measurement)
+                db.execute(
+                    "DELETE FROM failures WHERE model = ? AND revision = ? AND probe IN ('', ?)",
+                    (checkpoint.model, checkpoint.revision or "", failure_name(measurement.probe, measurement.config)),
+                )
+
+    def record_failure(self, model: str, revision: str | None, step: int | None, probe: str, error: str) -> None:
+        """Records what went wrong; `probe` is '' where the checkpoint did not open."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", (model, revision or "", step, probe, error)
+            )
+
+    def clear_failure(self, model: str, revision: str | None, probe: str) -> None:
+        """Forgets a failure that no longer stands."""
+        with self._transaction() as db:
+            db.execute(
+                "DELETE FROM failures WHERE model = ? AND revision = ? AND probe = ?", (model, revision or "", probe)
+            )
+
+    def values(self) -> pd.DataFrame:
+        """All values, newest measurement of each, with the columns of `Value`, in a fixed order."""
+        frame = pd.DataFrame(self._rows(_VALUES), columns=list(Value._fields))
+        return frame.astype(
+            {
+                **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
+                **dict.fromkeys(_INTEGERS, "Int64"),
+                **dict.fromkeys(("value", "stderr"), "float64"),
+            }
+        )
+
+    def vectors(self, metric: str) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
+        """All stored vectors of a metric, each with its address (the columns of `Value` before `value`)."""
+        found = []
+        for row in self._rows(_VECTORS, (metric,)):
+            address = dict(row)
+            found.append((address, np.frombuffer(address.pop("data"), dtype="<f8")))
+        return found
+
+    def measurements(self) -> pd.DataFrame:
+        """How each current measurement was made: checkpoint, config, versions, dtype, device, seconds, bytes."""
+        rows = self._rows(_MEASUREMENTS)
+        frame = pd.DataFrame([dict(row) for row in rows])
+        for column in ("config", "versions", "details"):
+            if len(frame):
+                frame[column] = frame[column].map(json.loads)
+        return frame
+
+    def failures(self) -> pd.DataFrame:
+        """What went wrong and has not gone right since."""
+        rows = self._rows("SELECT model, nullif(revision, ''), step, probe, error FROM failures ORDER BY 1, 3, 2, 4")
+        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error"])
+        return frame.astype({"step": "Int64"})
+
+    def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _insert(self, db: sqlite3.Connection, checkpoint: int, measurement: Measurement) -> None:
+        made = measurement.conditions
+        config, used = measurement.config, dict(versions())
+        row = db.execute(
+            "INSERT INTO measurements (checkpoint, probe, config_hash, config, versions_hash, versions, dtype, device, "
+            "attention, seed, seconds, bytes_read, peak_memory, details) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (
+                checkpoint,
+                measurement.probe,
+                digest(config),
+                json.dumps(config, sort_keys=True),
+                digest(used),
+                json.dumps(used, sort_keys=True),
+                made.dtype,
+                made.device,
+                made.attention,
+                made.seed,
+                made.seconds,
+                made.bytes_read,
+                made.peak_memory,
+                json.dumps(made.details, sort_keys=True),
+            ),
+        ).fetchone()
+        for reading in measurement.readings:
+            where = (row["id"], reading.metric, reading.layer, reading.site, reading.component)
+            if isinstance(reading, Reading):
+                db.execute(
+                    "INSERT INTO vals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*where, float(reading.value), reading.stderr, reading.n),
+                )
+            else:
+                data = np.ascontiguousarray(reading.values, dtype="<f8").tobytes()
+                db.execute("INSERT INTO vectors VALUES (?, ?, ?, ?, ?, ?)", (*where, data))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._explain(error) from error
+
+    def _prepare(self, is_new: bool) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        if is_new or not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            # One script, one transaction: a kill leaves an empty file, which the next start takes for a new one.
+            about = {"schema": str(SCHEMA_VERSION), "made_by": versions()["lm-probe"]}
+            rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
+            self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
+            return
+        try:
+            about = dict(self._db.execute("SELECT key, value FROM about").fetchall())
+        except sqlite3.OperationalError:
+            raise UserError(f"{self.file} was not made by lm-probe: choose another --out") from None
+        if about.get("schema") != str(SCHEMA_VERSION):
+            raise UserError(
+                f"{self.file} was made by lm-probe {about.get('made_by')} with store format {about.get('schema')}, and "
+                f"this is {versions()['lm-probe']} with format {SCHEMA_VERSION}: use that version, or another --out"
+            )
+
+    def _explain(self, error: sqlite3.Error) -> StoreError:
+        said = str(error)
+        if "full" in said:
+            return StoreError(
+                f"the disk is full: {self.file} could not be written; what was finished is safe, so free some space "
+                f"and run the same command again"
+            )
+        if "malformed" in said or "not a database" in said:
+            return StoreError(
+                f"{self.file} is damaged ({said}) and was left as it is: restore a copy, or choose another --out"
+            )
+        if "locked" in said:
+            return StoreError(f"{self.file} is in use by another program: wait for it, or choose another --out")
+        return StoreError(f"{self.file} cannot be used ({said}): check that it can be written, or choose another --out")
+
+
+def failure_name(probe: str, config: dict[str, Any]) -> str:
+    """What a failure is recorded under: the probe, or the task where there is one."""
+    return str(config.get("task", probe))
+
+
+def _refuse_non_finite(measurement: Measurement) -> None:
+    for reading in measurement.readings:
+        numbers = reading.value if isinstance(reading, Reading) else reading.values
+        error = reading.stderr if isinstance(reading, Reading) else None
+        if not np.isfinite(numbers).all() or not np.isfinite(error or 0.0):
+            where = "" if reading.layer is None else f" at layer {reading.layer} ({reading.site})"
+            raise UserError(
+                f"{measurement.probe}: {reading.metric}{where} is not finite: the hidden states or logits overflow or "
+                f"hold NaN; try --dtype float32, or look at the checkpoint"
+            )

@@ -1,0 +1,264 @@
+"""The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
+
+import gc
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lm_probe.model_adapters import (
+    Checkpoint,
+    OpenCheckpoint,
+    UserError,
+    load_tokenizer,
+    local_folder,
+    locate,
+    open_checkpoint,
+    open_weights,
+    tokenizer_digest,
+)
+from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.sweeps._config import DTYPES, SweepConfig
+from lm_probe.sweeps._lock import exclusive
+from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
+from lm_probe.sweeps._plan import Visit, plan
+from lm_probe.sweeps._progress import Progress
+from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
+from lm_probe.sweeps._resources import Cost, measured
+from lm_probe.sweeps._store import RunStore, StoreError
+from lm_probe.sweeps._task_step import run_task_units
+from lm_probe.sweeps._tokens import TextError, TokenSample, sample_tokens
+from lm_probe.sweeps._units import Unit, probe_units, task_units
+from lm_probe.sweeps.text import Text, read_text
+
+
+class Failure(NamedTuple):
+    """What went wrong, where."""
+
+    checkpoint: str
+    probe: str
+    error: str
+
+
+@dataclass
+class Summary:
+    """What a sweep did."""
+
+    checkpoints: int = 0
+    measured: int = 0
+    finished_before: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
+    """Measures every checkpoint of the sources into the run, and goes on where an earlier sweep stopped.
+
+    Each (checkpoint, probe) is stored in one transaction as soon as it is measured. What fails is recorded against
+    its checkpoint and the sweep goes on.
+
+    Raises:
+        UserError: the settings, the text or the run cannot be used, so that nothing more could be measured.
+    """
+    probes = find_probes(config.probes)
+    tasks: Sequence[str] = ()
+    if config.tasks:
+        from lm_probe.sweeps.lm_eval_bridge import expand_tasks
+
+        tasks = expand_tasks(config.tasks)
+    visits = plan(config.sources, config.revisions)
+    text = read_text(config.text) if any(isinstance(probe, ForwardProbe) for probe in probes) else None
+    with (
+        exclusive(config.out),
+        RunStore(config.out) as store,
+        Progress(len(visits) * (len(probes) + len(tasks)), silent=silent) as progress,
+    ):
+        work = _Sweep(config, probes, tasks, text, store, progress)
+        for visit in visits:
+            work.visit(visit)
+        return work.summary
+
+
+class _Sweep:
+    def __init__(
+        self,
+        config: SweepConfig,
+        probes: Sequence[Probe],
+        tasks: Sequence[str],
+        text: Text | None,
+        store: RunStore,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._probes = probes
+        self._tasks = tasks
+        self._text = text
+        self._store = store
+        self._progress = progress
+        self._samples: dict[tuple[str | None, int], TokenSample] = {}
+        self.summary = Summary()
+
+    def visit(self, visit: Visit) -> None:
+        """Measures what one checkpoint still lacks."""
+        self.summary.checkpoints += 1
+        units = len(self._probes) + len(self._tasks)
+        self._progress.now(visit.name, "opening")
+        try:
+            checkpoint = locate(visit.source, visit.revision)
+            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.source)
+            asked = probe_units(checkpoint, self._probes, self._config, self._text)
+            asked += task_units(checkpoint, self._tasks, self._config)
+            pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
+            self.summary.finished_before += units - len(pending)
+            self._progress.skip(units - len(pending))
+            if pending:
+                self._measure(visit, key, checkpoint, pending)
+        except (StoreError, TextError):
+            raise
+        except Exception as error:
+            # Also what nobody foresaw: one bad checkpoint must not end a sweep of days.
+            self._fail(visit, "", error)
+        self._progress.reach(units * self.summary.checkpoints)
+
+    def _measure(self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, pending: list[Unit]) -> None:
+        by_name = {unit.name: unit for unit in pending}
+        for probe in self._probes:
+            if isinstance(probe, WeightProbe) and probe.name in by_name:
+                self._progress.now(visit.name, probe.name)
+                self._read_weights(visit, key, checkpoint, probe, by_name[probe.name])
+        forward = [probe for probe in self._probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
+        tasks = [unit for unit in pending if unit.name in self._tasks]
+        if not forward and not tasks:
+            return
+        self._progress.now(visit.name, "loading")
+        opened = open_checkpoint(
+            checkpoint,
+            device=self._config.where,
+            dtype=DTYPES[self._config.dtype],
+            trust_remote_code=self._config.trust_remote_code,
+        )
+        self._store.clear_failure(visit.model, visit.revision, "")
+        try:
+            if forward:
+                self._progress.now(visit.name, " + ".join(probe.name for probe in forward))
+                self._read_forward(visit, key, opened, forward, by_name)
+            if tasks:
+                self._progress.now(visit.name, f"{len(tasks)} tasks")
+                self._run_tasks(visit, key, opened, tasks)
+        finally:
+            del opened
+            gc.collect()
+
+    def _read_weights(
+        self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, probe: WeightProbe, unit: Unit
+    ) -> None:
+        with measured("cpu") as cost:
+            weights = open_weights(checkpoint)
+            tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
+            rows = None if tokenizer is None else len(tokenizer)
+            dtype = str(weights.head().dtype).removeprefix("torch.")
+            weights.bytes_read = 0
+            outcome = read_weights(probe, weights, rows)
+        made = self._conditions(cost, dtype, "cpu", "", {"token_rows": rows}, weights.bytes_read)
+        self._keep(visit, key, unit, outcome, made)
+
+    def _read_forward(
+        self,
+        visit: Visit,
+        key: CheckpointKey,
+        opened: OpenCheckpoint,
+        forward: Sequence[ForwardProbe],
+        by_name: dict[str, Unit],
+    ) -> None:
+        try:
+            sample = self._sample(opened)
+            with measured(self._config.where) as cost:
+                outcomes = read_forward(forward, opened.architecture, sample, self._config.batch_size)
+        except (StoreError, TextError):
+            raise
+        except Exception as error:
+            for probe in forward:
+                self._fail(visit, probe.name, error)
+            return
+        model, text = opened.model, self._text
+        assert text is not None
+        details = {
+            "text": text.name,
+            "text_note": text.note,
+            "tokens": sample.n_tokens,
+            "context": sample.context,
+            "sample": sample.digest(),
+            "clusters": sample.n_clusters,
+            "cluster_unit": sample.cluster_unit,
+            "starts_with_bos": sample.starts_with_bos,
+            "batch_size": self._config.batch_size,
+        }
+        dtype = str(model.dtype).removeprefix("torch.")
+        attention = str(getattr(model.config, "_attn_implementation", ""))
+        made = self._conditions(cost, dtype, str(model.device), attention, details, model.get_memory_footprint())
+        for probe, outcome in zip(forward, outcomes, strict=True):
+            self._keep(visit, key, by_name[probe.name], outcome, made)
+
+    def _run_tasks(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, units: Sequence[Unit]) -> None:
+        for done in run_task_units(opened, units, self._config, visit):
+            if done.error is not None:
+                for unit in done.units:
+                    self._fail(visit, unit.name, done.error)
+            else:
+                # Together: a later run of only some of them would batch, and so round, differently.
+                self._store.record(key, done.measurements)
+                self.summary.measured += len(done.units)
+            self._progress.done(len(done.units))
+
+    def _sample(self, opened: OpenCheckpoint) -> TokenSample:
+        if opened.tokenizer is None:
+            raise UserError(f"{opened.checkpoint.name} has no tokenizer, which text needs: put its files beside it")
+        assert self._text is not None
+        folder = local_folder(opened.checkpoint)
+        context = self._config.context or default_context(opened.architecture.max_context)
+        name = (tokenizer_digest(folder), context)
+        if name not in self._samples:
+            self._samples[name] = sample_tokens(
+                self._text.documents,
+                opened.tokenizer,
+                tokens=self._config.tokens,
+                context=context,
+                seed=self._config.seed,
+            )
+        return self._samples[name]
+
+    def _keep(self, visit: Visit, key: CheckpointKey, unit: Unit, outcome: Outcome, made: Conditions) -> None:
+        if outcome.error is None:
+            try:
+                self._store.record(key, [Measurement(unit.probe, unit.config, outcome.readings, made)])
+                self.summary.measured += 1
+            except StoreError:
+                raise
+            except UserError as error:
+                self._fail(visit, unit.name, error)
+        else:
+            self._fail(visit, unit.name, UserError(outcome.error))
+        self._progress.done()
+
+    def _conditions(
+        self, cost: Cost, dtype: str, device: str, attention: str, details: dict[str, object], bytes_read: int
+    ) -> Conditions:
+        return Conditions(
+            dtype=dtype,
+            device=device,
+            attention=attention,
+            seed=self._config.seed,
+            seconds=cost.seconds,
+            bytes_read=bytes_read,
+            peak_memory=cost.peak_memory,
+            details=details,
+        )
+
+    def _fail(self, visit: Visit, probe: str, error: Exception) -> None:
+        said = " ".join(str(error).split())
+        line = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+        self.summary.failures.append(Failure(visit.name, probe, line))
+        self._store.record_failure(visit.model, visit.revision, visit.step, probe, line)
+        named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
+        self._progress.say(f"{visit.name}{named}: {line}")
+        if self._config.debug:
+            self._progress.say("".join(traceback.format_exception(error)))

@@ -1,0 +1,79 @@
+"""Runs a checkpoint's lm-eval tasks on the model that is already loaded."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lm_probe.model_adapters import OpenCheckpoint, UserError
+from lm_probe.probes import Reading
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._records import Conditions, Measurement
+from lm_probe.sweeps._resources import measured
+from lm_probe.sweeps._units import TASK_PROBE, Unit
+
+
+@dataclass(frozen=True)
+class TasksDone:
+    """What came of tasks that ran together."""
+
+    units: Sequence[Unit]
+    measurements: Sequence[Measurement] = ()
+    error: Exception | None = None
+
+
+def run_task_units(
+    opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit
+) -> Iterator[TasksDone]:
+    """Runs all tasks in one call; where one of them cannot run, each by itself, so that it takes no other with it."""
+    try:
+        yield _run_together(opened, units, config, visit)
+    except UserError as error:
+        if len(units) == 1:
+            yield TasksDone(units, error=error)
+            return
+        for unit in units:
+            yield from run_task_units(opened, [unit], config, visit)
+    except Exception as error:
+        yield TasksDone(units, error=error)
+
+
+def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit) -> TasksDone:
+    from lm_probe.sweeps.lm_eval_bridge import run_tasks, save_results
+
+    model = opened.model
+    if opened.tokenizer is None:
+        raise UserError(f"{opened.checkpoint.name} has no tokenizer, which tasks need: put its files beside it")
+    with measured(config.where) as cost:
+        run = run_tasks(
+            model,
+            opened.tokenizer,
+            [unit.name for unit in units],
+            batch_size=config.batch_size,
+            num_docs=config.task_documents,
+            seed=config.seed,
+            model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
+        )
+    save_results(run, config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"))
+    made = Conditions(
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        attention=str(getattr(model.config, "_attn_implementation", "")),
+        seed=config.seed,
+        seconds=cost.seconds,
+        peak_memory=cost.peak_memory,
+        details={"tasks_together": len(units), "batch_size": config.batch_size},
+    )
+    measurements = [
+        Measurement(
+            TASK_PROBE,
+            unit.config,
+            [
+                Reading(score.metric, score.value, component=score.task, stderr=score.stderr, n=score.n)
+                for score in run.scores
+                if score.task == unit.name
+            ],
+            made,
+        )
+        for unit in units
+    ]
+    return TasksDone(units, measurements)

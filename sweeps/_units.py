@@ -1,0 +1,70 @@
+"""The pieces of work on one checkpoint: what each asks, so that what is finished is known without loading anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_probe.model_adapters import Checkpoint, tokenizer_digest
+from lm_probe.probes import ForwardProbe, Probe
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps.text import Text
+
+TASK_PROBE = "lm_eval"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One probe or one task on one checkpoint."""
+
+    name: str
+    """The probe's or the task's name, for messages."""
+    probe: str
+    """The name that its values carry."""
+    config: dict[str, Any]
+    """What makes it the same measurement, with the checkpoint and the versions."""
+
+
+def probe_units(checkpoint: Checkpoint, probes: Sequence[Probe], config: SweepConfig, text: Text | None) -> list[Unit]:
+    """A unit for each probe."""
+    tokenizer = _local_tokenizer(checkpoint)
+    units = []
+    for probe in probes:
+        asked: dict[str, Any] = {"version": probe.version, "tokenizer": tokenizer}
+        if isinstance(probe, ForwardProbe):
+            assert text is not None
+            asked |= {
+                "text": text.sha256,
+                "tokens": config.tokens,
+                "context": config.context,
+                "seed": config.seed,
+                "dtype": config.dtype,
+            }
+        units.append(Unit(probe.name, probe.name, asked))
+    return units
+
+
+def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig) -> list[Unit]:
+    """A unit for each lm-eval task."""
+    from lm_probe.sweeps.lm_eval_bridge import task_config_hash
+
+    tokenizer = _local_tokenizer(checkpoint)
+    return [
+        Unit(
+            task,
+            TASK_PROBE,
+            {
+                "task": task,
+                "asks": task_config_hash(task, config.task_documents, config.seed),
+                "tokenizer": tokenizer,
+                "dtype": config.dtype,
+            },
+        )
+        for task in tasks
+    ]
+
+
+def _local_tokenizer(checkpoint: Checkpoint) -> str | None:
+    """A local identity covers the weights alone; on the Hub the commit covers the tokenizer too."""
+    if checkpoint.folder is None or not checkpoint.identity.startswith("sha256:"):
+        return None
+    return tokenizer_digest(checkpoint.folder)

@@ -1,0 +1,147 @@
+"""The command line as a user meets it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lm_probe.cli import main
+from lm_probe.cli import sweep as sweep_command
+from lm_probe.probes import probe_names
+from lm_probe.sweeps import RunStore
+from tests.loopback_hub import LoopbackHub
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def arguments(series: Path, text_file: Path, tmp_path: Path) -> list[str]:
+    run = tmp_path / "run"
+    return ["sweep", str(series), "--out", str(run), "--text", str(text_file), "--tokens", "400", "--context", "32"]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["sweep", "--help"], ["demo", "--help"], ["tasks"], ["export", "--help"]])
+def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
+    script = (
+        "import sys\nfrom lm_probe.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "assert not {'torch', 'transformers', 'lm_eval', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if "--help" in argv:
+        assert "example" in done.stdout
+
+
+def test_the_help_names_the_probes_there_are() -> None:
+    assert set(sweep_command.DEFAULT_PROBES.split(",")) <= set(probe_names())
+
+
+def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([*arguments, "--tasks", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "3 checkpoints: 9 measurements made, 0 finished before, 0 failed" in said
+    run = tmp_path / "run"
+    first = (run / "report.md").read_bytes()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.md").read_bytes() == first
+    with RunStore(run) as store:
+        values = store.values()
+    capsys.readouterr()
+    assert main(["export", str(run)]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out), float_precision="round_trip")
+    assert table.value.tolist() == values.value.tolist()
+    assert main(["export", str(run), "--format", "jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["value"] for row in rows] == values.value.tolist()
+    assert rows[0]["step"] == 0 and rows[0]["component"] is None
+    assert main(["export", str(run), "--format", "parquet", "--out", str(tmp_path / "values.parquet")]) == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "values.parquet"), values, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--tokens": "0"}, "--tokens 0 leaves nothing to predict"),
+        ({"--text": "nowhere.txt"}, "nowhere.txt"),
+        ({"--probes": "gloss"}, "no probe gloss: known are"),
+        ({"--tasks": "count_query_m7"}, "count_query_m7"),
+        ({"--revisions": "9:12"}, "selects nothing"),
+        ({"--out": "/proc/run"}, "choose another --out"),
+        ({"--device": "abacus"}, "try --device cpu"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(
+    arguments: list[str], change: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [*arguments, "--no-report"]
+    for flag, value in change.items():
+        if flag in argv:
+            argv[argv.index(flag) + 1] = value
+        else:
+            argv += [flag, value]
+    assert main(argv) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("lm-probe sweep: ") and said in error
+    with pytest.raises(Exception, match=r".+"):
+        main([*argv, "--debug"])
+
+
+@pytest.mark.parametrize(
+    "argv", [["sweep", "nowhere/at/all", "--out", "x"], ["report", "nowhere"], ["export", "nowhere"]]
+)
+def test_what_is_not_there_is_named(
+    argv: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_checkpoint_is_status_one_and_in_the_report(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([*arguments, "--tasks", "none", "--revisions", "step0,step3"]) == 1
+    assert "1 failed, see above and the report" in capsys.readouterr().err
+    assert "no checkpoint step3" in (tmp_path / "run" / "report.md").read_text()
+
+
+def _command(*argv: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    return subprocess.run(
+        [sys.executable, "-m", "lm_probe.cli", *argv], capture_output=True, text=True, env={**clean, **environment}
+    )
+
+
+def test_a_sweep_over_the_hub(series: Path, text_file: Path, tmp_path: Path) -> None:
+    """The same values from the Hub as from the folder, pinned to commits; unknown names are one line."""
+    revisions = {path.name: path for path in sorted(series.iterdir())}
+    with LoopbackHub() as hub:
+        shas = hub.add_model("user/tiny", {"main": series / "step8", **revisions})
+        environment = hub.environment(tmp_path)
+        run = str(tmp_path / "hub")
+        shared = ["--text", str(text_file), "--tokens", "400", "--context", "32", "--tasks", "none", "--no-report"]
+        done = _command("sweep", "user/tiny", "--revisions", "all", "--out", run, *shared, environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert "3 checkpoints: 9 measurements made" in done.stdout
+        again = len(hub.requests)
+        done = _command("sweep", "user/tiny", "--revisions", "all", "--out", run, *shared, environment=environment)
+        assert "0 measurements made, 9 finished before" in done.stdout
+        assert not [path for method, path, *_ in hub.requests[again:] if "/resolve/" in path], "downloaded again"
+        for source, said in (("user/tiny@step5", "has no revision step5"), ("user/none", "no model user/none")):
+            done = _command("sweep", source, "--out", str(tmp_path / "bad"), *shared, environment=environment)
+            assert done.returncode == 1 and said in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr
+    assert main(["sweep", str(series), "--out", str(tmp_path / "local"), *shared]) == 0
+    with RunStore(run) as store, RunStore(tmp_path / "local") as local:
+        pd.testing.assert_frame_equal(
+            store.values().drop(columns="model"), local.values().drop(columns="model"), check_exact=True
+        )
+        made = store.measurements()
+        assert set(made.model) == {"user/tiny"} and made.step.tolist() == [0] * 3 + [1] * 3 + [8] * 3
+        assert set(made.identity) == {shas[name] for name in revisions}

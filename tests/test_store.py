@@ -1,0 +1,130 @@
+"""The run store: all of a measurement or nothing, and nothing silently."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lm_probe.probes import Reading, VectorReading
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore, StoreError, UserError, Value
+from lm_probe.sweeps import _store as store_module
+
+KEY = CheckpointKey("tiny", "step8", 8, "sha256:aa", "models/tiny")
+CONFIG = {"version": 1, "tokens": 50}
+
+
+def _measurement(value: float = 1.5, config: dict[str, object] | None = None) -> Measurement:
+    readings = [
+        Reading("mean_cosine", value, 2, "block", stderr=0.25, n=40),
+        Reading("mean_cosine", 0.1, 0, "embedding", n=40),
+        VectorReading("spectrum", np.array([3.0, 2.0, 1e-300])),
+    ]
+    return Measurement("anisotropy", config or CONFIG, readings, Conditions("float32", "cpu", "sdpa", 7, 0.5, 10, 20))
+
+
+def test_values_come_back_as_they_were(tmp_path: Path) -> None:
+    with RunStore(tmp_path / "run") as store:
+        store.record(KEY, [_measurement(1 / 3)])
+    with RunStore(tmp_path / "run", must_exist=True) as store:
+        values = store.values()
+        assert list(values.columns) == list(Value._fields)
+        assert values.value.tolist() == [0.1, 1 / 3]
+        row = values.iloc[1]
+        assert tuple(row[list(Value._fields[:7])]) == ("tiny", "step8", 8, "anisotropy", "mean_cosine", 2, "block")
+        assert (row.stderr, row.n) == (0.25, 40)
+        ((address, vector),) = store.vectors("spectrum")
+        assert vector.tolist() == [3.0, 2.0, 1e-300] and address["step"] == 8
+        made = store.measurements().iloc[0]
+        assert (made["dtype"], made.seed, made.bytes_read, made.identity) == ("float32", 7, 10, "sha256:aa")
+        assert made.config == CONFIG and made.versions["torch"]
+
+
+def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunStore(tmp_path) as store:
+        assert not store.has(KEY, "anisotropy", CONFIG)
+        store.record(KEY, [_measurement()])
+        assert store.has(KEY, "anisotropy", dict(reversed(CONFIG.items())))
+        assert not store.has(KEY, "loss", CONFIG)
+        assert not store.has(KEY, "anisotropy", {**CONFIG, "tokens": 51})
+        other = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
+        assert not store.has(other, "anisotropy", CONFIG)
+        monkeypatch.setattr(store_module, "versions", lambda: {"lm-probe": "9.9"})
+        assert not store.has(KEY, "anisotropy", CONFIG)
+
+
+def test_the_newest_measurement_counts_and_tasks_do_not_hide_each_other(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        store.record(KEY, [_measurement(1.0)])
+        store.record(KEY, [_measurement(2.0, {**CONFIG, "tokens": 51})])
+        for task in ("a", "b"):
+            store.record(KEY, [Measurement("lm_eval", {"task": task}, [Reading("acc", 0.5, component=task, n=4)])])
+        values = store.values()
+        assert values[values.layer == 2].value.tolist() == [2.0]
+        assert values[values.probe == "lm_eval"].component.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_never_becomes_a_number(tmp_path: Path, bad: float) -> None:
+    with RunStore(tmp_path) as store:
+        with pytest.raises(UserError, match=r"mean_cosine at layer 2 \(block\) is not finite"):
+            store.record(KEY, [_measurement(), _measurement(bad, {"other": 1})])
+        assert store.values().empty and store.measurements().empty
+
+
+def test_a_failure_stands_until_it_goes_right(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        store.record_failure("tiny", "step8", 8, "anisotropy", "it broke")
+        store.record_failure("tiny", "step8", 8, "loss", "it broke")
+        store.record_failure("tiny", "step1", 1, "", "does not open")
+        store.record(KEY, [_measurement()])
+        failures = store.failures()
+        assert failures[["revision", "probe"]].values.tolist() == [["step1", ""], ["step8", "loss"]]
+
+
+def test_a_full_disk_loses_nothing_and_is_named(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        store.record(KEY, [_measurement()])
+        pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        big = Measurement("loss", CONFIG, [VectorReading("spectrum", np.zeros(100_000))])
+        with pytest.raises(StoreError, match=r"the disk is full.*what was finished is safe.*same command again"):
+            store.record(KEY, [big])
+    with RunStore(tmp_path) as store:
+        assert store.has(KEY, "anisotropy", CONFIG) and not store.has(KEY, "loss", CONFIG)
+        assert len(store.vectors("spectrum")) == 1
+
+
+def test_a_run_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    RunStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "run.db") as db:
+        db.execute("UPDATE about SET value = '99' WHERE key = 'schema'")
+        db.execute("UPDATE about SET value = '7.1.0' WHERE key = 'made_by'")
+    with pytest.raises(UserError, match=r"made by lm-probe 7\.1\.0 with store format 99.*another --out"):
+        RunStore(tmp_path)
+
+
+def test_a_damaged_or_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(UserError, match=r"run\.db is damaged .* left as it is"):
+        RunStore(tmp_path)
+    assert (tmp_path / "run.db").read_bytes().startswith(b"this is no database")
+    (tmp_path / "run.db").unlink()
+    with sqlite3.connect(tmp_path / "run.db") as db:
+        db.execute("CREATE TABLE songs (name)")
+    with pytest.raises(UserError, match="not made by lm-probe"):
+        RunStore(tmp_path)
+
+
+def test_a_run_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        RunStore(tmp_path / "nowhere", must_exist=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be made"):
+        RunStore(tmp_path / "file" / "run")

@@ -1,0 +1,275 @@
+"""The sweep from checkpoint to run store, resumed, killed and given bad input."""
+
+import json
+import multiprocessing
+import random
+import shutil
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lm_probe.model_adapters import open_checkpoint
+from lm_probe.probes import mean_cosine, singular_entropy, singular_values
+from lm_probe.sweeps import RunStore, Summary, SweepConfig, UserError, sweep
+from tests.conftest import make_model
+
+# lm-eval's dependencies warn of their own use of deprecated things.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def settings(text_file: Path) -> dict[str, Any]:
+    return dict(text=str(text_file), tokens=600, context=32, tasks=(), device="cpu", batch_size=4)
+
+
+def _sweep(source: Path, out: Path, settings: dict[str, Any], **changed: Any) -> Summary:
+    return sweep(SweepConfig(sources=(str(source),), out=out, **{**settings, **changed}), silent=True)
+
+
+def _values(run: Path) -> pd.DataFrame:
+    with RunStore(run, must_exist=True) as store:
+        return store.values()
+
+
+def _measurement_rows(run: Path) -> set[tuple[int, str, float]]:
+    """Which measurements there are, with a figure that a second measurement would change."""
+    if not (run / "run.db").exists():
+        return set()
+    with sqlite3.connect(run / "run.db") as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'measurements'").fetchone():
+            return set()
+        return set(db.execute("SELECT id, probe, seconds FROM measurements").fetchall())
+
+
+def test_every_checkpoint_is_measured_and_nothing_twice(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    first = _sweep(series, tmp_path, settings)
+    assert (first.checkpoints, first.measured, first.finished_before, first.failures) == (3, 9, 0, [])
+    values, rows = _values(tmp_path), _measurement_rows(tmp_path)
+    assert values.step.unique().tolist() == [0, 1, 8]
+    assert values.model.unique().tolist() == ["tiny"]
+    head = load_file(series / "step8" / "model.safetensors")["embed_out.weight"]
+    found = values[(values.step == 8) & (values.metric == "singular_entropy") & (values.component == "all_rows")]
+    assert found.value.tolist() == [singular_entropy(singular_values(head))]
+    assert (values[values.metric == "loss"].value.between(4, 9)).all()
+    second = _sweep(series, tmp_path, settings)
+    assert (second.measured, second.finished_before) == (0, 9)
+    assert _measurement_rows(tmp_path) == rows
+    pd.testing.assert_frame_equal(_values(tmp_path), values)
+
+
+def test_anisotropy_is_that_of_output_hidden_states(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    from lm_probe.sweeps import sample_tokens
+    from lm_probe.sweeps.text import read_text
+
+    _sweep(series, tmp_path, settings, probes=("anisotropy",))
+    opened = open_checkpoint(str(series), "step1", dtype=torch.float32)
+    documents = read_text(settings["text"]).documents
+    sample = sample_tokens(documents, opened.tokenizer, tokens=600, context=32, seed=1234)
+    with torch.no_grad():
+        states = [opened.model(torch.tensor([w]), output_hidden_states=True).hidden_states for w in sample.windows]
+    values = _values(tmp_path)
+    for layer, site in ((0, "embedding"), (1, "block"), (2, "block"), (3, "final_norm")):
+        expected = mean_cosine(torch.cat([state[layer][0] for state in states]))
+        row = values[(values.step == 1) & (values.layer == layer) & (values.site == site)].iloc[0]
+        assert abs(row.value - expected) < 1e-6 and row.n == sample.n_tokens
+
+
+def test_changed_settings_measure_only_what_they_change(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    _sweep(series, tmp_path, settings)
+    again = _sweep(series, tmp_path, settings, tokens=500)
+    assert (again.measured, again.finished_before) == (6, 3)
+    assert set(_values(tmp_path)[lambda v: v.metric == "mean_cosine"].n) == {500}
+
+
+def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    done = _sweep(
+        series / "step8", tmp_path, settings, tasks=("count_query_m5", "most_frequent_word_m5"), task_documents=6
+    )
+    assert not done.failures
+    values = _values(tmp_path)[lambda v: v.probe == "lm_eval"]
+    assert set(values.component) == {"count_query_m5", "most_frequent_word_m5"}
+    counting = values[values.component == "count_query_m5"]
+    assert set(counting.metric) == {"acc", "acc_binary", "acc_gap", "mae", "mae_binary", "mae_gap"}
+    assert (values.n == 6).all()
+    (file,) = (tmp_path / "lm_eval").rglob("results_*.json")
+    result = json.loads(file.read_text())
+    accuracy = counting[counting.metric == "acc"].value.item()
+    assert result["results"]["count_query_m5"]["acc,none"] == accuracy
+    assert result["config"]["model_args"]["pretrained"] == "step8"
+
+
+def test_a_task_that_does_not_fit_takes_no_other_with_it(
+    series: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    done = _sweep(series / "step8", tmp_path, settings, tasks=("word_counting_small",), task_documents=2, probes=())
+    failed = {failure.probe for failure in done.failures}
+    assert failed == {"count_query_m20", "most_frequent_word_m20"}
+    assert all("tokens" in failure.error and "1024" in failure.error for failure in done.failures)
+    assert "count_query_m5" in set(_values(tmp_path).component)
+    with RunStore(tmp_path) as store:
+        assert set(store.failures().probe) == failed
+
+
+@pytest.fixture
+def damaged(series: Path, tmp_path: Path) -> Path:
+    """A series in which one checkpoint is truncated, one holds NaN, one has no weights and one another architecture."""
+    copy = Path(shutil.copytree(series, tmp_path / "damaged"))
+    for step in (2, 3, 4, 5):
+        shutil.copytree(series / "step1", copy / f"step{step}")
+    weights = copy / "step2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-200])
+    tensors = load_file(copy / "step3" / "model.safetensors")
+    tensors["gpt_neox.layers.0.attention.dense.bias"][0] = float("nan")
+    save_file(tensors, copy / "step3" / "model.safetensors", metadata={"format": "pt"})
+    (copy / "step4" / "model.safetensors").unlink()
+    config = json.loads((copy / "step5" / "config.json").read_text())
+    (copy / "step5" / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
+    return copy
+
+
+def test_bad_checkpoints_are_recorded_and_the_sweep_goes_on(
+    damaged: Path, tmp_path: Path, settings: dict[str, Any], series: Path
+) -> None:
+    done = _sweep(damaged, tmp_path / "run", settings)
+    said = {failure.checkpoint.split()[-1]: failure.error for failure in done.failures}
+    assert set(said) == {"step2", "step3", "step4", "step5"}
+    assert "damaged or truncated" in said["step2"]
+    assert "NaN in gpt_neox.layers.0.attention.dense.bias" in said["step3"]
+    assert "no weights" in said["step4"]
+    assert "no adapter for model_type 'mamba'" in said["step5"]
+    values = _values(tmp_path / "run")
+    assert set(values[values.metric == "loss"].step) == {0, 1, 8}
+    with RunStore(tmp_path / "run") as store:
+        assert set(store.failures().revision) == set(said)
+    for step in (2, 3, 4, 5):  # mended, the same command finishes the run and nothing is left on the list
+        shutil.copytree(series / "step1", damaged / f"step{step}", dirs_exist_ok=True)
+    assert not _sweep(damaged, tmp_path / "run", settings).failures
+    with RunStore(tmp_path / "run") as store:
+        assert store.failures().empty
+
+
+def test_nan_in_hidden_states_never_becomes_a_number(tmp_path: Path, settings: dict[str, Any], tokenizer: Any) -> None:
+    model = make_model("gpt_neox")
+    model.gpt_neox.layers[1].mlp.dense_4h_to_h.weight.data *= 1e30
+    model.gpt_neox.layers[1].mlp.dense_h_to_4h.weight.data *= 1e30
+    model.save_pretrained(tmp_path / "hot")
+    tokenizer.save_pretrained(tmp_path / "hot")
+    done = _sweep(tmp_path / "hot", tmp_path / "run", settings)
+    assert {failure.probe for failure in done.failures} == {"anisotropy", "loss"}
+    assert any("mean_cosine at layer" in failure.error for failure in done.failures)
+    values = _values(tmp_path / "run")
+    assert set(values.probe) == {"head_spectrum"}
+
+
+def test_a_tokenizer_that_does_not_fit_is_recorded(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    folder = Path(shutil.copytree(series / "step1", tmp_path / "narrow"))
+    shape = json.loads((folder / "config.json").read_text())
+    GPTNeoXForCausalLM(GPTNeoXConfig(**{**shape, "vocab_size": 64})).save_pretrained(folder)
+    done = _sweep(folder, tmp_path / "run", settings)
+    assert "the tokenizer does not fit the model" in done.failures[0].error
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    done = _sweep(folder, tmp_path / "run", settings)
+    assert "has no tokenizer" in done.failures[0].error
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"tokens": 0}, "--tokens 0 leaves nothing to predict"),
+        ({"context": 1}, "--context 1 leaves nothing"),
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"dtype": "int8"}, "no dtype int8: known are float32"),
+        ({"device": "abacus"}, "device abacus cannot be used"),
+        ({"probes": ("loss", "gloss")}, "no probe gloss: known are loss"),
+        ({"probes": ()}, "neither probes nor tasks"),
+        ({"revisions": "step3"}, "no checkpoint step3: found step0, step1, step8"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    series: Path, tmp_path: Path, settings: dict[str, Any], changed: dict[str, Any], said: str
+) -> None:
+    if "revisions" in changed:
+        done = _sweep(series, tmp_path / "run", settings, **changed)
+        assert said in done.failures[0].error
+        return
+    with pytest.raises(UserError, match=said):
+        _sweep(series, tmp_path / "run", settings, **changed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_that_cannot_be_used_stops_the_sweep(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(UserError, match="empty"):
+        _sweep(series, tmp_path / "run", settings, text=str(tmp_path / "empty.txt"))
+    (tmp_path / "short.txt").write_text("too short")
+    with pytest.raises(UserError, match=r"one context is 32: give a longer --text, or --context \d+ or less"):
+        _sweep(series, tmp_path / "run", settings, text=str(tmp_path / "short.txt"))
+
+
+def test_a_context_longer_than_the_models_is_recorded(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("many words in one document " * 900)
+    done = _sweep(series / "step8", tmp_path / "run", settings, text=str(long), context=2048, tokens=4000)
+    assert "longer than the model's 1024: give --context 1024" in done.failures[0].error
+
+
+def test_two_sweeps_do_not_share_a_run(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    from lm_probe.sweeps._lock import exclusive
+
+    with exclusive(tmp_path / "run"), pytest.raises(UserError, match=r"in use by process \d+ on "):
+        _sweep(series, tmp_path / "run", settings)
+
+
+def _run_in_child(source: str, out: str, settings: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    _sweep(Path(source), Path(out), settings)
+
+
+def _start(arguments: Sequence[Any]) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lm_probe.sweeps", "lm_probe.sweeps.lm_eval_bridge", "tests.conftest"])
+    child = context.Process(target=_run_in_child, args=tuple(arguments))
+    child.start()
+    return child
+
+
+def test_killed_at_any_moment_and_run_again_gives_the_same(
+    series: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """SIGKILL at moments spread over the whole sweep, resumed each time, against one that was left alone."""
+    settings = {**settings, "tasks": ("count_query_m5",), "task_documents": 2}
+    whole = _start([str(series), str(tmp_path / "whole"), settings])
+    begun = time.monotonic()
+    whole.join()
+    usual = time.monotonic() - begun
+    assert whole.exitcode == 0
+    chance = random.Random(5)
+    run, kills = tmp_path / "killed", 0
+    finished: set[tuple[int, str, float]] = set()
+    for _ in range(60):
+        child = _start([str(series), str(run), settings])
+        child.join(timeout=chance.uniform(0.05, 0.6) * usual)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            kills += 1
+            now = _measurement_rows(run)
+            assert finished <= now, "a finished measurement was lost or made again"
+            finished = now
+        else:
+            assert child.exitcode == 0
+            break
+    assert kills >= 3
+    assert finished <= _measurement_rows(run)
+    assert len(_measurement_rows(run)) == len(_measurement_rows(tmp_path / "whole")) == 12
+    pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
