@@ -1,0 +1,75 @@
+"""`lm-probe`: finds the command, runs it, and turns a user's mistake into one line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from lm_probe.cli import demo, eval, export, report, sweep, tasks
+
+_COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, eval, tasks, export)
+
+_EXAMPLE = """\
+examples:
+  lm-probe demo                                   train two tiny series, sweep them, write the report
+  lm-probe sweep EleutherAI/pythia-70m --revisions log2 --out runs/70m
+  lm-probe COMMAND --help                         what a command takes, with an example
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `lm-probe`.
+
+    Returns:
+        0 when all went well; 1 when something was recorded as failed; 2 for a mistake that the user can mend.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    passed_on = next((command for command in _COMMANDS if getattr(command, "PASS_THROUGH", False)), None)
+    if passed_on is not None and arguments[:1] == [passed_on.NAME]:
+        return _run(passed_on, argparse.Namespace(arguments=arguments[1:], debug=False))
+    args = _parser().parse_args(arguments)
+    return _run(args.command, args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lm-probe",
+        description="Loss, task scores, hidden-state geometry and head spectrum of every checkpoint, on one timeline.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=f"example:\n  {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        sub.set_defaults(command=command)
+    return parser
+
+
+def _run(command: ModuleType, args: argparse.Namespace) -> int:
+    try:
+        return int(command.run(args))
+    except KeyboardInterrupt:
+        print("\nstopped; what was finished is stored, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if args.debug or not _is_users(error):
+            raise
+        print(f"lm-probe {command.NAME}: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_users(error: Exception) -> bool:
+    # Imported here: it brings torch, which `--help` must not wait for.
+    from lm_probe.model_adapters import UserError
+
+    return isinstance(error, UserError)

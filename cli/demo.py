@@ -1,0 +1,69 @@
+"""`lm-probe demo`: the built-in series, made, swept and reported."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+NAME = "demo"
+HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
+EXAMPLE = "lm-probe demo --out demo-run"
+
+# Tasks take most of the demo's time: this many documents keep it under four minutes on two cores.
+DOCUMENTS = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    from lm_probe.cli.sweep import add_measuring_arguments
+
+    parser.add_argument("--out", type=Path, default=Path("demo-run"), metavar="RUN", help="default: %(default)s")
+    add_measuring_arguments(parser)
+    parser.set_defaults(task_documents=DOCUMENTS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains what is not there yet, sweeps and reports."""
+    from lm_probe.cli.sweep import sweep_and_report
+    from lm_probe.eval_tasks import vocabulary
+    from lm_probe.studies.demo_series import split_documents, train_demo_series
+    from lm_probe.sweeps import make_folder
+    from lm_probe.sweeps.builtin_text import builtin_documents
+
+    documents = builtin_documents()
+    # One token a word, as in the vocabularies of full-size models: the tasks are about counting, not about spelling.
+    words = [f" {word}" for word in vocabulary()]
+    folder = make_folder(args.out / "series")
+    with _Bars() as bars:
+        series = train_demo_series(documents, folder, extra_tokens_text=words, progress=bars.show)
+    if args.text is None:
+        # Loss on text that the models were trained on would say little.
+        held_out = folder / "held_out.jsonl"
+        lines = (json.dumps({"text": text}) for text in split_documents(documents).held_out)
+        held_out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        args.text = str(held_out)
+    return sweep_and_report(args, tuple(str(folder) for folder in series), None, no_report=False)
+
+
+class _Bars:
+    """A progress bar for each model that is trained; none where there is nothing to train."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[NoReturn]] = {}
+
+    def show(self, model: str, step: int, last: int) -> None:
+        """Moves a model's bar."""
+        if model not in self._bars:
+            slow = 0.1 if sys.stderr.isatty() else 15.0
+            self._bars[model] = tqdm(total=last, desc=f"training {model}", unit="step", mininterval=slow)
+        self._bars[model].update(step - self._bars[model].n)
+
+    def __enter__(self) -> "_Bars":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for bar in self._bars.values():
+            bar.close()

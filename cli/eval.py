@@ -1,0 +1,76 @@
+"""`lm-probe eval`: lm-eval's own command line, with our tasks known to it."""
+
+import argparse
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+NAME = "eval"
+HELP = "run lm-eval with our tasks known to it; every argument is lm-eval's"
+EXAMPLE = "lm-probe eval --model hf --model_args pretrained=EleutherAI/pythia-14m --tasks word_counting_small"
+PASS_THROUGH = True  # the arguments reach `run` unread, so that --help is lm-eval's
+
+_COMMANDS = ("run", "ls", "validate")
+_MISTAKES = ("Tasks not found", "Need to specify task", "Specify --output_path", "If --samples is not None")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments: whatever comes."""
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to `lm_eval run`")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Hand the arguments to lm-eval; `run` is understood where no command of lm-eval's is named.
+
+    Raises:
+        UserError: lm-eval refused the arguments.
+    """
+    from lm_eval.__main__ import cli_evaluate
+
+    arguments: list[str] = args.arguments
+    if not arguments or arguments[0] not in _COMMANDS:
+        arguments = ["run", *arguments]
+    before = sys.argv
+    sys.argv = ["lm-eval", *arguments]  # lm-eval's parser reads nothing else
+    try:
+        with _our_tasks_known():
+            cli_evaluate()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except ValueError as error:
+        if str(error).startswith(_MISTAKES):
+            from lm_probe.model_adapters import UserError  # brings torch
+
+            raise UserError(
+                f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the names"
+            ) from error
+        raise
+    finally:
+        sys.argv = before
+    return 0
+
+
+@contextlib.contextmanager
+def _our_tasks_known() -> Iterator[None]:
+    """Put our folder before the user's in every task manager: lm-eval has no entry point for tasks."""
+    from lm_eval.tasks import TaskManager
+
+    from lm_probe.eval_tasks import tasks_path
+
+    original = TaskManager.__init__
+    signature = inspect.signature(original)
+
+    def with_ours(*args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(*args, **kwargs)
+        theirs = bound.arguments.get("include_path") or []
+        paths = list(theirs) if isinstance(theirs, list | tuple) else [theirs]
+        bound.arguments["include_path"] = [tasks_path(), *paths]
+        original(*bound.args, **bound.kwargs)
+
+    TaskManager.__init__ = with_ours
+    try:
+        yield
+    finally:
+        TaskManager.__init__ = original

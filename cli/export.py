@@ -1,0 +1,49 @@
+"""`lm-probe export`: the values as one tidy table."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "export"
+HELP = "write the values of a run as one tidy table"
+EXAMPLE = "lm-probe export runs/pythia --format csv > values.csv"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv", help="default: %(default)s")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports."""
+    from lm_probe.sweeps import RunStore, UserError
+
+    if args.out is None and args.format == "parquet" and sys.stdout.isatty():
+        raise UserError("parquet is binary: add --out values.parquet, or send the output to a file")
+    with RunStore(args.run, must_exist=True) as store:
+        values = store.values()
+    target = sys.stdout.buffer if args.out is None else args.out
+    try:
+        if args.format == "parquet":
+            values.to_parquet(target, index=False)
+        else:
+            text = values.to_csv(index=False) if args.format == "csv" else _json_lines(values)
+            sys.stdout.write(text) if args.out is None else args.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(f"{args.out} cannot be written ({error.strerror}): choose another --out") from error
+    return 0
+
+
+def _json_lines(values: "pd.DataFrame") -> str:
+    """One object a line; pandas' own writer keeps 15 digits, and a float64 needs 17."""
+    rows = values.astype(object).where(values.notna(), None).to_dict("records")
+    return "".join(json.dumps(row) + "\n" for row in rows)

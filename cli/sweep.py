@@ -1,0 +1,111 @@
+"""`lm-probe sweep`: the main job."""
+
+import argparse
+import sys
+from pathlib import Path
+
+NAME = "sweep"
+HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
+EXAMPLE = "lm-probe sweep EleutherAI/pythia-70m EleutherAI/pythia-160m --revisions log2 --out runs/pythia"
+
+DEFAULT_PROBES = "loss,anisotropy,head_spectrum"  # written out: the registry would bring torch into `--help`
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of step<N> checkpoints",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="RUN", help="folder of the run; resumed if it exists"
+    )
+    parser.add_argument(
+        "--revisions",
+        metavar="WHICH",
+        help="all, log2, start:stop:stride in steps, or a list such as step0,step1000 "
+        "(default: all of a local series, main of a Hub repository)",
+    )
+    add_measuring_arguments(parser)
+    parser.add_argument("--no-report", action="store_true", help="measure only")
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what is measured, which `demo` shares."""
+    what = parser.add_argument_group("what is measured")
+    what.add_argument(
+        "--probes",
+        default=DEFAULT_PROBES,
+        metavar="NAMES",
+        help="comma-separated, or none (default: %(default)s)",
+    )
+    what.add_argument(
+        "--tasks",
+        default="word_counting_small",
+        metavar="NAMES",
+        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: %(default)s)",
+    )
+    what.add_argument("--task-documents", type=int, metavar="N", help="documents a task (default: the task's own, 200)")
+    what.add_argument(
+        "--text", help="a .txt, .jsonl or .jsonl.zst file, a folder, or a Hub dataset (default: the built-in text)"
+    )
+    what.add_argument("--tokens", type=int, default=50_000, metavar="N", help="size of the text sample (%(default)s)")
+    what.add_argument("--context", type=int, metavar="N", help="longest window of text (512, or what the model takes)")
+    what.add_argument("--seed", type=int, default=1234, help="of the text sample and the tasks (%(default)s)")
+    how = parser.add_argument_group("how")
+    how.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows in a forward pass (%(default)s)")
+    how.add_argument("--device", help="cpu, cuda, cuda:1, or auto to spread a model over all (default: a GPU if any)")
+    how.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or stored (%(default)s)")
+    how.add_argument("--trust-remote-code", action="store_true", help="run model code that a checkpoint carries")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sweeps and reports."""
+    return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report)
+
+
+def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None, no_report: bool) -> int:
+    """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
+    from lm_probe.sweeps import SweepConfig, sweep
+
+    summary = sweep(
+        SweepConfig(
+            sources=sources,
+            out=args.out,
+            revisions=revisions,
+            probes=_names(args.probes),
+            tasks=_names(args.tasks),
+            text=args.text,
+            tokens=args.tokens,
+            context=args.context,
+            batch_size=args.batch_size,
+            device=args.device,
+            dtype=args.dtype,
+            seed=args.seed,
+            task_documents=args.task_documents,
+            trust_remote_code=args.trust_remote_code,
+            debug=args.debug,
+        )
+    )
+    print(
+        f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
+        f"before, {len(summary.failures)} failed"
+    )
+    if not no_report:
+        from lm_probe.reports import write_report
+
+        print(f"report: {write_report([args.out])}")
+    if summary.failures:
+        print(
+            f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "
+            f"tries them again",
+            file=sys.stderr,
+        )
+    return 1 if summary.failures else 0
+
+
+def _names(given: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    return () if names == ("none",) else names

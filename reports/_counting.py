@@ -1,0 +1,62 @@
+"""The counting tasks among the stored task scores."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lm_probe.reports._data import Checkpoint, RunData, Score
+
+TASKS = "lm_eval"
+_NAME = re.compile(r"(count_query|most_frequent_word|most_frequent_count)_m(\d+)")
+
+
+class Cell(NamedTuple):
+    """A counting task at one vocabulary size on one checkpoint."""
+
+    checkpoint: Checkpoint
+    kind: str
+    m: int
+    full: Score | None
+    binary: Score | None
+    gap: Score | None
+    """Mean of the differences inside each document: binary less full for accuracy, full less binary for error."""
+
+
+def task_metrics(data: RunData) -> list[tuple[str, str]]:
+    """All (task, metric) that have a value."""
+    return sorted({(task or "", metric) for probe, metric, task in data.indexed if probe == TASKS})
+
+
+def counting_task(task: str) -> tuple[str, int] | None:
+    """Kind and m of a counting task; None for any other."""
+    found = _NAME.fullmatch(task)
+    return None if found is None else (found[1], int(found[2]))
+
+
+def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoint]) -> list[Cell]:
+    """The cells of a kind on these checkpoints, by checkpoint and ascending m."""
+    sizes = sorted({named[1] for task, _ in task_metrics(data) if (named := counting_task(task)) and named[0] == kind})
+    arms = [[data.scores(TASKS, f"{metric}{arm}", f"{kind}_m{m}") for arm in ("", "_binary", "_gap")] for m in sizes]
+    return [
+        Cell(checkpoint, kind, m, full.get(checkpoint), binary.get(checkpoint), gap.get(checkpoint))
+        for checkpoint in checkpoints
+        for m, (full, binary, gap) in zip(sizes, arms, strict=True)
+        if checkpoint in full or checkpoint in binary
+    ]
+
+
+def last_counted(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoint]) -> list[Cell]:
+    """The cells of the last of these checkpoints that has any: the one with the highest step, if there are steps."""
+    everything = cells(data, kind, metric, checkpoints)
+    counted = [cell.checkpoint for cell in everything]
+    stepped = [checkpoint for checkpoint in counted if checkpoint.step is not None]
+    last = (stepped or counted)[-1:]
+    return [cell for cell in everything if cell.checkpoint in last]
+
+
+def shown_size(data: RunData) -> int | None:
+    """The vocabulary size that summaries show: 10, or the smallest where that was not measured."""
+    sizes = sorted(
+        {named[1] for task, _ in task_metrics(data) if (named := counting_task(task)) and named[0] == "count_query"}
+    )
+    return 10 if 10 in sizes else next(iter(sizes), None)

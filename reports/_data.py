@@ -1,0 +1,197 @@
+"""What one or several runs hold, indexed for statistics and figures; no text and no picture is made here."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from lm_probe.sweeps import RunStore
+
+
+class Checkpoint(NamedTuple):
+    """A model at one point of its training."""
+
+    model: str
+    revision: str | None
+    step: int | None
+
+    @property
+    def when(self) -> str:
+        """How it is called among the checkpoints of its model."""
+        return f"step {self.step}" if self.step is not None else self.revision or "only checkpoint"
+
+
+class Score(NamedTuple):
+    """A stored value without its address."""
+
+    value: float
+    stderr: float | None
+    n: int | None
+
+
+class Place(NamedTuple):
+    """A site in a model."""
+
+    layer: int
+    site: str
+
+
+class Made(NamedTuple):
+    """How one measurement was made."""
+
+    checkpoint: Checkpoint
+    probe: str
+    identity: str
+    dtype: str
+    device: str
+    attention: str
+    seed: int
+    seconds: float
+    peak_memory: int
+    versions: dict[str, str]
+    details: dict[str, Any]
+
+
+class Failed(NamedTuple):
+    """What went wrong; `probe` is '' where the checkpoint did not open."""
+
+    checkpoint: Checkpoint
+    probe: str
+    error: str
+
+
+Scores = dict[Checkpoint, Score]
+Vectors = dict[Checkpoint, Float[np.ndarray, " k"]]
+Profiles = dict[Checkpoint, dict[Place, Score]]
+_Address = tuple[str, str, str | None]  # probe, metric, component
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything a report reads."""
+
+    indexed: Mapping[_Address, Profiles]
+    vectors: Mapping[str, Vectors]
+    """By metric; of several components the one over all rows."""
+    made: Sequence[Made]
+    failed: Sequence[Failed]
+
+    def scores(self, probe: str, metric: str, component: str | None = None) -> Scores:
+        """The values of a metric that has no layer."""
+        profiles = self.indexed.get((probe, metric, component), {})
+        return {checkpoint: next(iter(places.values())) for checkpoint, places in profiles.items()}
+
+    def profiles(self, probe: str, metric: str) -> Profiles:
+        """The values of a metric at every layer and site."""
+        return self.indexed.get((probe, metric, None), {})
+
+    @cached_property
+    def checkpoints(self) -> dict[str, list[Checkpoint]]:
+        """The checkpoints of each model by step, also those that failed; narrow models first."""
+        seen = {made.checkpoint for made in self.made} | {failed.checkpoint for failed in self.failed}
+        seen |= {checkpoint for profiles in self.indexed.values() for checkpoint in profiles}
+        width = {checkpoint.model: len(sigma) for checkpoint, sigma in self.vectors["singular_values"].items()}
+        found: dict[str, list[Checkpoint]] = {}
+        for checkpoint in sorted(seen, key=_order):
+            found.setdefault(checkpoint.model, []).append(checkpoint)
+        return {model: found[model] for model in sorted(found, key=lambda name: (width.get(name, 0), name))}
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models."""
+        return list(self.checkpoints)
+
+
+def _order(checkpoint: Checkpoint) -> tuple[str, bool, int, str]:
+    return checkpoint.model, checkpoint.step is None, checkpoint.step or 0, checkpoint.revision or ""
+
+
+def load(runs: Sequence[Path]) -> RunData:
+    """Reads runs; a model that several of them hold gets its run's name before its own.
+
+    Raises:
+        UserError: a folder holds no run.
+    """
+    folders = list({folder.resolve(): folder for folder in runs})
+    labels = _labels(folders)
+    parts = []
+    for folder in folders:
+        with RunStore(folder, must_exist=True) as store:
+            parts.append(_read(store))
+    holders = Counter(model for part in parts for model in part.models)
+    index: dict[_Address, Profiles] = {}
+    vectors: dict[str, Vectors] = {metric: {} for metric in _VECTORS}
+    made: list[Made] = []
+    failed: list[Failed] = []
+    for part, label in zip(parts, labels, strict=True):
+
+        def renamed(checkpoint: Checkpoint, label: str = label) -> Checkpoint:
+            shared = holders[checkpoint.model] > 1
+            return checkpoint._replace(model=f"{label}: {checkpoint.model}") if shared else checkpoint
+
+        for address, profiles in part.indexed.items():
+            index.setdefault(address, {}).update({renamed(key): places for key, places in profiles.items()})
+        for metric, found in part.vectors.items():
+            vectors[metric].update({renamed(key): vector for key, vector in found.items()})
+        made += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.made]
+        failed += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.failed]
+    return RunData(index, vectors, made, failed)
+
+
+_VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    longest = max((len(folder.parts) for folder in folders), default=1)
+    for length in range(1, longest + 1):
+        labels = ["/".join(folder.parts[-length:]) for folder in folders]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _read(store: RunStore) -> RunData:
+    index: dict[_Address, Profiles] = {}
+    for row in _records(store.values()):
+        address = (str(row["probe"]), str(row["metric"]), row["component"])
+        place = Place(-1 if row["layer"] is None else int(row["layer"]), row["site"] or "")
+        score = Score(float(row["value"]), row["stderr"], None if row["n"] is None else int(row["n"]))
+        index.setdefault(address, {}).setdefault(_checkpoint(row), {})[place] = score
+    return RunData(
+        indexed=index,
+        vectors={metric: _vectors(store, metric) for metric in _VECTORS},
+        made=[
+            Made(_checkpoint(row), *(row[name] for name in Made._fields[1:])) for row in _records(store.measurements())
+        ],
+        failed=[Failed(_checkpoint(row), str(row["probe"]), str(row["error"])) for row in _records(store.failures())],
+    )
+
+
+def _vectors(store: RunStore, metric: str) -> Vectors:
+    return {
+        _checkpoint(address): vector
+        for address, vector in store.vectors(metric)
+        if address["component"] in (None, "all_rows")
+    }
+
+
+def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
+    step = row["step"]
+    return Checkpoint(str(row["model"]), row["revision"], None if step is None else int(step))
+
+
+def _records(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    """Rows as dictionaries, with None for everything that is missing."""
+    columns = [str(column) for column in frame.columns]
+    for row in frame.itertuples(index=False, name=None):
+        yield {
+            column: None if cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)) else cell
+            for column, cell in zip(columns, row, strict=True)
+        }

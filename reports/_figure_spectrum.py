@@ -1,0 +1,62 @@
+"""The singular values of the head, a line a checkpoint."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from lm_probe.reports._data import Checkpoint, Vectors
+from lm_probe.reports._figure_layers import add_step_bar, line_colour, line_emphasis, step_colours
+from lm_probe.reports._style import label, panels
+
+_MOST_RANKS = 128
+_LINEAR_RANKS = 40  # up to this width every rank is seen on a linear axis
+_LOWEST = 1e-6
+
+
+def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figure:
+    """A panel a model: each singular value over the largest, by rank."""
+    models = [model for model, known in chosen.items() if any(one in sigmas for one in known)]
+    figure, axes = panels(len(models), 2.8 if len(models) > 1 else 3.4)
+    shown = [one for model in models for one in chosen[model] if one in sigmas]
+    colours = step_colours(shown)
+    smallest = min(float(sigma[sigma > 0].min() / sigma.max()) for sigma in map(sigmas.__getitem__, shown))
+    for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
+        own = [one for one in chosen[model] if one in sigmas]
+        for index, one in enumerate(own):
+            sigma = sigmas[one]
+            ranks = _ranks(len(sigma))
+            ratios = sigma[ranks - 1] / sigma.max()
+            marker = "." if len(sigma) <= _LINEAR_RANKS and len(own) <= 8 else ""
+            panel.plot(
+                ranks[ratios > 0],
+                ratios[ratios > 0],
+                color=line_colour(one, colours, index),
+                marker=marker,
+                **line_emphasis(index, len(own)),
+            )
+        width = max(len(sigmas[one]) for one in own)
+        if width > _LINEAR_RANKS:
+            panel.set_xscale("log")
+        else:
+            panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.set_yscale("log")
+        panel.set_ylim(max(smallest / 1.3, _LOWEST), 1.2)
+        if smallest > 0.1:
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter("")
+        label(panel.set_title(""), f"{model}, d = {width}")
+        if place % 2 == 0:
+            panel.set_ylabel("σᵢ / σ₁ (log scale)")
+        panel.set_xlabel("rank i" + (" (log scale)" if width > _LINEAR_RANKS else ""))
+    add_step_bar(figure, axes, colours)
+    return figure
+
+
+def _ranks(width: int) -> np.ndarray:
+    """Ranks from 1 that are drawn: all, or about evenly spaced in log(rank)."""
+    if width <= _MOST_RANKS:
+        return np.arange(1, width + 1)
+    return np.unique(np.geomspace(1, width, _MOST_RANKS).round().astype(int))

@@ -1,0 +1,107 @@
+"""A value over training steps for all models in one picture, with a band of two standard errors."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lm_probe.reports._data import Checkpoint, Scores
+from lm_probe.reports._statistics import of_model
+from lm_probe.reports._step_axis import StepAxis, step_axis
+from lm_probe.reports._style import Look, legend, look, panels, tick_names
+
+_MARKED = 40  # more points than this are drawn as a line, with a marker at some
+
+
+def trend(
+    scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]], ylabel: str, notes: Mapping[str, str]
+) -> Figure:
+    """Lines over steps; a checkpoint that has no step gets a row of its own below them.
+
+    Args:
+        scores: what to draw.
+        checkpoints: of each model, in order.
+        ylabel: quantity and unit.
+        notes: what the legend says after a model's name.
+    """
+    stepped = {one: score for one, score in scores.items() if one.step is not None}
+    single = {one: score for one, score in scores.items() if one.step is None}
+    looks = {model: look(index) for index, model in enumerate(checkpoints)}
+    if stepped and single:
+        low = 0.45 + 0.3 * len(single)
+        figure, _ = panels(1, 3.4 + low)
+        figure.clear()
+        upper, lower = figure.subplots(2, 1, height_ratios=[3.2, low])
+        _lines(upper, stepped, checkpoints, looks, ylabel, notes)
+        _points(lower, single, checkpoints, looks, ylabel)
+    elif single:
+        figure, axes = panels(1, 0.9 + 0.32 * len(single))
+        _points(axes[0], single, checkpoints, looks, ylabel)
+    else:
+        figure, axes = panels(1, 3.6)
+        _lines(axes[0], stepped, checkpoints, looks, ylabel, notes)
+    return figure
+
+
+def _lines(
+    axes: Axes,
+    scores: Scores,
+    checkpoints: Mapping[str, Sequence[Checkpoint]],
+    looks: Mapping[str, Look],
+    ylabel: str,
+    notes: Mapping[str, str],
+) -> None:
+    axis = step_axis([one.step for one in scores if one.step is not None])
+    handles: list[Artist] = []
+    names = []
+    for model, known in checkpoints.items():
+        own = of_model(scores, known)
+        if own:
+            handles.append(_line(axes, own, axis, looks[model]))
+            names.append(f"{model}{notes.get(model, '')}")
+    axis.apply(axes)
+    axes.set_xlabel("training step (log scale)")
+    axes.set_ylabel(ylabel)
+    columns = 2 if len(names) > 3 else 1
+    if columns == 2:
+        legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=3.2)
+    else:
+        legend(axes, handles, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), handlelength=3.2)
+
+
+def _line(axes: Axes, own: Scores, axis: StepAxis, style: Look) -> Artist:
+    places = [axis.place(one.step or 0) for one in own]
+    values = [score.value for score in own.values()]
+    errors = [2 * (score.stderr or 0.0) for score in own.values()]
+    every = max(1, len(own) // _MARKED * 4)
+    (line,) = axes.plot(
+        places, values, color=style.color, linestyle=style.linestyle, marker=style.marker, markevery=every
+    )
+    if any(errors):
+        low = [value - error for value, error in zip(values, errors, strict=True)]
+        high = [value + error for value, error in zip(values, errors, strict=True)]
+        axes.fill_between(places, low, high, color=style.color, alpha=0.22, linewidth=0)
+    return line
+
+
+def _points(
+    axes: Axes,
+    scores: Scores,
+    checkpoints: Mapping[str, Sequence[Checkpoint]],
+    looks: Mapping[str, Look],
+    xlabel: str,
+) -> None:
+    shown = [one for known in checkpoints.values() for one in known if one in scores]
+    for place, one in enumerate(shown):
+        score, style = scores[one], looks[one.model]
+        error = None if score.stderr is None else [2 * score.stderr]
+        axes.errorbar([score.value], [place], xerr=error, fmt=style.marker, color=style.color, capsize=3)
+    tick_names(axes.yaxis, range(len(shown)), [point_name(one) for one in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel(xlabel)
+
+
+def point_name(checkpoint: Checkpoint) -> str:
+    """A checkpoint without a step."""
+    return f"{checkpoint.model} ({checkpoint.revision})" if checkpoint.revision else checkpoint.model

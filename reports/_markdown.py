@@ -1,0 +1,84 @@
+"""Markdown: numbers, tables, and text from outside made harmless."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from lm_probe.reports._data import Score
+
+MISSING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_ENTITIES = {"|": "&#124;", "`": "&#96;", "$": "&#36;", "\\": "&#92;", "@": "&#64;"}
+
+
+def plain(said: object, longest: int = 300) -> str:
+    """One line of printable characters, cut where it is long."""
+    characters = [" " if letter.isspace() else letter for letter in str(said)]
+    # Control and format characters include the ones that turn the direction of writing around.
+    visible = "".join(letter for letter in characters if unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co"))
+    line = " ".join(visible.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def escape(said: object, longest: int = 300) -> str:
+    """Text from outside, so that markdown, its tables and HTML show it as it is."""
+    safe = html.escape(plain(said, longest), quote=False)
+    safe = re.sub(r"[|`$\\@]", lambda found: _ENTITIES[found[0]], safe)
+    safe = re.sub(r"([*\[\]~])", r"\\\1", safe)
+    safe = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", safe)  # inside a word an underscore is only itself
+    return re.sub(
+        r"(?i)\b(https?|ftp)://|\bwww\.", lambda found: found[0].replace(":", "&#58;").replace(".", "&#46;"), safe
+    )
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with fixed significant digits; exact integers and very large or small values in their own form."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0"
+    exponent = int(np.floor(np.log10(abs(float(f"{value:.{digits - 1}e}")))))
+    if not -4 <= exponent < 6:
+        return f"{value:.{digits - 1}e}".replace("-", _MINUS)
+    return f"{value:,.{max(digits - 1 - exponent, 0)}f}".replace("-", _MINUS)
+
+
+def with_error(score: Score | None, digits: int = 4) -> str:
+    """A value ± its standard error, both to the same decimal place."""
+    if score is None:
+        return MISSING
+    shown = number(score.value, digits)
+    if score.stderr is None:
+        return shown
+    if score.stderr == 0 or "e" in shown:
+        return f"{shown} ± {number(score.stderr, 2)}"
+    decimals = len(shown.partition(".")[2]) if "." in shown else 0
+    # An error smaller than the last place shown would read as ± 0.
+    needed = int(-np.floor(np.log10(score.stderr)))
+    decimals = min(max(decimals, needed), 6)
+    return f"{score.value:,.{decimals}f} ± {score.stderr:,.{decimals}f}".replace("-", _MINUS)
+
+
+def count(value: int) -> str:
+    """A whole number with thousands separated."""
+    return f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """A whole number with its noun."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A table; its first columns are text, the others stand to the right. Cells must be escaped already."""
+    rule = ["---" if place < text_columns else "---:" for place in range(len(header))]
+    lines = [header, rule, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as one phrase."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else MISSING

@@ -1,0 +1,185 @@
+"""Which figures a report has, with what their captions say."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import log
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from lm_probe.reports._counting import Cell, last_counted
+from lm_probe.reports._data import Checkpoint, Profiles, RunData, Vectors
+from lm_probe.reports._figure_counting import counting
+from lm_probe.reports._figure_layers import depth_curves, heat_map
+from lm_probe.reports._figure_spectrum import spectra
+from lm_probe.reports._figure_trend import trend
+from lm_probe.reports._markdown import number
+from lm_probe.reports._provenance import conditions
+from lm_probe.reports._statistics import extreme, of_model
+from lm_probe.reports._thin import thinned
+
+_DEPTH_LINES = 6
+_SPECTRUM_LINES = 16
+_SITES = (
+    "Layers as in transformers' `hidden_states` and in the figures of the literature: embedding, blocks 1 to L - 1, "
+    "and the final norm in the place of block L, which the summary table gives separately."
+)
+
+
+class Picture(NamedTuple):
+    """One figure."""
+
+    name: str
+    title: str
+    draw: Callable[[], Figure]
+    caption: str
+
+
+def loss_picture(data: RunData) -> list[Picture]:
+    """Loss over steps."""
+    losses = data.scores("loss", "loss")
+    if not losses:
+        return []
+    caption = (
+        f"Mean next-token cross-entropy; {_band(losses, 'clustered by piece of text')}. {conditions(data, 'loss')}."
+        f"{_zero(losses)}"
+    )
+    name = "loss (nats per token)"
+    return [Picture("loss", "Loss over training", lambda: trend(losses, data.checkpoints, name, {}), caption)]
+
+
+def anisotropy_pictures(data: RunData) -> list[Picture]:
+    """Heat map and curves of the mean cosine."""
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    if not profiles:
+        return []
+    made = conditions(data, "anisotropy")
+    chosen = _chosen(data, profiles, _DEPTH_LINES)
+    pictures = []
+    if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
+        caption = (
+            "Mean cosine over all ordered pairs of hidden states of a layer. A column is a checkpoint, so steps are "
+            f"not to scale; an empty column has no value. {_SITES} {made}."
+        )
+        pictures.append(
+            Picture(
+                "anisotropy_heat_map",
+                "Anisotropy by layer and step",
+                lambda: heat_map(profiles, data.checkpoints),
+                caption,
+            )
+        )
+    caption = (
+        f"The same by relative depth l/L. {_few(data, profiles, chosen)}{_emphasis(chosen)} Standard errors are in "
+        f"tables/anisotropy.csv. {_SITES} {made}."
+    )
+    pictures.append(
+        Picture("anisotropy_depth", "Anisotropy over depth", lambda: depth_curves(profiles, chosen), caption)
+    )
+    return pictures
+
+
+def spectrum_pictures(data: RunData) -> list[Picture]:
+    """Singular values, and singular entropy over steps."""
+    sigmas = {one: sigma for one, sigma in data.vectors["singular_values"].items() if len(sigma) and sigma.max() > 0}
+    entropies = data.scores("head_spectrum", "singular_entropy", "all_rows")
+    made = conditions(data, "head_spectrum")
+    pictures = []
+    if sigmas:
+        chosen = _chosen(data, sigmas, _SPECTRUM_LINES)
+        caption = (
+            "Singular values of the output head (all rows, uncentred, float64) over the largest one. "
+            f"{_few(data, sigmas, chosen)}{_emphasis(chosen)} Weights as stored: {made}."
+        )
+        pictures.append(
+            Picture("head_spectrum", "Spectrum of the output head", lambda: spectra(sigmas, chosen), caption)
+        )
+    if entropies:
+        widths = {one.model: len(sigma) for one, sigma in sigmas.items()}
+        notes = {model: f" (ln d = {number(log(width), 3)})" for model, width in widths.items()}
+        caption = (
+            "Kullback-Leibler divergence of the squared, normalised singular values (power 2, all rows) from the "
+            "uniform distribution: 0 for a flat spectrum, ln d (d the number of singular values) for rank one. It is a "
+            f"function of the weights alone and has no sampling error. Weights as stored: {made}.{_zero(entropies)}"
+        )
+        name = "singular entropy (nats)"
+        pictures.append(
+            Picture(
+                "singular_entropy",
+                "Singular entropy over training",
+                lambda: trend(entropies, data.checkpoints, name, notes),
+                caption,
+            )
+        )
+    return pictures
+
+
+def counting_pictures(data: RunData) -> list[Picture]:
+    """Error of counting and accuracy of the most frequent word, over m, at the last checkpoint of each model."""
+    pictures = []
+    for name, kind, metric, title, ylabel, chance in (
+        ("counting_error", "count_query", "mae", "Counting a word", "mean absolute error (words)", False),
+        ("most_frequent_word", "most_frequent_word", "acc", "Most frequent word", "accuracy (fraction right)", True),
+    ):
+        cells = {
+            model: found
+            for model, known in data.checkpoints.items()
+            if (found := last_counted(data, kind, metric, known))
+        }
+        if not cells:
+            continue
+        caption = (
+            "Full list of m different words against its control of two words with the same length, the same question "
+            "and the same answers, last checkpoint of each model; bars are two standard errors on both sides"
+            f"{_documents(cells)}. "
+            f"Measured in {conditions(data, 'lm_eval')}."
+        )
+
+        def draw(cells: Mapping[str, Sequence[Cell]] = cells, ylabel: str = ylabel, chance: bool = chance) -> Figure:
+            return counting(cells, ylabel, chance=chance)
+
+        pictures.append(Picture(name, title, draw, caption))
+    return pictures
+
+
+def _documents(cells: Mapping[str, Sequence[Cell]]) -> str:
+    sizes = sorted(
+        {score.n for own in cells.values() for cell in own if (score := cell.full or cell.binary) and score.n}
+    )
+    if not sizes:
+        return ""
+    return f", n = {sizes[0]:,} lists" if len(sizes) == 1 else f", n = {sizes[0]:,} to {sizes[-1]:,} lists"
+
+
+def _chosen(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, list[Checkpoint]]:
+    """For each model the checkpoints that get a line: first, last, the one with the lowest loss, and some between."""
+    losses = data.scores("loss", "loss")
+    chosen = {}
+    for model, known in data.checkpoints.items():
+        own = [one for one in known if one in having]
+        measured = of_model(losses, own)
+        chosen[model] = thinned(own, limit, {extreme(measured, min)} if measured else ())
+    return chosen
+
+
+def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
+    for model, known in data.checkpoints.items():
+        if len(chosen[model]) < len([one for one in known if one in having]):
+            return "Some of the checkpoints: the first, the last, the one with the lowest loss, and some between. "
+    return ""
+
+
+def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
+    if all(len(own) < 2 for own in chosen.values()):
+        return ""
+    return "The first checkpoint is dotted and the last one heavy."
+
+
+def _band(scores: Mapping[Checkpoint, object], how: str) -> str:
+    stepped = any(one.step is not None for one in scores)
+    return f"the {'band is' if stepped else 'bars are'} two standard errors on both sides, {how}"
+
+
+def _zero(scores: Mapping[Checkpoint, object]) -> str:
+    if not any(one.step == 0 for one in scores):
+        return ""
+    return " The axis is logarithmic, and step 0 stands at half of the first step after it."

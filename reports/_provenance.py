@@ -1,0 +1,186 @@
+"""How everything was measured, and what about that deserves a warning."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from lm_probe.reports._data import Checkpoint, Made, RunData
+from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number
+
+_SHOWN = 12  # of a sha
+
+
+class Cost(NamedTuple):
+    """Identity and cost of one checkpoint."""
+
+    checkpoint: Checkpoint
+    identity: str
+    seconds: float
+    peak_memory: int
+
+
+def short_identity(identity: str) -> str:
+    """The beginning of an identity, which is enough to tell checkpoints of one run apart."""
+    kind, colon, sha = identity.rpartition(":")
+    return f"{kind}{colon}{sha[:_SHOWN]}"
+
+
+def conditions(data: RunData, probe: str) -> str:
+    """One phrase for captions: how many tokens of which text, context, dtype and device."""
+    made = [row for row in data.made if row.probe == probe]
+    parts = []
+    tokens, contexts = _details(made, "tokens"), _details(made, "context")
+    if tokens:
+        clusters = _details(made, "clusters")
+        unit = listed(sorted({str(row.details.get("cluster_unit", "cluster")) for row in made}))
+        parts.append(f"n = {_span(tokens)} tokens" + (f" in {_span(clusters)} {escape(unit)}s" if clusters else ""))
+        parts.append(f"text: {listed(sorted({escape(row.details.get('text')) for row in made}))}")
+    if contexts:
+        parts.append(f"context {_span(contexts)}")
+    parts.append(f"{_several(made, lambda row: row.dtype)} on {_several(made, lambda row: row.device)}")
+    return ", ".join(parts)
+
+
+def _details(made: Iterable[Made], key: str) -> list[int]:
+    return sorted({int(row.details[key]) for row in made if isinstance(row.details.get(key), int)})
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return count(numbers[0]) if len(numbers) == 1 else f"{count(numbers[0])} to {count(numbers[-1])}"
+
+
+def _several(made: Iterable[Made], of: Callable[[Made], object]) -> str:
+    found = sorted({str(of(row)) for row in made if of(row) not in ("", None)})
+    return listed([escape(one) for one in found])
+
+
+def common(data: RunData) -> list[tuple[str, str]]:
+    """What holds for the whole run, as (name, values); several values where it does not."""
+    packages = dict.fromkeys(package for row in data.made for package in row.versions)
+    texts = [row for row in data.made if row.details.get("text")]
+    notes = {str(row.details["text_note"]) for row in texts if row.details.get("text_note")}
+    rows = [
+        ("versions", ", ".join(f"{escape(name)} {_several(data.made, _version(name))}" for name in packages)),
+        ("dtype", _by_probe(data, lambda row: row.dtype)),
+        ("device", _by_probe(data, lambda row: row.device)),
+        ("attention implementation", _several(data.made, lambda row: row.attention)),
+        ("seed", _several(data.made, lambda row: row.seed)),
+        ("batch size", _several(data.made, lambda row: row.details.get("batch_size"))),
+    ]
+    if texts:
+        rows += [
+            ("text", _several(texts, lambda row: row.details["text"])),
+            ("note on the text", listed([escape(note) for note in sorted(notes)])),
+            ("token sample (digest)", _several(texts, lambda row: row.details.get("sample"))),
+            (
+                "tokens, context",
+                f"{_span(_details(texts, 'tokens'))}, {_several(texts, lambda r: r.details.get('context'))}",
+            ),
+            (
+                "clusters of the standard errors",
+                f"{_span(_details(texts, 'clusters') or [0])} "
+                f"({_several(texts, lambda row: row.details.get('cluster_unit'))})",
+            ),
+            ("windows start with BOS", _several(texts, lambda row: _yes(row.details.get("starts_with_bos")))),
+        ]
+    return [(name, said) for name, said in rows if said and said != MISSING]
+
+
+def _version(package: str) -> Callable[[Made], object]:
+    return lambda row: row.versions.get(package, "")
+
+
+def _yes(value: Any) -> str:
+    return "" if value is None else "yes" if value else "no"
+
+
+def _by_probe(data: RunData, of: Callable[[Made], object]) -> str:
+    if len({of(row) for row in data.made}) == 1:
+        return _several(data.made, of)
+    probes = dict.fromkeys(row.probe for row in data.made)
+    return ", ".join(f"{_several([r for r in data.made if r.probe == p], of)} ({escape(p)})" for p in probes)
+
+
+def per_checkpoint(data: RunData) -> list[Cost]:
+    """Every checkpoint that was measured."""
+    by_checkpoint: dict[Checkpoint, list[Made]] = {one: [] for known in data.checkpoints.values() for one in known}
+    for row in data.made:
+        by_checkpoint[row.checkpoint].append(row)
+    return [
+        Cost(
+            one,
+            ", ".join(dict.fromkeys(short_identity(row.identity) for row in made)),
+            _seconds(made),
+            max(row.peak_memory for row in made),
+        )
+        for one, made in by_checkpoint.items()
+        if made
+    ]
+
+
+def _seconds(made: Sequence[Made]) -> float:
+    """Probes of one forward pass, and tasks that ran together, carry the same time each: it counts once."""
+    forward = {row.seconds for row in made if "sample" in row.details}
+    tasks = {row.seconds for row in made if "tasks_together" in row.details}
+    alone = [row.seconds for row in made if not {"sample", "tasks_together"} & set(row.details)]
+    return sum(sorted(forward)) + sum(sorted(tasks)) + sum(alone)
+
+
+def warnings(data: RunData) -> list[str]:
+    """Lines on what makes numbers of this run not comparable, or not independent."""
+    found = []
+    holders: dict[str, list[Checkpoint]] = {}
+    for row in data.made:
+        holders.setdefault(row.identity, []).append(row.checkpoint)
+    for identity, same in holders.items():
+        names = [escape(f"{one.model} {one.when}") for one in dict.fromkeys(same)]
+        if len(names) > 1:
+            found.append(f"{listed(names)} are the same weights ({escape(short_identity(identity))}): they count once.")
+    identities: dict[Checkpoint, set[str]] = {}
+    for row in data.made:
+        identities.setdefault(row.checkpoint, set()).add(row.identity)
+    for one, several in identities.items():
+        if len(several) > 1:
+            found.append(
+                f"{escape(f'{one.model} {one.when}')} changed while this run was made ({len(several)} different "
+                f"weights): its rows may mix them; measure it into a new run."
+            )
+    for model in data.models:
+        found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])
+    samples = {row.details.get("sample") for row in data.made if row.probe == "loss"}
+    if len(samples) > 1:
+        found.append(
+            f"Loss was measured on {len(samples)} different token samples (another tokenizer, text or size): nats a "
+            "token do not compare across them; bits per byte compare across tokenizers on the same text."
+        )
+    return found
+
+
+def _mixed(model: str, made: Sequence[Made]) -> list[str]:
+    found = []
+    kinds: tuple[tuple[str, Callable[[Made], object]], ...] = (
+        ("dtypes", lambda row: row.dtype),
+        ("token samples", lambda row: row.details.get("sample")),
+        ("attention implementations", lambda row: row.attention),
+    )
+    for what, of in kinds:
+        for probe in dict.fromkeys(row.probe for row in made):
+            several = {of(row) for row in made if row.probe == probe}
+            if len(several) > 1:
+                found.append(
+                    f"{escape(model)}: {escape(probe)} was measured with {len(several)} {what} "
+                    f"({listed(sorted(escape(one) for one in several))}), so its checkpoints differ in more than "
+                    "training."
+                )
+    return found
+
+
+def memory(size: int) -> str:
+    """Bytes as MiB or GiB."""
+    if not size:
+        return MISSING
+    return f"{number(size / 2**30, 3)} GiB" if size >= 2**30 else f"{number(size / 2**20, 3)} MiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with a unit."""
+    return f"{number(seconds, 3)} s" if seconds < 600 else counted(round(seconds / 60), "minute")

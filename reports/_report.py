@@ -1,0 +1,155 @@
+"""Writes report.md with its figures and tables."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lm_probe.reports import _sections as sections
+from lm_probe.reports._data import RunData, load
+from lm_probe.reports._findings import findings, limits, opening
+from lm_probe.reports._markdown import escape
+from lm_probe.reports._pictures import (
+    Picture,
+    anisotropy_pictures,
+    counting_pictures,
+    loss_picture,
+    spectrum_pictures,
+)
+from lm_probe.reports._provenance import per_checkpoint
+from lm_probe.reports._style import write_svg
+from lm_probe.reports._summary import columns, csv_header, csv_rows
+from lm_probe.sweeps import UserError
+
+_MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
+_OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
+
+
+def write_report(runs: Sequence[Path], *, out: Path | None = None) -> Path:
+    """Renders one run, or several side by side: `report.md`, `figures/*.svg` and `tables/*.csv`.
+
+    The same values give the same bytes. A model that several runs hold gets its run's name before its own.
+
+    Args:
+        runs: folders of runs.
+        out: where to write; None is the first run's folder.
+
+    Returns:
+        The path of report.md.
+
+    Raises:
+        UserError: no run is given, a folder holds none, or the report cannot be written.
+    """
+    if not runs:
+        raise UserError("no run to report: give the folder of one, e.g. lm-probe report runs/pythia")
+    data = load([Path(run) for run in runs])
+    folder = Path(runs[0]) if out is None else Path(out)
+    try:
+        return _write(data, folder)
+    except OSError as error:
+        raise UserError(f"the report cannot be written to {folder} ({error.strerror}): choose another --out") from error
+
+
+def _write(data: RunData, folder: Path) -> Path:
+    report = folder / "report.md"
+    earlier = _files_of(report)
+    tables = _tables(data)
+    groups = {
+        "Loss": loss_picture(data),
+        "Hidden states": anisotropy_pictures(data),
+        "Output head": spectrum_pictures(data),
+        "Counting": counting_pictures(data),
+    }
+    for name in ("figures", "tables"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    written = set()
+    for picture in (picture for group in groups.values() for picture in group):
+        written.add(f"figures/{picture.name}.svg")
+        write_svg(picture.draw, folder / "figures" / f"{picture.name}.svg", picture.title)
+    for name, rows in tables.items():
+        written.add(f"tables/{name}.csv")
+        (folder / "tables" / f"{name}.csv").write_bytes(_csv(rows))
+    for stale in sorted(earlier - written):
+        (folder / stale).unlink(missing_ok=True)
+    # Last, so that a report which is there has all its figures.
+    report.write_bytes(_markdown(data, groups, sorted(tables)).encode())
+    return report
+
+
+def _files_of(report: Path) -> set[str]:
+    """The figures and tables of an earlier rendering."""
+    if not report.is_file():
+        return set()
+    said = report.read_text(encoding="utf-8", errors="replace")
+    return set(_OURS.findall(said)) if _MARK in said else set()
+
+
+def _markdown(data: RunData, groups: dict[str, list[Picture]], tables: Sequence[str]) -> str:
+    shown = columns(data)
+    parts = [_MARK, f"# lm-probe: {_title(data)}", opening(data), *findings(data)]
+    if shown:
+        parts.append(limits(data))
+    parts += _section("Warnings", sections.warning_lines(data))
+    if shown:
+        intro = (
+            "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the "
+            "final norm, or in a model without one what the head multiplies. Singular entropy (power 2) and effective "
+            "rank are over all rows of the head; counting is accuracy on the full list and on its binary control. The "
+            "full table is [tables/summary.csv](tables/summary.csv)."
+        )
+        parts += _section("Summary", [intro, *sections.summary(data, shown)])
+    texts = {"Counting": sections.counting(data)}
+    for title, pictures in groups.items():
+        parts += _section(title, [*sections.figures(pictures), *texts.get(title, [])])
+    parts += _section("Other tasks", sections.other_tasks(data))
+    parts += _section("Failures", sections.failures(data))
+    if data.made:
+        parts += _section("Provenance", sections.provenance(data))
+    if tables:
+        parts += _section("Tables", ["\n".join(f"- [{name}.csv](tables/{name}.csv)" for name in tables)])
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(data: RunData) -> str:
+    names = [escape(model, 60) for model in data.models]
+    return ", ".join(names) if 0 < len(names) <= 3 else f"{len(names)} models"
+
+
+def _section(title: str, content: Sequence[str]) -> list[str]:
+    return [f"## {title}", *content] if content else []
+
+
+def _tables(data: RunData) -> dict[str, list[Sequence[object]]]:
+    """Tables at full precision, heads first; a table without rows is not written."""
+    shown = columns(data)
+    found: dict[str, list[Sequence[object]]] = {
+        "summary": [csv_header(shown), *csv_rows(shown, data.checkpoints)],
+        "anisotropy": [
+            ["model", "revision", "step", "layer", "site", "mean_cosine", "stderr", "n"],
+            *(
+                [*one, *place, *score]
+                for one, profile in data.profiles("anisotropy", "mean_cosine").items()
+                for place, score in profile.items()
+            ),
+        ],
+        "counting": [
+            list(sections.COUNTING_HEADER),
+            *sections.counting_rows(data),
+        ],
+        "failures": [
+            ["model", "revision", "step", "probe", "error"],
+            *([*row.checkpoint, row.probe, row.error] for row in data.failed),
+        ],
+        "provenance": [
+            ["model", "revision", "step", "identity", "seconds", "peak_memory_bytes"],
+            *([*row.checkpoint, row.identity, row.seconds, row.peak_memory] for row in per_checkpoint(data)),
+        ],
+    }
+    return {name: rows for name, rows in found.items() if len(rows) > 1}
+
+
+def _csv(rows: Iterable[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,64 @@
+"""One row a checkpoint: the numbers that are looked at first."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from lm_probe.reports._counting import TASKS, shown_size
+from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
+from lm_probe.reports._layers import final_place, last_block
+
+
+class Column(NamedTuple):
+    """One quantity over all checkpoints."""
+
+    key: str
+    """Name in tables/summary.csv."""
+    title: str
+    """Head of the column in the report."""
+    scores: Scores
+
+
+def columns(data: RunData) -> list[Column]:
+    """The quantities that at least one checkpoint has."""
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    last = {one: profile[final_place(profile)] for one, profile in profiles.items() if final_place(profile) in profile}
+    blocks = {one: score for one, profile in profiles.items() if (score := last_block(profile)) is not None}
+    found = [
+        Column("loss", "loss (nats/token)", data.scores("loss", "loss")),
+        Column("bits_per_byte", "bits per byte", data.scores("loss", "bits_per_byte")),
+        Column("mean_cosine_last_site", "mean cosine, last site", last),
+        Column("mean_cosine_last_block", "mean cosine, block L", blocks),
+        Column(
+            "singular_entropy", "singular entropy (nats)", data.scores("head_spectrum", "singular_entropy", "all_rows")
+        ),
+        Column("effective_rank", "effective rank", data.scores("head_spectrum", "effective_rank", "all_rows")),
+    ]
+    m = shown_size(data)
+    if m is not None:
+        task = f"count_query_m{m}"
+        found += [
+            Column(f"{task}_acc", f"counting m={m}, full", data.scores(TASKS, "acc", task)),
+            Column(f"{task}_acc_binary", f"counting m={m}, binary", data.scores(TASKS, "acc_binary", task)),
+        ]
+    return [column for column in found if column.scores]
+
+
+def csv_header(shown: Sequence[Column]) -> list[str]:
+    """Head of tables/summary.csv."""
+    header = ["model", "revision", "step"]
+    for column in shown:
+        header += [column.key, f"{column.key}_stderr"]
+    return header
+
+
+def csv_rows(shown: Sequence[Column], checkpoints: Mapping[str, Sequence[Checkpoint]]) -> list[list[object]]:
+    """Every checkpoint, at full precision; empty where there is no value."""
+    rows = []
+    for known in checkpoints.values():
+        for one in known:
+            row: list[object] = [one.model, one.revision, one.step]
+            for column in shown:
+                score: Score | None = column.scores.get(one)
+                row += [None, None] if score is None else [score.value, score.stderr]
+            rows.append(row)
+    return rows
