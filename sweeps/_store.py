@@ -18,9 +18,16 @@ from lm_probe.sweeps._records import CheckpointKey, Measurement, Value
 from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
-# The newest measurement of a probe on a checkpoint under each task (other probes have no task) is the one that counts.
+# What counts: of the weights that a (model, revision) ever had, those measured last; and of each probe on them (of each
+# task, for lm-eval) the newest measurement. So a checkpoint that was replaced never shares a row with its forerunner.
 _CURRENT = """
-    SELECT max(id) FROM measurements GROUP BY checkpoint, probe, json_extract(config, '$.task')
+    SELECT max(id) FROM measurements
+    WHERE checkpoint IN (
+        SELECT checkpoint FROM measurements WHERE id IN (
+            SELECT max(m.id) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id GROUP BY c.model, c.revision
+        )
+    )
+    GROUP BY checkpoint, probe, json_extract(config, '$.task')
 """
 _VALUES = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
@@ -108,6 +115,14 @@ class RunStore:
             ),
         )
         return bool(rows)
+
+    def namesake(self, checkpoint: CheckpointKey) -> str | None:
+        """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
+        rows = self._rows(
+            "SELECT source FROM checkpoints WHERE model = ? AND revision = ? AND identity != ? AND source != ?",
+            (checkpoint.model, checkpoint.revision or "", checkpoint.identity, checkpoint.source),
+        )
+        return str(rows[0]["source"]) if rows else None
 
     def record(self, checkpoint: CheckpointKey, measurements: Sequence[Measurement]) -> None:
         """Stores measurements of one checkpoint in one transaction, and forgets their earlier failures.

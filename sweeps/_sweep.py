@@ -105,6 +105,12 @@ class _Sweep:
         try:
             checkpoint = locate(visit.source, visit.revision)
             key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.source)
+            other = self._store.namesake(key)
+            if other is not None:
+                raise UserError(
+                    f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
+                    f"rename a folder, or choose another --out"
+                )
             asked = probe_units(checkpoint, self._probes, self._config, self._text)
             asked += task_units(checkpoint, self._tasks, self._config)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]

@@ -1,16 +1,30 @@
 """The report: what it reads is what it shows, the same bytes twice, and nothing from outside is taken for markup."""
 
+import csv
 import math
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
-from lm_probe.reports._statistics import paired_error
-from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
+from lm_probe.reports._data import Checkpoint, Place, RunData, Score, load
+from lm_probe.reports._findings import findings
+from lm_probe.reports._layers import final_place, literature_layers
+from lm_probe.reports._markdown import MISSING, escape, number, with_error
+from lm_probe.reports._provenance import per_checkpoint, warnings
+from lm_probe.reports._statistics import loss_difference, paired_error
+from lm_probe.reports._step_axis import step_axis
+from lm_probe.reports._style import _COLOURS, GREY
+from lm_probe.reports._thin import thinned
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore, UserError
 
 PROBES = ("loss", "anisotropy", "head_spectrum", "lm_eval")
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 384, 512)
@@ -38,10 +52,10 @@ def record(
     tokens = rng.integers(400, 1024, DOCUMENTS).astype(float)
     with RunStore(run) as store:
         for step in steps:
-            time = math.log2(1 + (512 if step is None else step)) / 9
-            loss = 8.3 - 2.4 * min(time, 1.2) - width / 100
+            time = min(1.0, math.log2(1 + (512 if step is None else step)) / 9)
+            loss = 8.3 - 2.4 * time - 0.1 * math.log2(width)
             if turn is not None and step is not None and step > turn:
-                loss += 0.25 * math.log2(step / turn)
+                loss += 0.6 * math.log2(step / turn)
             key = CheckpointKey(
                 model,
                 None if step is None else f"step{step}",
@@ -153,5 +167,363 @@ def everything(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_smoke(two_models: Path) -> None:
-    assert (two_models / "report.md").is_file()
+def score_of(run: Path, model: str, step: int, probe: str, metric: str, component: str | None = None) -> float:
+    with RunStore(run, must_exist=True) as store:
+        values = store.values()
+    rows = values[(values.model == model) & (values.step == step) & (values.probe == probe) & (values.metric == metric)]
+    if component is not None:
+        rows = rows[rows.component == component]
+    (value,) = rows.value
+    return float(value)
+
+
+def test_rendering_again_gives_the_same_bytes(two_models: Path, tmp_path: Path) -> None:
+    once = everything(two_models)
+    assert len([name for name in once if name.endswith(".svg")]) == 7
+    write_report([two_models])
+    assert everything(two_models) == once
+    # Elsewhere, in another process, and under settings of the user's own.
+    (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\nfont.size: 22\nsvg.fonttype: none\n")
+    code = "import sys; from pathlib import Path; from lm_probe.reports import write_report; " + (
+        "write_report([Path(sys.argv[1])], out=Path(sys.argv[2])); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(two_models), str(tmp_path / "out")],
+        check=True,
+        env={"PATH": "", "MATPLOTLIBRC": str(tmp_path), "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)},
+    )
+    assert everything(tmp_path / "out") == once
+
+
+def test_figures_are_drawings_on_any_page(two_models: Path) -> None:
+    for path in sorted((two_models / "figures").iterdir()):
+        root = ElementTree.fromstring(path.read_bytes())
+        assert root.tag.endswith("svg")
+        said = path.read_text(encoding="utf-8")
+        assert GREY in said
+        assert "<dc:date>" not in said
+        # Nothing is filled over the page: no rectangle of the figure's size in white.
+        assert not re.search(r"fill: ?(#ffffff|white)", said), path.name
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
+def test_colours_stand_out_from_the_page(page: str) -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    def contrast(one: str, other: str) -> float:
+        dark, light = sorted((luminance(one), luminance(other)))
+        return (light + 0.05) / (dark + 0.05)
+
+    assert contrast(GREY, page) > 4
+    assert min(contrast(colour, page) for colour in _COLOURS) > 3
+
+
+def test_the_table_shows_what_the_store_holds(two_models: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    header, _, *rows = tables_of(report, "### demo-d16")
+    assert [row[0].strip("*") for row in rows] == [str(step) for step in STEPS]
+    assert [row[0] for row in rows if row[0].startswith("*")] == ["**128**"]
+    columns = {
+        "loss (nats/token)": ("loss", "loss", None),
+        "bits per byte": ("loss", "bits_per_byte", None),
+        "singular entropy (nats)": ("head_spectrum", "singular_entropy", "all_rows"),
+        "effective rank": ("head_spectrum", "effective_rank", "all_rows"),
+        "counting m=10, full": ("lm_eval", "acc", "count_query_m10"),
+        "counting m=10, binary": ("lm_eval", "acc_binary", "count_query_m10"),
+    }
+    for title, address in columns.items():
+        for step, row in zip(STEPS, rows, strict=True):
+            shown = float(row[header.index(title)].split(" ± ")[0])
+            assert shown == pytest.approx(score_of(two_models, "demo-d16", step, *address), rel=2e-3), title
+    profile = load([two_models]).profiles("anisotropy", "mean_cosine")[Checkpoint("demo-d16", "step32", 32)]
+    row = rows[STEPS.index(32)]
+    assert row[header.index("mean cosine, last site")].startswith(
+        f"{profile[Place(5, 'final_norm')].value:.4f} ± 0.006"
+    )
+    assert row[header.index("mean cosine, block L")].startswith(f"{profile[Place(5, 'block')].value:.4f} ± 0.004")
+
+
+def test_csv_tables_hold_every_checkpoint_at_full_precision(two_models: Path) -> None:
+    with (two_models / "tables" / "summary.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["step"]) for row in rows] == [
+        (model, str(step)) for model in ("demo-d16", "demo-d32") for step in STEPS
+    ]
+    for row in rows:
+        assert float(row["loss"]) == score_of(two_models, row["model"], int(row["step"]), "loss", "loss")
+    with (two_models / "tables" / "anisotropy.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2 * len(STEPS) * 7
+
+
+def test_links_of_the_report_lead_somewhere(two_models: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", report)
+    headings = {re.sub(r"[^a-z0-9 -]", "", line[3:].lower()) for line in report.splitlines() if line.startswith("## ")}
+    files = {link for link in links if not link.startswith("#")}
+    assert len(files) >= 10
+    assert [link for link in files if not (two_models / link).is_file()] == []
+    assert {link[1:] for link in links if link.startswith("#")} <= headings
+    shown = {path.name for path in (two_models / "figures").iterdir()}
+    assert {Path(link).name for link in files if link.startswith("figures/")} == shown
+
+
+def test_a_rise_from_the_best_loss_is_told_with_its_paired_error(two_models: Path) -> None:
+    data = load([two_models])
+    last, best = (Checkpoint("demo-d16", f"step{step}", step) for step in (512, 128))
+    gap = loss_difference(data, last, best)
+    assert gap.paired and gap.clusters == DOCUMENTS
+    losses = data.scores("loss", "loss")
+    assert gap.value == pytest.approx(losses[last].value - losses[best].value)
+    # Both see the same documents: the difference is known far better than either loss.
+    assert gap.stderr is not None and losses[last].stderr is not None
+    assert gap.stderr < losses[last].stderr / 5
+    narrow, wide = findings(data)
+    assert "lowest at step 128" in narrow and "paired over 40 pieces of text): more than two standard errors" in narrow
+    assert "lowest at step 512" in wide and "the last one measured" in wide and "paired" not in wide
+    assert "saturated" not in (two_models / "report.md").read_text(encoding="utf-8")
+
+
+def test_losses_on_different_samples_are_not_paired(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("loss",), sample="one")
+    record(tmp_path, "demo", (4,), probes=("loss",), sample="two")
+    data = load([tmp_path])
+    gap = loss_difference(data, Checkpoint("demo", "step4", 4), Checkpoint("demo", "step1", 1))
+    assert not gap.paired
+    assert any("2 token samples" in line for line in warnings(data))
+    write_report([tmp_path])
+    assert "## Warnings" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_paired_error_is_that_of_the_mean_for_documents_of_one_length() -> None:
+    differences = np.array([1.0, 3.0, 2.0, 6.0])
+    expected = differences.std(ddof=1) / 10 / math.sqrt(4)
+    assert paired_error(differences, np.full(4, 10.0)) == pytest.approx(expected)
+    assert paired_error(2 * np.arange(1.0, 5.0), np.arange(1.0, 5.0)) == pytest.approx(0)
+
+
+EVIL = "x|y `code` <script>alert(1)</script> ![p](http://e.example/p.png) *b* $z$\n\n# head\u202e \\"
+
+
+def test_text_from_outside_is_no_markup(tmp_path: Path) -> None:
+    record(tmp_path, f"_{EVIL}", (0, 1), text=EVIL, extra=[Reading("m|e", 0.5, component=EVIL, stderr=0.1, n=9)])
+    with RunStore(tmp_path) as store:
+        store.record_failure(f"_{EVIL}", "step2", 2, EVIL, EVIL)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    for markup in ("<script", "`code`", "![p]", "http://e.", "\n# head", "\u202e", "x|y", "m|e", "$z$"):
+        assert markup not in report, markup
+    for block in re.split(r"\n\n", report):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1, block
+    # The figures carry it as drawn letters, in valid XML.
+    for path in (tmp_path / "figures").iterdir():
+        assert b"<script" not in path.read_bytes()
+        ElementTree.fromstring(path.read_bytes())
+    assert "alert(1)" in report
+
+
+@pytest.mark.parametrize(
+    ("said", "safe"),
+    [
+        ("count_query_m10", "count_query_m10"),
+        ("_a_ b__c", "\\_a\\_ b\\_\\_c"),
+        ("a|b", "a&#124;b"),
+        ("1 < 2 & 3", "1 &lt; 2 &amp; 3"),
+        ("two\nlines\tand\x1b[0m", "two lines and\\[0m"),
+        ("see www.e.example", "see www&#46;e.example"),
+    ],
+)
+def test_escape(said: str, safe: str) -> None:
+    assert escape(said) == safe
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [
+        (None, MISSING),
+        (Score(6.18123, 0.1612, 1), "6.181 ± 0.161"),
+        (Score(0.5, 0.0, 1), "0.5000 ± 0"),
+        (Score(123456.7, 12.0, 1), "123,457 ± 12"),
+        (Score(-0.25, None, 1), "−0.2500"),  # noqa: RUF001
+        (Score(5.0, 0.00012, 1), "5.0000 ± 0.0001"),
+        (Score(9.9999, 1.0, 1), "10.00 ± 1.00"),
+    ],
+)
+def test_numbers_with_errors(score: Score | None, shown: str) -> None:
+    assert with_error(score) == shown
+
+
+def test_numbers_of_any_size() -> None:
+    assert [number(value, 3) for value in (0.0, 1.0, 0.000012, 12345678.0, 999.96)] == [
+        *("0", "1.00", "1.20e−05", "1.23e+07", "1,000"),  # noqa: RUF001
+    ]
+
+
+def test_one_checkpoint_without_a_step(tmp_path: Path) -> None:
+    record(tmp_path, "gpt2", [None], layers=12, width=64)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "1 checkpoint of 1 model: gpt2 (1 checkpoint)" in report
+    names = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert {"loss", "anisotropy_depth", "head_spectrum"} <= names
+    assert "anisotropy_heat_map" not in names  # one column is no map
+    _, _, row = tables_of(report, "### gpt2")
+    assert row[0] == "only checkpoint"
+
+
+def test_series_and_single_checkpoints_of_different_depth(tmp_path: Path) -> None:
+    record(tmp_path, "series", STEPS[:4], layers=3)
+    record(tmp_path, "opt", [None], layers=7, width=64)
+    record(tmp_path, "zero", [0], layers=1)
+    write_report([tmp_path])
+    assert (tmp_path / "figures" / "anisotropy_heat_map.svg").is_file()
+
+
+def test_a_run_with_one_probe_only(tmp_path: Path) -> None:
+    record(tmp_path, "demo", probes=("head_spectrum",))
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"head_spectrum.svg", "singular_entropy.svg"}
+    assert "## Loss" not in report and "## Counting" not in report
+    header, *_ = tables_of(report, "### demo")
+    assert header == ["step", "singular entropy (nats)", "effective rank"]
+
+
+def test_figures_that_no_longer_belong_are_removed_and_others_stay(tmp_path: Path) -> None:
+    record(tmp_path / "all", "demo", STEPS[:3])
+    record(tmp_path / "head", "demo", STEPS[:3], probes=("head_spectrum",))
+    out = tmp_path / "out"
+    write_report([tmp_path / "all"], out=out)
+    (out / "figures" / "mine.svg").write_text("mine")
+    write_report([tmp_path / "head"], out=out)
+    assert {path.name for path in (out / "figures").iterdir()} == {
+        "head_spectrum.svg",
+        "mine.svg",
+        "singular_entropy.svg",
+    }
+    assert {path.name for path in (out / "tables").iterdir()} == {"provenance.csv", "summary.csv"}
+
+
+def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(two_models, run)
+    with RunStore(run) as store:
+        store.record_failure("demo-d16", "step1024", 1024, "", "the file is cut short")
+        store.record_failure("demo-d16", "step512", 512, "count_query_m5", "the answers do not fit")
+    report = write_report([run]).read_text(encoding="utf-8")
+    assert "**2 measurements failed**" in report and "24 checkpoints of 2 models" in report
+    _, _, *rows = tables_of(report, "## Failures")
+    assert rows == [
+        ["demo-d16", "512", "count_query_m5", "the answers do not fit"],
+        ["demo-d16", "1,024", "(opening)", "the file is cut short"],
+    ]
+    assert tables_of(report, "### demo-d16")[-1] == ["1,024", *[MISSING] * 8]
+
+
+def test_a_run_of_failures_only(tmp_path: Path) -> None:
+    with RunStore(tmp_path) as store:
+        store.record_failure("demo", None, None, "", "no such file")
+    assert "no such file" in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_an_empty_run(tmp_path: Path) -> None:
+    RunStore(tmp_path).close()
+    assert "no values yet" in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_a_long_series_is_thinned_and_complete_in_its_table(tmp_path: Path) -> None:
+    record(tmp_path, "pythia", PYTHIA, layers=24, width=96, turn=37_000)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    _, _, *rows = tables_of(report, "### pythia")
+    assert "30 of 154 checkpoints are shown" in report and len(rows) == 30
+    shown = [row[0] for row in rows]
+    assert shown[0] == "0" and shown[-1] == "143,000"
+    losses = {one.step: score.value for one, score in load([tmp_path]).scores("loss", "loss").items()}
+    assert f"**{min(losses, key=losses.__getitem__):,}**" in shown
+    with (tmp_path / "tables" / "summary.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file)] == list(PYTHIA)
+
+
+@pytest.mark.parametrize("limit", [2, 5, 30, 153])
+def test_thinning_keeps_order_ends_and_what_it_is_told(limit: int) -> None:
+    series = [Checkpoint("m", f"step{step}", step) for step in PYTHIA]
+    kept = thinned(series, limit, {series[77]} if limit > 2 else ())
+    assert kept == sorted(set(kept), key=lambda one: one.step or 0) and len(kept) == limit
+    assert kept[0] == series[0] and kept[-1] == series[-1]
+    assert limit == 2 or series[77] in kept
+    same = [Checkpoint("m", f"v{number}", None) for number in range(40)]
+    assert len(thinned(same, 6)) == 6
+
+
+def test_several_runs_tell_models_of_one_name_apart(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        record(tmp_path / name, "demo", STEPS[:3], probes=("loss",), identity=None)
+    record(tmp_path / "second", "other", STEPS[:3], probes=("loss",))
+    runs = [tmp_path / "first", tmp_path / "second", tmp_path / "first"]
+    data = load(runs)
+    assert data.models == ["first: demo", "other", "second: demo"]
+    assert write_report(runs, out=tmp_path / "out") == tmp_path / "out" / "report.md"
+    assert not (tmp_path / "first" / "report.md").exists()
+
+
+def test_equal_weights_are_pointed_out(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("loss",), identity="sha256:" + "ab" * 32)
+    (line,) = warnings(load([tmp_path]))
+    assert line == "demo step 1 and demo step 2 are the same weights (sha256:abababababab): they count once."
+
+
+def test_cost_counts_a_shared_forward_pass_once(two_models: Path) -> None:
+    first, *_ = per_checkpoint(load([two_models]))
+    assert first.seconds == pytest.approx(2.5 + 4.0 + 0.25)
+    assert first.peak_memory == 3 * 2**29
+
+
+def test_the_last_site_follows_the_literature() -> None:
+    def profile(*sites: tuple[int, str]) -> dict[Place, Score]:
+        return {Place(*site): Score(float(place), None, None) for place, site in enumerate(sites)}
+
+    normal = profile((0, "embedding"), (1, "block"), (2, "block"), (2, "final_norm"))
+    assert [(layer.name, layer.depth) for layer in literature_layers(normal)] == [
+        ("embedding", 0.0),
+        ("1", 0.5),
+        ("final norm", 1.0),
+    ]
+    assert final_place(profile((0, "embedding"), (1, "block"), (1, "head_input"))) == Place(1, "head_input")
+    assert final_place(profile((0, "embedding"), (1, "block"))) == Place(1, "block")
+
+
+def test_step_zero_stands_at_half_of_the_first_step() -> None:
+    axis = step_axis([0, 1000, 2000, 143_000])
+    assert axis.place(0) == 500 and axis.place(2000) == 2000
+    assert axis.ticks() == [0, 1000, 10_000, 100_000]
+    assert step_axis([64, 128]).ticks() == [64, 128]
+    assert step_axis([0]).ticks()[0] == 0
+
+
+def test_only_a_width_that_is_known_is_compared_with_m(two_models: Path, tmp_path: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    assert "demo-d16 (width 16: m = 20). Elsewhere m stays within the width." in report
+    record(tmp_path, "demo", (1,), probes=("lm_eval",))
+    assert "width" not in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_other_tasks_are_listed(tmp_path: Path) -> None:
+    extra = [Reading("acc", 0.625, component="lambada_openai", stderr=0.01, n=5153)]
+    record(tmp_path, "demo", (1, 2), probes=(), extra=extra)
+    _, _, row = tables_of(write_report([tmp_path]).read_text(encoding="utf-8"), "## Other tasks")
+    assert row == ["lambada_openai", "acc", "demo", "0.6250 ± 0.0100", "1", "0.6250 ± 0.0100", "2", "5,153"]
+
+
+def test_refusals_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run to report"):
+        write_report([])
+    with pytest.raises(UserError, match="holds no run"):
+        write_report([tmp_path])
+    record(tmp_path / "run", "demo", (1,), probes=("loss",))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another --out"):
+        write_report([tmp_path / "run"], out=tmp_path / "file")
+
+
+def test_a_run_without_data_is_not_indexed() -> None:
+    assert RunData({}, {"singular_values": {}}, [], []).models == []

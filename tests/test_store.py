@@ -66,6 +66,18 @@ def test_the_newest_measurement_counts_and_tasks_do_not_hide_each_other(tmp_path
         assert values[values.probe == "lm_eval"].component.tolist() == ["a", "b"]
 
 
+def test_weights_that_were_replaced_hide_those_before_them(tmp_path: Path) -> None:
+    replaced = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
+    with RunStore(tmp_path) as store:
+        store.record(KEY, [_measurement(1.0), Measurement("loss", CONFIG, [Reading("loss", 4.0)])])
+        store.record(replaced, [_measurement(2.0)])
+        values = store.values()
+        assert values[values.layer == 2].value.tolist() == [2.0]
+        assert "loss" not in set(values.probe)
+        assert store.namesake(replaced) is None
+        assert store.namesake(CheckpointKey("tiny", "step8", 8, "sha256:cc", "elsewhere/tiny")) == "models/tiny"
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_never_becomes_a_number(tmp_path: Path, bad: float) -> None:
     with RunStore(tmp_path) as store:

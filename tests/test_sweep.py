@@ -273,3 +273,12 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
     assert finished <= _measurement_rows(run)
     assert len(_measurement_rows(run)) == len(_measurement_rows(tmp_path / "whole")) == 12
     pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
+
+
+def test_other_weights_of_the_same_name_are_refused(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    _sweep(series / "step8", tmp_path / "run", settings, probes=("head_spectrum",))
+    other = Path(shutil.copytree(series / "step1", tmp_path / "other" / "step8"))
+    done = _sweep(other, tmp_path / "run", settings, probes=("head_spectrum",))
+    assert "already holds other weights under the name step8, from" in done.failures[0].error
+    moved = Path(shutil.copytree(series / "step8", tmp_path / "moved" / "step8"))
+    assert _sweep(moved, tmp_path / "run", settings, probes=("head_spectrum",)).finished_before == 1
