@@ -23,7 +23,7 @@ def counting(cells: Mapping[str, Sequence[Cell]], ylabel: str, *, chance: bool) 
     """
     sizes = sorted({cell.m for own in cells.values() for cell in own})
     place = {m: index for index, m in enumerate(sizes)}
-    figure, axes = panels(len(cells), 2.5 if len(cells) > 1 else 3.2, sharey=True)
+    figure, axes = panels(len(cells), 2.7 if len(cells) > 1 else 3.2, sharey=True)
     handles: list[Artist] = []
     for index, (panel, (model, own)) in enumerate(zip(axes, cells.items(), strict=True)):
         at = [float(place[cell.m]) for cell in own]

@@ -43,13 +43,19 @@ def _map(axes: Axes, profiles: Profiles, known: Sequence[Checkpoint], norm: Norm
             cells[layer.layer, column] = layer.score.value
     axes.imshow(cells, aspect="auto", origin="lower", norm=norm, cmap="viridis", interpolation="nearest")
     axes.grid(False)
-    rows = _some(len(cells), _MOST_ROWS)
+    rows = _rows(len(cells) - 1)
     axes.set_yticks(rows, [names.get(row, str(row)) for row in rows])
     stepped = all(one.step is not None for one in known)
     columns = _some(len(known), 6 if stepped else 3)
     shown = [known[column] for column in columns]
     tick_names(axes.xaxis, columns, [one.when if one.step is None else short(one.step) for one in shown], 18)
     axes.set_xlabel("training step (a column a checkpoint)" if stepped else "checkpoint")
+
+
+def _rows(last: int) -> list[int]:
+    """Layers that get a label: every one, or every second, third, ...; always the first and the last."""
+    stride = max(1, -(-last // (_MOST_ROWS - 1)))
+    return [*(row for row in range(0, last, stride) if row == 0 or 2 * (last - row) > stride), last]
 
 
 def _some(count: int, most: int) -> list[int]:

@@ -11,7 +11,8 @@ from lm_probe.reports._statistics import of_model
 from lm_probe.reports._step_axis import StepAxis, step_axis
 from lm_probe.reports._style import Look, legend, look, panels, tick_names
 
-_MARKED = 40  # more points than this are drawn as a line, with a marker at some
+_MARKED = 40  # points; on longer lines markers stand at even distances instead
+_ONE_ROW = 3  # models in a legend above the figure; more stand below it
 
 
 def trend(
@@ -28,18 +29,20 @@ def trend(
     stepped = {one: score for one, score in scores.items() if one.step is not None}
     single = {one: score for one, score in scores.items() if one.step is None}
     looks = {model: look(index) for index, model in enumerate(checkpoints)}
+    lines = len({one.model for one in stepped})
+    high = 3.6 + (0.22 * -(-lines // 2) if lines > _ONE_ROW else 0.0)  # room for a legend below
     if stepped and single:
         low = 0.45 + 0.3 * len(single)
-        figure, _ = panels(1, 3.4 + low)
+        figure, _ = panels(1, high + low)
         figure.clear()
-        upper, lower = figure.subplots(2, 1, height_ratios=[3.2, low])
+        upper, lower = figure.subplots(2, 1, height_ratios=[high, low])
         _lines(upper, stepped, checkpoints, looks, ylabel, notes)
         _points(lower, single, checkpoints, looks, ylabel)
     elif single:
         figure, axes = panels(1, 0.9 + 0.32 * len(single))
         _points(axes[0], single, checkpoints, looks, ylabel)
     else:
-        figure, axes = panels(1, 3.6)
+        figure, axes = panels(1, high)
         _lines(axes[0], stepped, checkpoints, looks, ylabel, notes)
     return figure
 
@@ -63,8 +66,7 @@ def _lines(
     axis.apply(axes)
     axes.set_xlabel("training step (log scale)")
     axes.set_ylabel(ylabel)
-    columns = 2 if len(names) > 3 else 1
-    if columns == 2:
+    if len(names) > _ONE_ROW:
         legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=3.2)
     else:
         legend(axes, handles, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), handlelength=3.2)
@@ -74,7 +76,7 @@ def _line(axes: Axes, own: Scores, axis: StepAxis, style: Look) -> Artist:
     places = [axis.place(one.step or 0) for one in own]
     values = [score.value for score in own.values()]
     errors = [2 * (score.stderr or 0.0) for score in own.values()]
-    every = max(1, len(own) // _MARKED * 4)
+    every = 1 if len(own) <= _MARKED else 0.06
     (line,) = axes.plot(
         places, values, color=style.color, linestyle=style.linestyle, marker=style.marker, markevery=every
     )

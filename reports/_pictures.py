@@ -164,8 +164,15 @@ def _chosen(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, 
 def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
     for model, known in data.checkpoints.items():
         if len(chosen[model]) < len([one for one in known if one in having]):
-            return "Some of the checkpoints: the first, the last, the one with the lowest loss, and some between. "
+            said = "Some of the checkpoints: the first, the last, the one with the lowest loss, and some between"
+            return f"{said}{_steps(chosen)}. "
     return ""
+
+
+def _steps(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
+    """The steps, where all models have the same."""
+    sets = {tuple(one.step for one in own if one.step is not None) for own in chosen.values() if own}
+    return f" (steps {', '.join(f'{step:,}' for step in sets.pop())})" if len(sets) == 1 and all(sets) else ""
 
 
 def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
