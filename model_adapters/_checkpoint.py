@@ -40,12 +40,20 @@ def step_of(name: str | None) -> int | None:
 
 
 def series_steps(folder: Path) -> dict[int, Path]:
-    """The sub-folders `step<N>` of a local series, by step in rising order; empty where it is no series."""
-    steps = {}
+    """The sub-folders `step<N>` of a local series, by step in rising order; empty where it is no series.
+
+    Raises:
+        UserError: two of them are the same step (`step8` and `step08`).
+    """
+    steps: dict[int, Path] = {}
     for child in folder.iterdir() if folder.is_dir() else ():
         found = _SERIES.fullmatch(child.name)
         if found and child.is_dir():
-            steps[int(found.group(1))] = child
+            step = int(found.group(1))
+            if step in steps:
+                twins = " and ".join(sorted((steps[step].name, child.name)))
+                raise UserError(f"{folder} holds both {twins}: rename or remove one")
+            steps[step] = child
     return dict(sorted(steps.items()))
 
 

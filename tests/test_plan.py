@@ -80,3 +80,10 @@ def test_nothing_to_sweep_is_said(tmp_path: Path) -> None:
         plan([str(tmp_path / "nowhere")])
     with pytest.raises(UserError, match="no sub-folders step<N>"):
         plan([str(tmp_path)], "log2")
+
+
+def test_two_folders_of_one_step_are_refused(tmp_path: Path) -> None:
+    for name in ("step8", "step08"):
+        (tmp_path / "twins" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match="holds both step08 and step8: rename or remove one"):
+        plan([str(tmp_path / "twins")])
