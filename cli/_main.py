@@ -1,9 +1,12 @@
 """`lm-probe`: finds the command, runs it, and turns a user's mistake into one line."""
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from lm_probe.cli import demo, eval, export, report, sweep, tasks
 
@@ -54,11 +57,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(command: ModuleType, args: argparse.Namespace) -> int:
+    before = signal.signal(signal.SIGTERM, _stop) if threading.current_thread() is threading.main_thread() else None
     try:
         return int(command.run(args))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as stop:
         print("\nstopped; what was finished is stored, and the same command goes on from there", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -66,6 +70,17 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
             raise
         print(f"lm-probe {command.NAME}: {error}", file=sys.stderr)
         return 2
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, as batch systems send it before a kill: no error that a sweep would record and go on from."""
+
+
+def _stop(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 def _is_users(error: Exception) -> bool:

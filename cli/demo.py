@@ -8,26 +8,24 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from lm_probe.cli.sweep import Defaults, add_measuring_arguments, sweep_and_report
+
 NAME = "demo"
 HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
 EXAMPLE = "lm-probe demo --out demo-run"
 
 # Small enough for minutes on two cores; the context is the one that the series was trained with.
-DEFAULTS = {"task_documents": 20, "tokens": 20_000, "context": 256}
+DEFAULTS = Defaults("the part of the built-in text that the series was not trained on", 20_000, 256, 20)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
-    from lm_probe.cli.sweep import add_measuring_arguments
-
     parser.add_argument("--out", type=Path, default=Path("demo-run"), metavar="RUN", help="default: %(default)s")
-    add_measuring_arguments(parser)
-    parser.set_defaults(**DEFAULTS)
+    add_measuring_arguments(parser, DEFAULTS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not there yet, sweeps and reports."""
-    from lm_probe.cli.sweep import sweep_and_report
     from lm_probe.eval_tasks import vocabulary
     from lm_probe.studies.demo_series import split_documents, train_demo_series
     from lm_probe.sweeps import make_folder

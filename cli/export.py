@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out is None and args.format == "parquet" and sys.stdout.isatty():
         raise UserError("parquet is binary: add --out values.parquet, or send the output to a file")
-    with RunStore(args.run, must_exist=True) as store:
+    with RunStore(args.run) as store:
         values = store.values()
     target = sys.stdout.buffer if args.out is None else args.out
     try:
@@ -39,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise UserError(f"{args.out} cannot be written ({error.strerror}): choose another --out") from error
+        reason = error.strerror or str(error)  # pyarrow's have no strerror
+        raise UserError(
+            f"{args.out or 'standard output'} cannot be written ({reason}): choose another --out"
+        ) from error
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -32,7 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-report", action="store_true", help="measure only")
 
 
-def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
+class Defaults(NamedTuple):
+    """What is measured where nothing is said, and how the help says it."""
+
+    text: str = "the built-in text"
+    tokens: int = 50_000
+    context: int | None = None
+    task_documents: int | None = None
+
+
+def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults = Defaults()) -> None:
     """Adds the flags that say what is measured, which `demo` shares."""
     what = parser.add_argument_group("what is measured")
     what.add_argument(
@@ -47,12 +57,26 @@ def add_measuring_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: %(default)s)",
     )
-    what.add_argument("--task-documents", type=int, metavar="N", help="documents a task (default: the task's own, 200)")
     what.add_argument(
-        "--text", help="a .txt, .jsonl or .jsonl.zst file, a folder, or a Hub dataset (default: the built-in text)"
+        "--task-documents",
+        type=int,
+        metavar="N",
+        default=defaults.task_documents,
+        help=f"documents a task (default: {defaults.task_documents or 'the own number of the task, 200 for ours'})",
     )
-    what.add_argument("--tokens", type=int, default=50_000, metavar="N", help="size of the text sample (%(default)s)")
-    what.add_argument("--context", type=int, metavar="N", help="longest window of text (512, or what the model takes)")
+    what.add_argument(
+        "--text", help=f"a .txt, .jsonl or .jsonl.zst file, a folder, or a Hub dataset (default: {defaults.text})"
+    )
+    what.add_argument(
+        "--tokens", type=int, default=defaults.tokens, metavar="N", help="size of the text sample (%(default)s)"
+    )
+    what.add_argument(
+        "--context",
+        type=int,
+        metavar="N",
+        default=defaults.context,
+        help=f"longest window of text ({defaults.context or '512, or what the model takes'})",
+    )
     what.add_argument("--seed", type=int, default=1234, help="of the text sample and the tasks (%(default)s)")
     how = parser.add_argument_group("how")
     how.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows in a forward pass (%(default)s)")

@@ -1,7 +1,7 @@
 """What a checkpoint is, and how to open it: identity, weights, modules by role."""
 
 from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
-from lm_probe.model_adapters._checkpoint import Checkpoint, is_local, locate, series_steps, step_of
+from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps, step_of
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._family import Family, Role
 from lm_probe.model_adapters._hub import list_revisions
@@ -28,6 +28,7 @@ __all__ = [
     "Weights",
     "architecture_of",
     "family_of",
+    "find_folder",
     "is_local",
     "list_revisions",
     "load_tokenizer",

@@ -1,5 +1,6 @@
 """What a checkpoint is: where it comes from, its training step, and an identity that does not lie."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Checkpoint:
     step: int | None
     """The training step, read from the revision or the folder's name."""
     identity: str
-    """The Hub's commit sha; for a local folder `sha256:` and a digest of the weights."""
+    """The Hub's commit sha; for a local folder `sha256:` and a digest of its config and weights."""
     folder: Path | None
     """The local folder; None for a Hub repository that is not downloaded yet."""
 
@@ -59,16 +60,20 @@ def series_steps(folder: Path) -> dict[int, Path]:
 
 def is_local(source: str) -> bool:
     """Whether a source names a path on this machine rather than a Hub repository."""
-    path = Path(source).expanduser()
-    return path.exists() or source.startswith(("/", "./", "../", "~", ".\\", "..\\")) or source.count("/") > 1
+    # A link that leads nowhere, or to itself, is still a path and no repository.
+    return (
+        os.path.lexists(Path(source).expanduser())
+        or source.startswith(("/", "./", "../", "~", ".\\", "..\\"))
+        or source.count("/") > 1
+    )
 
 
 def locate(source: str, revision: str | None = None) -> Checkpoint:
-    """Finds a checkpoint and establishes its identity; reads weights only as far as the identity needs.
+    """Finds a checkpoint and establishes its identity.
 
-    For a local folder the identity is the sha256 over the weight files' headers, the head's bytes, and the first
-    4 KiB of every other tensor: with the head alone, two fine-tuned checkpoints that share a frozen head would
-    pass for one.
+    For a local folder the identity is a sha256 over `config.json` and every byte of the weight files. Anything less
+    lets two different checkpoints pass for one: the head alone those that share a frozen head, a sample of each
+    tensor those that were edited in one place. It costs one reading of the files, which loading them needs anyway.
 
     Args:
         source: Hub repository or local folder.
@@ -80,20 +85,37 @@ def locate(source: str, revision: str | None = None) -> Checkpoint:
     if not is_local(source):
         found: HubRevision = find_revision(source, revision)
         return Checkpoint(source, found.revision, step_of(found.revision), found.sha, found.folder)
+    folder = find_folder(source, revision)
+    identity = f"sha256:{Weights(folder).digest()}"
+    return Checkpoint(source, revision, step_of(revision or folder.resolve().name), identity, folder)
+
+
+def find_folder(source: str, revision: str | None = None) -> Path:
+    """The folder of a local checkpoint; looks into no file.
+
+    Raises:
+        UserError: there is no such folder, or it is a series of which none is named.
+    """
     folder = Path(source).expanduser()
-    if not folder.exists():
-        raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
+    try:
+        if not folder.exists():
+            if folder.is_symlink():
+                raise UserError(f"{source} is a link that leads nowhere: mend the link, or give the folder itself")
+            raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
+    except OSError as error:  # a name that is too long, a parent that may not be entered
+        raise UserError(f"{source} cannot be opened ({error.strerror}): check the path") from error
     if not folder.is_dir():
         raise UserError(f"{source} is a file: give the folder that holds config.json and the weights")
     steps = series_steps(folder)
     if revision is not None:
         if not (folder / revision).is_dir():
             raise UserError(f"{source} has no checkpoint {revision}: found {_listing(steps, folder)}")
-        folder = folder / revision
-    elif steps and not (folder / "config.json").exists():
+        return folder / revision
+    if (folder / "config.json").exists():
+        return folder
+    if steps:
         raise UserError(f"{source} is a series of {len(steps)} checkpoints: name one, e.g. --revisions {_last(steps)}")
-    identity = f"sha256:{Weights(folder).digest()}"
-    return Checkpoint(source, revision, step_of(revision or folder.resolve().name), identity, folder)
+    raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
 
 
 def _last(steps: dict[int, Path]) -> str:

@@ -55,8 +55,8 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
     return HubRevision(name, info.sha, None)
 
 
-def list_revisions(repository: str) -> list[str]:
-    """Names of the branches and tags of a Hub repository.
+def list_revisions(repository: str) -> dict[str, str]:
+    """The branches and tags of a Hub repository, each with its commit.
 
     Raises:
         UserError: there is no such repository, it is gated, or the Hub cannot be reached.
@@ -65,7 +65,7 @@ def list_revisions(repository: str) -> list[str]:
         refs = HfApi().list_repo_refs(repository)
     except _FAILURES as error:
         _explain(error, repository, None)
-    return [ref.name for ref in (*refs.branches, *refs.tags)]
+    return {ref.name: ref.target_commit for ref in (*refs.branches, *refs.tags)}
 
 
 def download(repository: str, sha: str) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._table import family_of
 
-_SAMPLED_BYTES = 4096
+_SAYS_NOTHING = {"transformers_version", "_name_or_path"}  # of who saved it, and from where
 _DAMAGE = (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 
 
@@ -80,18 +80,17 @@ class Weights:
         raise UserError(f"{self.folder} has no output head: looked for {', '.join(wanted)} in {self._files[0].name}")
 
     def digest(self) -> str:
-        """sha256 over headers, the head's bytes, and the first 4 KiB of every other tensor, in hex."""
-        head = self.head_name()
-        sha = hashlib.sha256()
+        """sha256 over `config.json` (less what changes no number) and every byte of the weight files, in hex.
+
+        Raises:
+            UserError: a file is damaged or truncated, or there is no readable `config.json`.
+        """
+        self.names()  # a truncated file must not get an identity
+        config = {key: value for key, value in read_config(self.folder).items() if key not in _SAYS_NOTHING}
+        sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
         for file in self._files:
-            with _damage_named(file):
-                sha.update(_header(file))
-        for name in self.names():
-            tensor = self.read(name).contiguous().view(-1)
-            if name != head:
-                tensor = tensor[: _SAMPLED_BYTES // max(tensor.element_size(), 1)]
-            sha.update(name.encode())
-            sha.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+            with _damage_named(file), file.open("rb") as opened:
+                sha.update(hashlib.file_digest(opened, "sha256").digest())
         return sha.hexdigest()
 
     def _locations(self) -> dict[str, Path]:
@@ -139,7 +138,14 @@ def _is_tied(folder: Path) -> bool:
     from transformers import AutoConfig
 
     # The config's class knows the family's default where the file is silent.
-    return bool(getattr(AutoConfig.from_pretrained(folder, local_files_only=True), "tie_word_embeddings", False))
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # each version of transformers has its own for a field of the wrong type
+        reason = " ".join(str(error).split())[:240] or type(error).__name__
+        raise UserError(
+            f"{folder / 'config.json'} is no configuration ({reason}): copy the checkpoint again"
+        ) from error
+    return bool(getattr(config, "tie_word_embeddings", False))
 
 
 def _find_files(folder: Path) -> list[Path]:
@@ -158,18 +164,6 @@ def _find_files(folder: Path) -> list[Path]:
     read_config(folder)
     found = ", ".join(sorted(child.name for child in folder.iterdir()))
     raise UserError(f"{folder} has no weights (model.safetensors or pytorch_model.bin): found {found or 'nothing'}")
-
-
-def _header(file: Path) -> bytes:
-    """What describes the tensors of a file: the JSON header, or the zip directory with its checksums."""
-    if file.suffix == ".safetensors":
-        with file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-            return opened.read(length)
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            return repr([(entry.filename, entry.file_size, entry.CRC) for entry in archive.infolist()]).encode()
-    return str(file.stat().st_size).encode()
 
 
 @contextmanager

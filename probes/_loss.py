@@ -35,6 +35,8 @@ class _State(ForwardState):
 
     def result(self) -> list[Reading | VectorReading]:
         nats, tokens, sized = self._sums.cpu().numpy()
+        if not tokens.any():
+            raise ValueError("no token has one before it to be predicted from: give rows of two tokens or more")
         used = tokens > 0
         nats, tokens, sized = nats[used], tokens[used], sized[used]
         n = int(tokens.sum())

@@ -122,7 +122,7 @@ def load(runs: Sequence[Path]) -> RunData:
     labels = _labels(folders)
     parts = []
     for folder in folders:
-        with RunStore(folder, must_exist=True) as store:
+        with RunStore(folder) as store:
             parts.append(_read(store))
     holders = Counter(model for part in parts for model in part.models)
     index: dict[_Address, Profiles] = {}

@@ -134,7 +134,10 @@ def warnings(data: RunData) -> list[str]:
     for identity, same in holders.items():
         names = [escape(f"{one.model} {one.when}") for one in dict.fromkeys(same)]
         if len(names) > 1:
-            found.append(f"{listed(names)} are the same weights ({escape(short_identity(identity))}): they count once.")
+            found.append(
+                f"{listed(names)} are the same weights ({escape(short_identity(identity))}): they "
+                "are one point of the training, not several."
+            )
     identities: dict[Checkpoint, set[str]] = {}
     for row in data.made:
         identities.setdefault(row.checkpoint, set()).add(row.identity)

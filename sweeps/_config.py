@@ -63,6 +63,8 @@ class SweepConfig:
             raise UserError(f"--batch-size {self.batch_size} is no batch: give 1 or more, e.g. --batch-size 8")
         if self.task_documents is not None and self.task_documents < 1:
             raise UserError(f"--task-documents {self.task_documents} measures nothing: give 1 or more, e.g. 200")
+        if not 0 <= self.seed < 2**32:  # what numpy, and so lm-eval, takes
+            raise UserError(f"--seed {self.seed} is none: give a whole number from 0 to {2**32 - 1}, e.g. --seed 1234")
         if self.dtype not in DTYPES:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
         if not self.probes and not self.tasks:

@@ -20,9 +20,14 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}): choose another --out") from error
-    if not os.access(folder, os.W_OK):
+    if not may_write(folder):
         raise UserError(f"{folder} cannot be written: choose another --out")
     return folder
+
+
+def may_write(folder: Path) -> bool:
+    """Whether this process may make files in a folder."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 @contextmanager

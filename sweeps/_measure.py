@@ -22,7 +22,7 @@ from lm_probe.probes import (
     find_probes,
     run_forward,
 )
-from lm_probe.sweeps._records import Value
+from lm_probe.sweeps._records import Value, refuse_non_finite
 from lm_probe.sweeps._tokens import DEFAULT_CONTEXT, TokenSample, sample_of_rows, sample_tokens
 
 
@@ -90,9 +90,12 @@ def check_fit(architecture: Architecture, sample: TokenSample) -> None:
             f"the tokenizer does not fit the model: it gives token {highest} and the embedding has {rows} rows; "
             f"put the model's own tokenizer beside it"
         )
-    longest, limit = max(map(len, sample.windows)), architecture.max_context
-    if limit is not None and longest > limit:
-        raise UserError(f"a context of {longest} tokens is longer than the model's {limit}: give --context {limit}")
+    # The context that was asked for, not the longest window: which text there is must not decide what is refused.
+    limit = architecture.max_context
+    if limit is not None and sample.context > limit:
+        raise UserError(
+            f"a context of {sample.context} tokens is longer than the model's {limit}: give --context {limit}"
+        )
 
 
 class _InMemory:
@@ -131,8 +134,11 @@ def measure(
         Values in the order of the probes; model and revision are those the model's config names.
 
     Raises:
-        UserError: the family is unknown, a forward probe has no text, or the text does not fit the model.
+        UserError: the family is unknown, a forward probe has no text, the text does not fit the model, or a value is
+            not finite.
     """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
     chosen = find_probes([probe for probe in probes if isinstance(probe, str)])
     chosen += [probe for probe in probes if not isinstance(probe, str)]
     architecture = architecture_of(model)
@@ -151,9 +157,10 @@ def measure(
                 outcomes[probe.name] = read_weights(probe, _InMemory(architecture), rows)
     finally:
         model.train(training)
-    for outcome in outcomes.values():
+    for name, outcome in outcomes.items():
         if outcome.error:
             raise UserError(outcome.error)
+        refuse_non_finite(name, outcome.readings)
     name = str(model.config.name_or_path or "in memory")
     return [
         Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
@@ -177,7 +184,7 @@ def _sample(
     if (token_ids is None) == (text is None):
         raise UserError("measure needs either token_ids or text: give one of them")
     if token_ids is not None:
-        return sample_of_rows(torch.atleast_2d(token_ids))
+        return sample_of_rows(torch.atleast_2d(torch.as_tensor(token_ids)))
     if tokenizer is None:
         raise UserError("measure needs a tokenizer for text: give tokenizer=, or token_ids=")
     assert text is not None

@@ -6,20 +6,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_probe.model_adapters import UserError, is_local, list_revisions, series_steps, step_of
+from lm_probe.model_adapters import (
+    Checkpoint,
+    UserError,
+    find_folder,
+    is_local,
+    list_revisions,
+    locate,
+    series_steps,
+    step_of,
+)
 
 _RANGE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
 
 
 @dataclass(frozen=True)
 class Visit:
-    """A checkpoint to visit, before anybody has looked whether it is sound."""
+    """A checkpoint to visit: it is there, and nobody has looked yet whether it is sound."""
 
     model: str
     """The name that its values carry: the Hub repository, or the local folder's own name."""
     source: str
     revision: str | None
     step: int | None
+    commit: str | None = None
+    """On the Hub, what the revision meant when the sweep was planned: it may be moved while the sweep runs."""
+
+    def locate(self) -> Checkpoint:
+        """The checkpoint with its identity.
+
+        Raises:
+            UserError: a local checkpoint is not sound.
+        """
+        if self.commit is None:
+            return locate(self.source, self.revision)
+        return Checkpoint(self.source, self.revision, self.step, self.commit, None)
 
     @property
     def name(self) -> str:
@@ -36,17 +57,20 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
             nearest to 0, 1, 2, 4, 8, ...). Default: every step of a local series, `main` of a Hub repository.
 
     Raises:
-        UserError: a source or a revision does not exist, or nothing is selected.
+        UserError: a source or a revision does not exist, nothing is selected, or the Hub cannot be asked.
     """
     if not sources:
         raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
-    split = [_split(source) for source in dict.fromkeys(sources)]
-    names = _names([source for source, _ in split])
-    visits = []
-    for source, pinned in split:
-        for revision in _select(source, pinned or revisions):
-            step = step_of(revision if revision is not None else _folder(source).resolve().name)
-            visits.append(Visit(names[source], source, revision, step))
+    selected = []
+    for source, pinned in map(_split, dict.fromkeys(sources)):
+        choose = _of_folder if is_local(source) else _of_repository
+        selected.append((source, choose(source, pinned or revisions)))
+    names = _names([source for source, _ in selected])
+    visits = [
+        Visit(names[source], source, revision, step_of(revision or _folder(source).resolve().name), commit)
+        for source, chosen in selected
+        for revision, commit in chosen
+    ]
     return list(dict.fromkeys(visits))
 
 
@@ -61,26 +85,32 @@ def _folder(source: str) -> Path:
     return Path(source).expanduser()
 
 
-def _select(source: str, wanted: str | None) -> Sequence[str | None]:
-    """The revisions of one source; None stands for a plain folder itself."""
-    if is_local(source):
-        folder = _folder(source)
-        if not folder.exists():
-            raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
-        steps = {path.name: step for step, path in series_steps(folder).items()}
-        if not steps:
-            if wanted not in (None, "all"):
-                raise UserError(f"{source} has no sub-folders step<N>, so --revisions {wanted} selects nothing")
-            return [None]
-        wanted = wanted or "all"
-    else:
-        if wanted is None:
-            return ["main"]
-        if not _needs_listing(wanted):
-            return _listed(wanted)
-        steps = {name: step for name in list_revisions(source) if (step := step_of(name)) is not None}
-        if not steps and wanted == "all":
-            return ["main"]
+def _of_folder(source: str, wanted: str | None) -> Sequence[tuple[str | None, str | None]]:
+    """The checkpoints of a local source; None stands for a plain folder itself."""
+    folder = _folder(source)
+    steps = {path.name: step for step, path in series_steps(folder).items()}
+    if not steps:
+        find_folder(source)
+        if wanted not in (None, "all"):
+            raise UserError(f"{source} has no sub-folders step<N>, so --revisions {wanted} selects nothing")
+        return [(None, None)]
+    chosen = _chosen(source, wanted or "all", steps)
+    for name in chosen:
+        find_folder(source, name)
+    return [(name, None) for name in chosen]
+
+
+def _of_repository(source: str, wanted: str | None) -> Sequence[tuple[str | None, str | None]]:
+    """The revisions of a Hub repository, each with its commit."""
+    if wanted is not None and _needs_listing(wanted):
+        commits = list_revisions(source)
+        steps = {name: step for name in commits if (step := step_of(name)) is not None}
+        chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps)
+        return [(name, commits[name] if name in commits else locate(source, name).identity) for name in chosen]
+    return [(name, locate(source, name).identity) for name in _listed(wanted or "main")]
+
+
+def _chosen(source: str, wanted: str, steps: dict[str, int]) -> list[str]:
     chosen = _by_rule(wanted, steps)
     if not chosen:
         found = ", ".join(list(steps)[:4]) or "none"

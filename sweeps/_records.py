@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading, VectorReading
 
 
@@ -59,3 +62,20 @@ class Measurement:
     """What was asked. Its hash, the checkpoint and the versions make a measurement the same or another."""
     readings: Sequence[Reading | VectorReading]
     conditions: Conditions = Conditions()
+
+
+def refuse_non_finite(probe: str, readings: Sequence[Reading | VectorReading]) -> None:
+    """A NaN or an infinity never becomes a number.
+
+    Raises:
+        UserError: a reading is not finite.
+    """
+    for reading in readings:
+        numbers = reading.value if isinstance(reading, Reading) else reading.values
+        error = reading.stderr if isinstance(reading, Reading) else None
+        if not np.isfinite(numbers).all() or not np.isfinite(error or 0.0):
+            where = "" if reading.layer is None else f" at layer {reading.layer} ({reading.site})"
+            raise UserError(
+                f"{probe}: {reading.metric}{where} is not finite: the hidden states or logits overflow or hold NaN; "
+                f"try --dtype float32, or look at the checkpoint"
+            )

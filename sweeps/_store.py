@@ -14,41 +14,12 @@ from jaxtyping import Float
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
-from lm_probe.sweeps._records import CheckpointKey, Measurement, Value
+from lm_probe.sweeps._lock import make_folder, may_write
+from lm_probe.sweeps._queries import MEASUREMENTS, VALUES, VECTORS
+from lm_probe.sweeps._records import CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
-# What counts: of the weights that a (model, revision) ever had, those measured last; and of each probe on them (of each
-# task, for lm-eval) the newest measurement. So a checkpoint that was replaced never shares a row with its forerunner.
-_CURRENT = """
-    SELECT max(id) FROM measurements
-    WHERE checkpoint IN (
-        SELECT checkpoint FROM measurements WHERE id IN (
-            SELECT max(m.id) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id GROUP BY c.model, c.revision
-        )
-    )
-    GROUP BY checkpoint, probe, json_extract(config, '$.task')
-"""
-_VALUES = f"""
-    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
-           v.value, v.stderr, v.n
-    FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({_CURRENT})
-    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
-             CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
-"""
-_VECTORS = f"""
-    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component, v.data
-    FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({_CURRENT}) AND v.metric = ?
-    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
-"""
-_MEASUREMENTS = f"""
-    SELECT c.model, nullif(c.revision, '') AS revision, c.step, c.identity, c.source, m.*
-    FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({_CURRENT})
-    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, json_extract(m.config, '$.task')
-"""
 _INTEGERS = ("step", "layer", "n")
 
 
@@ -62,33 +33,52 @@ class StoreError(UserError):
 
 
 class RunStore:
-    """The values of one run, and how each was measured. Opening a run that does not exist yet makes it."""
+    """The values of one run, and how each was measured. Reading changes nothing; `create` opens it for writing."""
 
-    def __init__(self, path: str | Path, *, must_exist: bool = False) -> None:
-        """Opens the store of a run.
+    def __init__(self, path: str | Path) -> None:
+        """Opens the store of a run for reading.
 
         Args:
             path: the run's folder, which holds `run.db`.
-            must_exist: refuse to make a new one (for reading).
 
         Raises:
-            UserError: the folder cannot be written, holds no run, or its `run.db` is damaged or of another version.
+            UserError: the folder holds no run, or its `run.db` is damaged, of another version, or cannot be read.
         """
         self.folder = Path(path)
         self.file = self.folder / "run.db"
-        if must_exist and not self.file.is_file():
+        if not self.file.is_file():
             raise UserError(f"{path} holds no run (no run.db): make one with lm-probe sweep SOURCE --out {path}")
+        self._open(f"{self.file.resolve().as_uri()}?{self._how_to_read()}")
+
+    @classmethod
+    def create(cls, path: str | Path) -> "RunStore":
+        """Opens the store of a run for writing; makes the run where there is none yet.
+
+        Raises:
+            UserError: the folder cannot be written, or its `run.db` is damaged or of another version.
+        """
+        store = cls.__new__(cls)
+        store.folder = make_folder(Path(path))
+        store.file = store.folder / "run.db"
+        store._open(f"{store.file.resolve().as_uri()}?mode=rwc")
+        return store
+
+    def _open(self, address: str) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path} cannot be made ({error.strerror}): choose another --out") from error
-        is_new = not self.file.exists()
-        try:
-            self._db = sqlite3.connect(self.file, isolation_level=None)
+            self._db = sqlite3.connect(address, uri=True, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            self._prepare(is_new)
+            self._prepare(writing="mode=rwc" in address)
         except sqlite3.Error as error:
             raise self._explain(error) from error
+
+    def _how_to_read(self) -> str:
+        """A folder that may not be written has no room for SQLite's own files, which are needed to see a log."""
+        if may_write(self.folder):
+            return "mode=ro"
+        log = self.file.with_name("run.db-wal")
+        if log.is_file() and log.stat().st_size:
+            raise UserError(f"{self.folder} holds changes in {log.name} that only a copy which may be written can show")
+        return "immutable=1"
 
     def close(self) -> None:
         """Closes the file."""
@@ -131,7 +121,7 @@ class RunStore:
             UserError: a value is not finite, or the file cannot be written.
         """
         for measurement in measurements:
-            _refuse_non_finite(measurement)
+            refuse_non_finite(measurement.probe, measurement.readings)
         with self._transaction() as db:
             row = db.execute(
                 "INSERT INTO checkpoints (model, revision, step, identity, source) VALUES (?, ?, ?, ?, ?) "
@@ -167,7 +157,7 @@ class RunStore:
 
     def values(self) -> pd.DataFrame:
         """All values, newest measurement of each, with the columns of `Value`, in a fixed order."""
-        frame = pd.DataFrame(self._rows(_VALUES), columns=list(Value._fields))
+        frame = pd.DataFrame(self._rows(VALUES), columns=list(Value._fields))
         return frame.astype(
             {
                 **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
@@ -179,14 +169,14 @@ class RunStore:
     def vectors(self, metric: str) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
         """All stored vectors of a metric, each with its address (the columns of `Value` before `value`)."""
         found = []
-        for row in self._rows(_VECTORS, (metric,)):
+        for row in self._rows(VECTORS, (metric,)):
             address = dict(row)
             found.append((address, np.frombuffer(address.pop("data"), dtype="<f8")))
         return found
 
     def measurements(self) -> pd.DataFrame:
         """How each current measurement was made: checkpoint, config, versions, dtype, device, seconds, bytes."""
-        rows = self._rows(_MEASUREMENTS)
+        rows = self._rows(MEASUREMENTS)
         frame = pd.DataFrame([dict(row) for row in rows])
         for column in ("config", "versions", "details"):
             if len(frame):
@@ -254,20 +244,25 @@ class RunStore:
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
-    def _prepare(self, is_new: bool) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA foreign_keys = ON")
-        if is_new or not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            # One script, one transaction: a kill leaves an empty file, which the next start takes for a new one.
-            about = {"schema": str(SCHEMA_VERSION), "made_by": versions()["lm-probe"]}
-            rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
-            self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
-            return
+    def _prepare(self, writing: bool) -> None:
+        if writing:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                # One script, one transaction: a kill leaves an empty file, which the next start takes for a new one.
+                about = {"schema": str(SCHEMA_VERSION), "made_by": versions()["lm-probe"]}
+                rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
+                self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
+                return
         try:
             about = dict(self._db.execute("SELECT key, value FROM about").fetchall())
         except sqlite3.OperationalError:
-            raise UserError(f"{self.file} was not made by lm-probe: choose another --out") from None
+            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise UserError(
+                    f"{self.folder} holds no values yet: lm-probe sweep SOURCE --out {self.folder}"
+                ) from None
+            raise UserError(f"{self.file} was not made by lm-probe: choose another folder") from None
         if about.get("schema") != str(SCHEMA_VERSION):
             raise UserError(
                 f"{self.file} was made by lm-probe {about.get('made_by')} with store format {about.get('schema')}, and "
@@ -293,15 +288,3 @@ class RunStore:
 def failure_name(probe: str, config: dict[str, Any]) -> str:
     """What a failure is recorded under: the probe, or the task where there is one."""
     return str(config.get("task", probe))
-
-
-def _refuse_non_finite(measurement: Measurement) -> None:
-    for reading in measurement.readings:
-        numbers = reading.value if isinstance(reading, Reading) else reading.values
-        error = reading.stderr if isinstance(reading, Reading) else None
-        if not np.isfinite(numbers).all() or not np.isfinite(error or 0.0):
-            where = "" if reading.layer is None else f" at layer {reading.layer} ({reading.site})"
-            raise UserError(
-                f"{measurement.probe}: {reading.metric}{where} is not finite: the hidden states or logits overflow or "
-                f"hold NaN; try --dtype float32, or look at the checkpoint"
-            )

@@ -12,7 +12,6 @@ from lm_probe.model_adapters import (
     UserError,
     load_tokenizer,
     local_folder,
-    locate,
     open_checkpoint,
     open_weights,
     tokenizer_digest,
@@ -69,7 +68,7 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
     text = read_text(config.text) if any(isinstance(probe, ForwardProbe) for probe in probes) else None
     with (
         exclusive(config.out),
-        RunStore(config.out) as store,
+        RunStore.create(config.out) as store,
         Progress(len(visits) * (len(probes) + len(tasks)), silent=silent) as progress,
     ):
         work = _Sweep(config, probes, tasks, text, store, progress)
@@ -103,7 +102,7 @@ class _Sweep:
         units = len(self._probes) + len(self._tasks)
         self._progress.now(visit.name, "opening")
         try:
-            checkpoint = locate(visit.source, visit.revision)
+            checkpoint = visit.locate()
             key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.source)
             other = self._store.namesake(key)
             if other is not None:

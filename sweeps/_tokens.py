@@ -20,6 +20,9 @@ _WINDOWS_A_TURN = 2
 _FEWEST_DOCUMENTS = 8
 
 
+_WHOLE_NUMBERS = ("int64", "int32", "int16", "uint8")
+
+
 class TextError(UserError):
     """The text gives no sample: the same for every checkpoint, so a sweep stops."""
 
@@ -128,10 +131,15 @@ def sample_tokens(
         if len(ids) >= 2:
             drawn.append(_Window(window.document, ids, sizes))
             total += len(ids)
-    if not drawn or (total < min(context, tokens) - 1 and not allow_short):
+    if not drawn:
+        raise TextError(
+            f"the text gives no window of two tokens: its {len(documents)} documents have one token or none each; "
+            f"give longer documents with --text"
+        )
+    if total < min(context, tokens) - 1 and not allow_short:
         raise TextError(
             f"the text has {total} tokens and one context is {context}: give a longer --text, or "
-            f"--context {max(2, total)} or less"
+            f"--context {total} or less"
         )
     documents_used = sorted({window.document for window in drawn})
     unit = "document" if len(documents_used) >= _FEWEST_DOCUMENTS else "window"
@@ -147,7 +155,18 @@ def sample_tokens(
 
 
 def sample_of_rows(token_ids: torch.Tensor) -> TokenSample:
-    """The rows of a (rows, tokens) tensor as a sample, each row a cluster of its own."""
+    """The rows of a (rows, tokens) tensor as a sample, each row a cluster of its own.
+
+    Raises:
+        TextError: they are no rows of whole numbers from 0 up.
+    """
+    kind = str(token_ids.dtype).removeprefix("torch.")
+    if token_ids.ndim != 2 or not token_ids.numel() or kind not in _WHOLE_NUMBERS:
+        raise TextError(
+            f"token_ids are {kind} of shape {tuple(token_ids.shape)}: give rows of token ids, (rows, tokens)"
+        )
+    if int(token_ids.min()) < 0:
+        raise TextError(f"token_ids hold {int(token_ids.min())}: leave padding out, or measure rows of one length")
     windows = token_ids.tolist()
     return TokenSample(windows, list(range(len(windows))), None, "window", token_ids.shape[1], False)
 

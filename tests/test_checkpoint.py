@@ -33,14 +33,20 @@ def test_a_series_gives_step_and_identity(series: Path) -> None:
     assert locate(str(series / "step8")).step == 8
 
 
-def test_identity_sees_a_change_outside_the_head(folder: Path) -> None:
-    before = locate(str(folder)).identity
+def test_identity_sees_every_weight_and_the_config_and_not_who_saved_it(folder: Path) -> None:
+    seen = [locate(str(folder)).identity]
 
     def nudge(tensors: dict[str, torch.Tensor]) -> None:
-        tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][0, 0] += 1
+        tensors["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][-1, -1] += 1
 
     _edit_weights(folder, nudge)
-    assert locate(str(folder)).identity != before
+    seen.append(locate(str(folder)).identity)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rotary_pct": 0.5}))
+    seen.append(locate(str(folder)).identity)
+    assert len(set(seen)) == 3
+    (folder / "config.json").write_text(json.dumps(dict(reversed(config.items())) | {"transformers_version": "9.9"}))
+    assert locate(str(folder)).identity == seen[1]
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS))
@@ -173,6 +179,16 @@ def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -
     (folder / "config.json").write_text("{ not json")
     with pytest.raises(UserError, match="not valid JSON"):
         locate(str(folder))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hidden_size": "wide"}, {"num_attention_heads": 0}, {"layer_norm_eps": "x"}, {"vocab_size": -1}]
+)
+def test_a_config_that_makes_no_sense_is_named(folder: Path, wrong: dict[str, object]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **wrong}))
+    with pytest.raises(UserError, match=r"does not load|is no configuration"):
+        open_checkpoint(str(folder))
 
 
 def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:

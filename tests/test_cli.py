@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,7 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
         ({"--probes": "gloss"}, "no probe gloss: known are"),
         ({"--tasks": "count_query_m7"}, "count_query_m7"),
         ({"--revisions": "9:12"}, "selects nothing"),
+        ({"--revisions": "step0,step3"}, "no checkpoint step3: found step0, step1, step8"),
         ({"--out": "/proc/run"}, "choose another --out"),
         ({"--device": "abacus"}, "try --device cpu"),
     ],
@@ -87,6 +89,7 @@ def test_a_mistake_is_one_line_and_status_two(
     assert main(argv) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("lm-probe sweep: ") and said in error
+    assert not Path(arguments[3]).exists(), "a mistake of the command line leaves no run behind"
     with pytest.raises(Exception, match=r".+"):
         main([*argv, "--debug"])
 
@@ -104,11 +107,13 @@ def test_what_is_not_there_is_named(
 
 
 def test_a_failed_checkpoint_is_status_one_and_in_the_report(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str], series: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert main([*arguments, "--tasks", "none", "--revisions", "step0,step3"]) == 1
+    copy = Path(shutil.copytree(series, tmp_path / "copy"))
+    (copy / "step1" / "model.safetensors").unlink()
+    assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
     assert "1 failed, see above and the report" in capsys.readouterr().err
-    assert "no checkpoint step3" in (tmp_path / "run" / "report.md").read_text()
+    assert "has no weights" in (tmp_path / "run" / "report.md").read_text()
 
 
 def _command(*argv: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -135,8 +140,8 @@ def test_a_sweep_over_the_hub(series: Path, text_file: Path, tmp_path: Path) -> 
         assert not [path for method, path, *_ in hub.requests[again:] if "/resolve/" in path], "downloaded again"
         for source, said in (("user/tiny@step5", "has no revision step5"), ("user/none", "no model user/none")):
             done = _command("sweep", source, "--out", str(tmp_path / "bad"), *shared, environment=environment)
-            assert done.returncode == 1 and said in done.stderr, done.stderr
-            assert "Traceback" not in done.stderr
+            assert done.returncode == 2 and said in done.stderr, done.stderr
+            assert "Traceback" not in done.stderr and not (tmp_path / "bad").exists()
     assert main(["sweep", str(series), "--out", str(tmp_path / "local"), *shared]) == 0
     with RunStore(run) as store, RunStore(tmp_path / "local") as local:
         pd.testing.assert_frame_equal(

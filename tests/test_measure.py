@@ -119,6 +119,29 @@ def test_measure_says_what_is_missing(neox: PreTrainedModel) -> None:
         measure(neox, ["loss"], token_ids=torch.ones(1, 1100, dtype=torch.int64))
 
 
+def test_rows_that_give_no_number_are_named(neox: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    ids = torch.tensor
+    for wrong, said in (
+        (torch.rand(2, 3), "token_ids are float32 of shape"),
+        (torch.ones(2, 3, 4, dtype=torch.int64), r"shape \(2, 3, 4\): give rows of token ids"),
+        (torch.ones(1, 0, dtype=torch.int64), r"shape \(1, 0\)"),
+        (ids([[5, -100]]), "token_ids hold -100: leave padding out"),
+        (ids([[5], [6], [7]]), "loss: no token has one before it"),
+    ):
+        with pytest.raises(UserError, match=said):
+            measure(neox, ["loss"], token_ids=wrong)
+    assert measure(neox, ["anisotropy"], token_ids=ids([[5], [6], [7]]))[0].n == 3
+    with pytest.raises(UserError, match="batch_size=0 is no batch"):
+        measure(neox, ["loss"], token_ids=ids([[5, 6]]), batch_size=0)
+    with pytest.raises(UserError, match="no window of two tokens: its 2 documents have one token or none each"):
+        measure(neox, ["loss"], text=["a", "b"], tokenizer=tokenizer)
+    with pytest.raises(UserError, match="context of 2000 tokens is longer than the model's 1024"):
+        measure(neox, ["loss"], text="a short text", tokenizer=tokenizer, context=2000)
+    neox.get_output_embeddings().weight.data[3] = float("nan")
+    with pytest.raises(UserError, match="loss: loss is not finite"):
+        measure(neox, ["loss"], token_ids=ids([[5, 6]]))
+
+
 def _sample(documents: list[str], tokenizer: PreTrainedTokenizerFast, tokens: int, **more: int) -> TokenSample:
     return sample_tokens(documents, tokenizer, tokens=tokens, context=more.get("context", 16), seed=more.get("seed", 1))
 

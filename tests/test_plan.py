@@ -1,10 +1,14 @@
 """Which checkpoints a sweep visits."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lm_probe.sweeps import UserError, plan
+from tests.loopback_hub import LoopbackHub
 
 PYTHIA_STEPS = [0, *(2**k for k in range(10)), *range(1000, 144000, 1000)]
 
@@ -55,6 +59,7 @@ def test_rules_that_select_nothing_are_named(pythia: str, rule: str, said: str) 
 def test_plain_folders_have_no_revision_and_equal_names_get_their_parents(tmp_path: Path) -> None:
     for parent in ("a", "b"):
         (tmp_path / parent / "model").mkdir(parents=True)
+        (tmp_path / parent / "model" / "config.json").touch()
     visits = plan([str(tmp_path / "a" / "model"), str(tmp_path / "b" / "model"), str(tmp_path / "a" / "model")])
     assert [(visit.model, visit.revision, visit.step) for visit in visits] == [
         ("a/model", None, None),
@@ -62,15 +67,52 @@ def test_plain_folders_have_no_revision_and_equal_names_get_their_parents(tmp_pa
     ]
 
 
-def test_a_hub_repository_is_main_unless_revisions_are_named() -> None:
-    assert [visit.revision for visit in plan(["user/model"])] == ["main"]
-    assert [visit.revision for visit in plan(["user/model@step7"])] == ["step7"]
-    visits = plan(["user/model"], "0,step7,main")
-    assert [(visit.model, visit.revision, visit.step) for visit in visits] == [
-        ("user/model", "step0", 0),
-        ("user/model", "step7", 7),
-        ("user/model", "main", None),
+_PLAN = """
+import json, sys
+from lm_probe.sweeps import UserError, plan
+for source, revisions in json.loads(sys.argv[1]):
+    try:
+        print(json.dumps([(v.model, v.revision, v.step, v.commit) for v in plan([source], revisions)]))
+    except UserError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_revisions_of_a_repository_are_pinned_when_the_sweep_is_planned(tmp_path: Path) -> None:
+    asked = [
+        ("user/model", None),
+        ("user/model@step7", None),
+        ("user/model", "0,step7,main"),
+        ("user/model", "all"),
+        ("user/model", "1:"),
+        ("user/model", "step8"),
+        ("user/modle", None),
+        ("user/model", "9:12"),
+        ("user/plain", "all"),
     ]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with LoopbackHub() as hub:
+        folder = tmp_path / "model"
+        shas = hub.add_model("user/model", {"main": folder, "step0": folder, "step7": folder})
+        (plain,) = hub.add_model("user/plain", {"main": folder}).values()
+        done = subprocess.run(
+            [sys.executable, "-c", _PLAN, json.dumps(asked)],
+            env=hub.environment(tmp_path / "cache"),
+            capture_output=True,
+            text=True,
+        )
+        assert not [request for request in hub.requests if "/resolve/" in request.path]
+    assert done.returncode == 0, done.stderr
+    main, first, last = (
+        ["user/model", name, step, shas[name]] for name, step in (("main", None), ("step0", 0), ("step7", 7))
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found[:5] == [[main], [last], [first, last, main], [first, last], [last]]
+    assert "has no revision step8" in found[5]
+    assert "no model user/modle" in found[6]
+    assert "selects nothing" in found[7]
+    assert found[8] == [["user/plain", "main", None, plain]]
 
 
 def test_nothing_to_sweep_is_said(tmp_path: Path) -> None:
@@ -78,8 +120,19 @@ def test_nothing_to_sweep_is_said(tmp_path: Path) -> None:
         plan([])
     with pytest.raises(UserError, match="no folder"):
         plan([str(tmp_path / "nowhere")])
+    with pytest.raises(UserError, match=r"holds no config\.json and no step<N> folders"):
+        plan([str(tmp_path)])
+    (tmp_path / "config.json").touch()
     with pytest.raises(UserError, match="no sub-folders step<N>"):
         plan([str(tmp_path)], "log2")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(UserError, match="loop is a link that leads nowhere"):
+        plan([str(tmp_path / "loop")])
+
+
+def test_a_revision_that_is_not_there_is_refused(pythia: str) -> None:
+    with pytest.raises(UserError, match=r"has no checkpoint step3: found step0, step1, step2, \.\.\. step143000"):
+        plan([pythia], "step0,step3")
 
 
 def test_two_folders_of_one_step_are_refused(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def record(
     rng = np.random.default_rng(len(model) + width)
     hardness = 1 + 0.15 * rng.standard_normal(DOCUMENTS)
     tokens = rng.integers(400, 1024, DOCUMENTS).astype(float)
-    with RunStore(run) as store:
+    with RunStore.create(run) as store:
         for step in steps:
             time = min(1.0, math.log2(1 + (512 if step is None else step)) / 9)
             loss = 8.3 - 2.4 * time - 0.1 * math.log2(width)
@@ -169,7 +169,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def score_of(run: Path, model: str, step: int, probe: str, metric: str, component: str | None = None) -> float:
-    with RunStore(run, must_exist=True) as store:
+    with RunStore(run) as store:
         values = store.values()
     rows = values[(values.model == model) & (values.step == step) & (values.probe == probe) & (values.metric == metric)]
     if component is not None:
@@ -313,7 +313,7 @@ EVIL = "$\\frac$ x|y `code` <script>alert(1)</script> ![p](http://e.example/p.pn
 
 def test_text_from_outside_is_no_markup(tmp_path: Path) -> None:
     record(tmp_path, f"_{EVIL}", (0, 1), text=EVIL, extra=[Reading("m|e", 0.5, component=EVIL, stderr=0.1, n=9)])
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record_failure(f"_{EVIL}", "step2", 2, EVIL, EVIL)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     for markup in ("<script", "`code`", "![p]", "http://e.", "\n# head", "\u202e", "x|y", "m|e", "$"):
@@ -411,7 +411,7 @@ def test_figures_that_no_longer_belong_are_removed_and_others_stay(tmp_path: Pat
 def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(two_models, run)
-    with RunStore(run) as store:
+    with RunStore.create(run) as store:
         store.record_failure("demo-d16", "step1024", 1024, "", "the file is cut short")
         store.record_failure("demo-d16", "step512", 512, "count_query_m5", "the answers do not fit")
     report = write_report([run]).read_text(encoding="utf-8")
@@ -425,13 +425,13 @@ def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -
 
 
 def test_a_run_of_failures_only(tmp_path: Path) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record_failure("demo", None, None, "", "no such file")
     assert "no such file" in write_report([tmp_path]).read_text(encoding="utf-8")
 
 
 def test_an_empty_run(tmp_path: Path) -> None:
-    RunStore(tmp_path).close()
+    RunStore.create(tmp_path).close()
     assert "no values yet" in write_report([tmp_path]).read_text(encoding="utf-8")
 
 

@@ -1,6 +1,8 @@
 """The run store: all of a measurement or nothing, and nothing silently."""
 
+import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,9 @@ def _measurement(value: float = 1.5, config: dict[str, object] | None = None) ->
 
 
 def test_values_come_back_as_they_were(tmp_path: Path) -> None:
-    with RunStore(tmp_path / "run") as store:
+    with RunStore.create(tmp_path / "run") as store:
         store.record(KEY, [_measurement(1 / 3)])
-    with RunStore(tmp_path / "run", must_exist=True) as store:
+    with RunStore(tmp_path / "run") as store:
         values = store.values()
         assert list(values.columns) == list(Value._fields)
         assert values.value.tolist() == [0.1, 1 / 3]
@@ -43,7 +45,7 @@ def test_values_come_back_as_they_were(tmp_path: Path) -> None:
 def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         assert not store.has(KEY, "anisotropy", CONFIG)
         store.record(KEY, [_measurement()])
         assert store.has(KEY, "anisotropy", dict(reversed(CONFIG.items())))
@@ -56,7 +58,7 @@ def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions
 
 
 def test_the_newest_measurement_counts_and_tasks_do_not_hide_each_other(tmp_path: Path) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record(KEY, [_measurement(1.0)])
         store.record(KEY, [_measurement(2.0, {**CONFIG, "tokens": 51})])
         for task in ("a", "b"):
@@ -68,7 +70,7 @@ def test_the_newest_measurement_counts_and_tasks_do_not_hide_each_other(tmp_path
 
 def test_weights_that_were_replaced_hide_those_before_them(tmp_path: Path) -> None:
     replaced = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record(KEY, [_measurement(1.0), Measurement("loss", CONFIG, [Reading("loss", 4.0)])])
         store.record(replaced, [_measurement(2.0)])
         values = store.values()
@@ -80,14 +82,14 @@ def test_weights_that_were_replaced_hide_those_before_them(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_never_becomes_a_number(tmp_path: Path, bad: float) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         with pytest.raises(UserError, match=r"mean_cosine at layer 2 \(block\) is not finite"):
             store.record(KEY, [_measurement(), _measurement(bad, {"other": 1})])
         assert store.values().empty and store.measurements().empty
 
 
 def test_a_failure_stands_until_it_goes_right(tmp_path: Path) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record_failure("tiny", "step8", 8, "anisotropy", "it broke")
         store.record_failure("tiny", "step8", 8, "loss", "it broke")
         store.record_failure("tiny", "step1", 1, "", "does not open")
@@ -97,46 +99,83 @@ def test_a_failure_stands_until_it_goes_right(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_loses_nothing_and_is_named(tmp_path: Path) -> None:
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         store.record(KEY, [_measurement()])
         pages = store._db.execute("PRAGMA page_count").fetchone()[0]
         store._db.execute(f"PRAGMA max_page_count = {pages}")
         big = Measurement("loss", CONFIG, [VectorReading("spectrum", np.zeros(100_000))])
         with pytest.raises(StoreError, match=r"the disk is full.*what was finished is safe.*same command again"):
             store.record(KEY, [big])
-    with RunStore(tmp_path) as store:
+    with RunStore.create(tmp_path) as store:
         assert store.has(KEY, "anisotropy", CONFIG) and not store.has(KEY, "loss", CONFIG)
         assert len(store.vectors("spectrum")) == 1
 
 
 def test_a_run_of_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    RunStore(tmp_path).close()
+    RunStore.create(tmp_path).close()
     with sqlite3.connect(tmp_path / "run.db") as db:
         db.execute("UPDATE about SET value = '99' WHERE key = 'schema'")
         db.execute("UPDATE about SET value = '7.1.0' WHERE key = 'made_by'")
-    with pytest.raises(UserError, match=r"made by lm-probe 7\.1\.0 with store format 99.*another --out"):
-        RunStore(tmp_path)
+    for opening in (RunStore, RunStore.create):
+        with pytest.raises(UserError, match=r"made by lm-probe 7\.1\.0 with store format 99.*another --out"):
+            opening(tmp_path)
 
 
 def test_a_damaged_or_foreign_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(UserError, match=r"run\.db is damaged .* left as it is"):
-        RunStore(tmp_path)
+    for opening in (RunStore, RunStore.create):
+        with pytest.raises(UserError, match=r"run\.db is damaged .* left as it is"):
+            opening(tmp_path)
     assert (tmp_path / "run.db").read_bytes().startswith(b"this is no database")
     (tmp_path / "run.db").unlink()
     with sqlite3.connect(tmp_path / "run.db") as db:
         db.execute("CREATE TABLE songs (name)")
-    with pytest.raises(UserError, match="not made by lm-probe"):
-        RunStore(tmp_path)
+    for opening in (RunStore, RunStore.create):
+        with pytest.raises(UserError, match="not made by lm-probe"):
+            opening(tmp_path)
 
 
 def test_a_run_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
-        RunStore(tmp_path / "nowhere", must_exist=True)
+        RunStore(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "run.db").touch()  # what a kill leaves that came before the first table
+    with pytest.raises(UserError, match="holds no values yet: lm-probe sweep SOURCE --out"):
+        RunStore(tmp_path)
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        store.record(KEY, [_measurement()])
+        with RunStore(tmp_path) as reader:  # while a sweep is still writing
+            assert len(reader.values()) == 2
+            with pytest.raises(StoreError, match="readonly"):
+                reader.record(KEY, [_measurement()])
+    assert {path.name for path in tmp_path.iterdir()} == {"run.db"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
+def test_a_run_that_may_only_be_read_is_read() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        store = RunStore.create(name)
+        store.record(KEY, [_measurement()])
+        assert len(store.values()) == 2  # also imports what nobody may not
+        os.seteuid(65534)
+        try:
+            with pytest.raises(UserError, match=r"run\.db-wal that only a copy which may be written can show"):
+                RunStore(name)
+            os.seteuid(0)
+            store.close()
+            os.seteuid(65534)
+            assert len(RunStore(name).values()) == 2
+            with pytest.raises(UserError, match="cannot be written"):
+                RunStore.create(name)
+        finally:
+            os.seteuid(0)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be made"):
-        RunStore(tmp_path / "file" / "run")
+        RunStore.create(tmp_path / "file" / "run")

@@ -1,0 +1,33 @@
+"""What is read out of the run store, and in which order: the same run gives the same rows."""
+
+# What counts: of the weights that a (model, revision) ever had, those measured last; and of each probe on them (of each
+# task, for lm-eval) the newest measurement. So a checkpoint that was replaced never shares a row with its forerunner.
+CURRENT = """
+    SELECT max(id) FROM measurements
+    WHERE checkpoint IN (
+        SELECT checkpoint FROM measurements WHERE id IN (
+            SELECT max(m.id) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id GROUP BY c.model, c.revision
+        )
+    )
+    GROUP BY checkpoint, probe, json_extract(config, '$.task')
+"""
+VALUES = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
+           v.value, v.stderr, v.n
+    FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({CURRENT})
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
+             CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
+"""
+VECTORS = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component, v.data
+    FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({CURRENT}) AND v.metric = ?
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
+"""
+MEASUREMENTS = f"""
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, c.identity, c.source, m.*
+    FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.id IN ({CURRENT})
+    ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, json_extract(m.config, '$.task')
+"""
