@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="all, log2, start:stop:stride in steps, or a list such as step0,step1000 "
         "(default: all of a local series, main of a Hub repository)",
     )
-    add_measuring_arguments(parser)
+    add_measuring_arguments(parser, Defaults())
     parser.add_argument("--no-report", action="store_true", help="measure only")
 
 
@@ -42,7 +42,7 @@ class Defaults(NamedTuple):
     task_documents: int | None = None
 
 
-def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults = Defaults()) -> None:
+def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults) -> None:
     """Adds the flags that say what is measured, which `demo` shares."""
     what = parser.add_argument_group("what is measured")
     what.add_argument(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from lm_probe.reports._comparable import left_out, lines
 from lm_probe.sweeps import RunStore
 
 
@@ -66,6 +67,14 @@ class Failed(NamedTuple):
     error: str
 
 
+class LeftOut(NamedTuple):
+    """Checkpoints of a model where a probe or task ran under other settings than on most of its checkpoints."""
+
+    checkpoints: Sequence[Checkpoint]
+    probe: str
+    how: str
+
+
 Scores = dict[Checkpoint, Score]
 Vectors = dict[Checkpoint, Float[np.ndarray, " k"]]
 Profiles = dict[Checkpoint, dict[Place, Score]]
@@ -81,6 +90,8 @@ class RunData:
     """By metric; of several components the one over all rows."""
     made: Sequence[Made]
     failed: Sequence[Failed]
+    left_out: Sequence[LeftOut] = ()
+    """Measurements that no figure or table shows beside the others, because they were asked otherwise."""
 
     def scores(self, probe: str, metric: str, component: str | None = None) -> Scores:
         """The values of a metric that has no layer."""
@@ -129,6 +140,7 @@ def load(runs: Sequence[Path]) -> RunData:
     vectors: dict[str, Vectors] = {metric: {} for metric in _VECTORS}
     made: list[Made] = []
     failed: list[Failed] = []
+    omitted: list[LeftOut] = []
     for part, label in zip(parts, labels, strict=True):
 
         def renamed(checkpoint: Checkpoint, label: str = label) -> Checkpoint:
@@ -141,7 +153,8 @@ def load(runs: Sequence[Path]) -> RunData:
             vectors[metric].update({renamed(key): vector for key, vector in found.items()})
         made += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.made]
         failed += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.failed]
-    return RunData(index, vectors, made, failed)
+        omitted += [row._replace(checkpoints=list(map(renamed, row.checkpoints))) for row in part.left_out]
+    return RunData(index, vectors, made, failed, omitted)
 
 
 _VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
@@ -159,27 +172,35 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 def _read(store: RunStore) -> RunData:
     index: dict[_Address, Profiles] = {}
-    for row in _records(store.values()):
+    measurements = list(_records(store.measurements()))
+    pairs = left_out(measurements)
+    omitted = {(_checkpoint(row), row["probe"], row["config_hash"]) for row, _ in pairs}
+    for row in _records(store.values(settings=True)):
+        if (_checkpoint(row), row["probe"], row["settings"]) in omitted:
+            continue
         address = (str(row["probe"]), str(row["metric"]), row["component"])
         place = Place(-1 if row["layer"] is None else int(row["layer"]), row["site"] or "")
         score = Score(float(row["value"]), row["stderr"], None if row["n"] is None else int(row["n"]))
         index.setdefault(address, {}).setdefault(_checkpoint(row), {})[place] = score
     return RunData(
         indexed=index,
-        vectors={metric: _vectors(store, metric) for metric in _VECTORS},
+        vectors={
+            metric: {
+                _checkpoint(address): vector
+                for address, vector in store.vectors(metric)
+                if address["component"] in (None, "all_rows")
+                and (_checkpoint(address), address["probe"], address["settings"]) not in omitted
+            }
+            for metric in _VECTORS
+        },
         made=[
-            Made(_checkpoint(row), *(row[name] for name in Made._fields[1:])) for row in _records(store.measurements())
+            Made(_checkpoint(row), *(row[name] for name in Made._fields[1:]))
+            for row in measurements
+            if (_checkpoint(row), row["probe"], row["config_hash"]) not in omitted
         ],
         failed=[Failed(_checkpoint(row), str(row["probe"]), str(row["error"])) for row in _records(store.failures())],
+        left_out=[LeftOut(list(map(_checkpoint, rows)), name, how) for _, name, rows, how in lines(pairs)],
     )
-
-
-def _vectors(store: RunStore, metric: str) -> Vectors:
-    return {
-        _checkpoint(address): vector
-        for address, vector in store.vectors(metric)
-        if address["component"] in (None, "all_rows")
-    }
 
 
 def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:

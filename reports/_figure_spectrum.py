@@ -11,7 +11,7 @@ from lm_probe.reports._figure_layers import add_step_bar, line_colour, line_emph
 from lm_probe.reports._style import label, panels
 
 _MOST_RANKS = 128
-_LINEAR_RANKS = 40  # up to this width every rank is seen on a linear axis
+_LINEAR_RANKS = 40  # up to this width of all models every rank is seen on a linear axis
 _LOWEST = 1e-6
 
 
@@ -22,6 +22,8 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
     shown = [one for model in models for one in chosen[model] if one in sigmas]
     colours = step_colours(shown)
     smallest = min(float(sigma[sigma > 0].min() / sigma.max()) for sigma in map(sigmas.__getitem__, shown))
+    # One kind of axis for all panels: side by side, a linear one and a logarithmic one read as two shapes of spectrum.
+    log_ranks = max(len(sigmas[one]) for one in shown) > _LINEAR_RANKS
     for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
         own = [one for one in chosen[model] if one in sigmas]
         for index, one in enumerate(own):
@@ -37,7 +39,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
                 **line_emphasis(index, len(own)),
             )
         width = max(len(sigmas[one]) for one in own)
-        if width > _LINEAR_RANKS:
+        if log_ranks:
             panel.set_xscale("log")
         else:
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -50,7 +52,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
         label(panel.set_title(""), f"{model}, d = {width}")
         if place % 2 == 0:
             panel.set_ylabel("σᵢ / σ₁ (log scale)")
-        panel.set_xlabel("rank i" + (" (log scale)" if width > _LINEAR_RANKS else ""))
+        panel.set_xlabel("rank i" + (" (log scale)" if log_ranks else ""))
     add_step_bar(figure, axes, colours)
     return figure
 

@@ -135,8 +135,8 @@ def warnings(data: RunData) -> list[str]:
         names = [escape(f"{one.model} {one.when}") for one in dict.fromkeys(same)]
         if len(names) > 1:
             found.append(
-                f"{listed(names)} are the same weights ({escape(short_identity(identity))}): they "
-                "are one point of the training, not several."
+                f"{listed(names)} are the same weights ({escape(short_identity(identity))}): "
+                "take them for one checkpoint."
             )
     identities: dict[Checkpoint, set[str]] = {}
     for row in data.made:
@@ -147,6 +147,13 @@ def warnings(data: RunData) -> list[str]:
                 f"{escape(f'{one.model} {one.when}')} changed while this run was made ({len(several)} different "
                 f"weights): its rows may mix them; measure it into a new run."
             )
+    for row in data.left_out:
+        steps = listed([escape(one.when) for one in row.checkpoints])
+        found.append(
+            f"{escape(row.checkpoints[0].model)}: {escape(row.probe)} at {steps} was measured with {escape(row.how)} "
+            "and is left out of this report, because a curve through both would show the settings; sweep all "
+            "checkpoints with the same settings, or read both with `RunStore.values(settings=True)`."
+        )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])
     samples = {row.details.get("sample") for row in data.made if row.probe == "loss"}
@@ -162,7 +169,6 @@ def _mixed(model: str, made: Sequence[Made]) -> list[str]:
     found = []
     kinds: tuple[tuple[str, Callable[[Made], object]], ...] = (
         ("dtypes", lambda row: row.dtype),
-        ("token samples", lambda row: row.details.get("sample")),
         ("attention implementations", lambda row: row.attention),
     )
     for what, of in kinds:

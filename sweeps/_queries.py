@@ -13,14 +13,15 @@ CURRENT = """
 """
 VALUES = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
-           v.value, v.stderr, v.n
+           v.value, v.stderr, v.n, m.config_hash AS settings
     FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
     WHERE m.id IN ({CURRENT})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
              CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
 """
 VECTORS = f"""
-    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component, v.data
+    SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
+           m.config_hash AS settings, v.data
     FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
     WHERE m.id IN ({CURRENT}) AND v.metric = ?
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site

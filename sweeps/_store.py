@@ -155,9 +155,15 @@ class RunStore:
                 "DELETE FROM failures WHERE model = ? AND revision = ? AND probe = ?", (model, revision or "", probe)
             )
 
-    def values(self) -> pd.DataFrame:
-        """All values, newest measurement of each, with the columns of `Value`, in a fixed order."""
-        frame = pd.DataFrame(self._rows(VALUES), columns=list(Value._fields))
+    def values(self, *, settings: bool = False) -> pd.DataFrame:
+        """All values, newest measurement of each, with the columns of `Value`, in a fixed order.
+
+        Args:
+            settings: add a column `settings`, a hash of what was asked (text, tokens, context, seed, dtype, ...; see
+                `measurements`). Within a model and a probe only values of equal settings compare.
+        """
+        columns = [*Value._fields, "settings"]
+        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if settings else columns[:-1]]
         return frame.astype(
             {
                 **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
@@ -167,7 +173,7 @@ class RunStore:
         )
 
     def vectors(self, metric: str) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
-        """All stored vectors of a metric, each with its address (the columns of `Value` before `value`)."""
+        """All vectors of a metric, each with its address: the columns of `Value` before `value`, and its settings."""
         found = []
         for row in self._rows(VECTORS, (metric,)):
             address = dict(row)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,29 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
     assert rows[0]["step"] == 0 and rows[0]["component"] is None
     assert main(["export", str(run), "--format", "parquet", "--out", str(tmp_path / "values.parquet")]) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "values.parquet"), values, check_dtype=False)
+    for kind in ("csv", "parquet"):
+        assert main(["export", str(run), "--format", kind, "--out", str(tmp_path / "none" / "values")]) == 2
+        said = capsys.readouterr().err
+        assert "cannot be written" in said and "None" not in said
+
+
+def test_a_sweep_that_is_told_to_stop_says_what_is_kept(arguments: list[str], tmp_path: Path) -> None:
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "lm_probe.cli", *arguments, "--task-documents", "200"], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 120
+    while not (tmp_path / "run" / "run.db").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    sweep.terminate()
+    said = sweep.communicate()[1]
+    assert sweep.returncode == 143 and "stopped; what was finished is stored" in said and "Traceback" not in said
+
+
+def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "documents a task (default: 20)" in said and "text sample (20000)" in said and "not trained on" in said
 
 
 @pytest.mark.parametrize(
@@ -75,6 +99,7 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
         ({"--revisions": "step0,step3"}, "no checkpoint step3: found step0, step1, step8"),
         ({"--out": "/proc/run"}, "choose another --out"),
         ({"--device": "abacus"}, "try --device cpu"),
+        ({"--seed": "99999999999999999999"}, "--seed 99999999999999999999 is none"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(

@@ -89,7 +89,7 @@ def _measurements(rng, loss, time, hardness, tokens, layers, width, probes, samp
         n = int(tokens.sum())
         yield Measurement(
             "loss",
-            {"seed": 1234},
+            {"seed": 1234, "text": sample},
             [
                 Reading("loss", sums, stderr=error, n=n),
                 Reading("bits_per_byte", sums / 2.9, stderr=error / 2.9, n=n),
@@ -107,7 +107,7 @@ def _measurements(rng, loss, time, hardness, tokens, layers, width, probes, samp
             for (site, layer), value in zip(places, cosines, strict=True)
         ]
         readings.append(Reading("mean_cosine", 0.1 + 0.85 * rise, layers, "final_norm", stderr=0.006, n=50_000))
-        yield Measurement("anisotropy", {"seed": 1234}, readings, made)
+        yield Measurement("anisotropy", {"seed": 1234, "text": sample}, readings, made)
     if "head_spectrum" in probes:
         sigma = np.sort(1 + 0.1 * rng.random(width))[::-1] * np.linspace(1, 0.8, width)
         sigma[0] *= 1 + 20 * time**3
@@ -289,15 +289,19 @@ def test_a_rise_from_the_best_loss_is_told_with_its_paired_error(two_models: Pat
     assert "saturated" not in (two_models / "report.md").read_text(encoding="utf-8")
 
 
-def test_losses_on_different_samples_are_not_paired(tmp_path: Path) -> None:
-    record(tmp_path, "demo", (1, 2), probes=("loss",), sample="one")
-    record(tmp_path, "demo", (4,), probes=("loss",), sample="two")
+def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2, 8), probes=("loss",), sample="one")
+    record(tmp_path, "demo", (4, 16), probes=("loss", "head_spectrum"), sample="two", width=20)
     data = load([tmp_path])
-    gap = loss_difference(data, Checkpoint("demo", "step4", 4), Checkpoint("demo", "step1", 1))
-    assert not gap.paired
-    assert any("2 token samples" in line for line in warnings(data))
-    write_report([tmp_path])
-    assert "## Warnings" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert [one.step for one in data.scores("loss", "loss")] == [1, 2, 8]
+    assert [one.step for one in data.vectors["nats_by_cluster"]] == [1, 2, 8]
+    assert [one.step for one in data.vectors["singular_values"]] == [4, 16]
+    (line,) = warnings(data)
+    assert "demo: loss at step 4 and step 16 was measured with text two instead of one and is left out" in line
+    assert line in write_report([tmp_path]).read_text(encoding="utf-8")
+    with RunStore(tmp_path) as store:
+        losses = store.values(settings=True)[lambda v: v.metric == "loss"]
+    assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
 
 
 def test_paired_error_is_that_of_the_mean_for_documents_of_one_length() -> None:
@@ -473,7 +477,9 @@ def test_several_runs_tell_models_of_one_name_apart(tmp_path: Path) -> None:
 def test_equal_weights_are_pointed_out(tmp_path: Path) -> None:
     record(tmp_path, "demo", (1, 2), probes=("loss",), identity="sha256:" + "ab" * 32)
     (line,) = warnings(load([tmp_path]))
-    assert line == "demo step 1 and demo step 2 are the same weights (sha256:abababababab): they count once."
+    assert (
+        line == "demo step 1 and demo step 2 are the same weights (sha256:abababababab): take them for one checkpoint."
+    )
 
 
 def test_cost_counts_a_shared_forward_pass_once(two_models: Path) -> None:

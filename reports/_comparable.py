@@ -1,0 +1,53 @@
+"""Which measurements of a series may stand on one curve: those that were asked the same."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+Row = Mapping[str, Any]
+"""A row of `RunStore.measurements()`."""
+
+
+def left_out(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Measurements under other settings than most of their series, each with one under the usual settings.
+
+    A curve through two token samples, two dtypes or two sets of questions shows the settings where it bends. Where no
+    settings have the most checkpoints, those of the later checkpoints count.
+    """
+    found = []
+    for _, group in groupby(sorted(rows, key=_series), key=_series):
+        series = list(group)
+        counts = Counter(row["config_hash"] for row in series)
+        usual = max(reversed(series), key=lambda row: counts[row["config_hash"]])
+        found += [(row, usual) for row in series if row["config_hash"] != usual["config_hash"]]
+    return found
+
+
+def _series(row: Row) -> tuple[str, str, str]:
+    return row["model"], row["probe"], row["config"].get("task", "")
+
+
+def differences(row: Row, usual: Row) -> str:
+    """What was asked otherwise: `tokens 600 instead of 500`."""
+    asked, usually = row["config"], usual["config"]
+    names = [name for name in sorted({*asked, *usually}) if asked.get(name) != usually.get(name)]
+    return ", ".join(f"{name} {_short(asked.get(name))} instead of {_short(usually.get(name))}" for name in names)
+
+
+def _short(value: object) -> str:
+    said = "the default" if value is None else str(value)
+    return said if len(said) <= 16 else f"{said[:8]}…"
+
+
+def lines(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[str, str, list[Row], str]]:
+    """The same, told together: model, probe or task, its rows, and how they differ."""
+
+    def key(pair: tuple[Row, Row]) -> tuple[str, str, str]:
+        row, usual = pair
+        return row["model"], row["config"].get("task", row["probe"]), differences(row, usual)
+
+    return [
+        (model, name, [row for row, _ in group], how)
+        for (model, name, how), group in groupby(sorted(pairs, key=key), key=key)
+    ]
