@@ -147,10 +147,10 @@ def warnings(data: RunData) -> list[str]:
                 f"{escape(f'{one.model} {one.when}')} changed while this run was made ({len(several)} different "
                 f"weights): its rows may mix them; measure it into a new run."
             )
-    for row in data.left_out:
-        steps = listed([escape(one.when) for one in row.checkpoints])
+    for odd in data.left_out:
+        steps = listed([escape(one.when) for one in odd.checkpoints])
         found.append(
-            f"{escape(row.checkpoints[0].model)}: {escape(row.probe)} at {steps} was measured with {escape(row.how)} "
+            f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)} at {steps} was measured with {escape(odd.how)} "
             "and is left out of this report, because a curve through both would show the settings; sweep all "
             "checkpoints with the same settings, or read both with `RunStore.values(settings=True)`."
         )
