@@ -3,6 +3,7 @@
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
 from lm_probe.probes._forward import run_forward
+from lm_probe.probes._geometry import GeometryProbe
 from lm_probe.probes._head_spectrum import HeadSpectrumProbe
 from lm_probe.probes._loss import LossProbe
 from lm_probe.probes._protocol import (
@@ -26,6 +27,7 @@ __all__ = [
     "CosineResult",
     "ForwardProbe",
     "ForwardState",
+    "GeometryProbe",
     "HeadSpectrumProbe",
     "HeadWeights",
     "LossProbe",
