@@ -1,5 +1,8 @@
 """Linear CKA: how alike two sets of hidden states of the same tokens are, up to rotation."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,8 +16,8 @@ def linear_cka(x: Float[Tensor, "m p"], y: Float[Tensor, "m q"], *, debiased: bo
     $\mathrm{HSIC}(K, L) / \sqrt{\mathrm{HSIC}(K, K)\,\mathrm{HSIC}(L, L)}$ with $K = XX^\top$, $L = YY^\top$; plain,
     that is $\|Y^\top X\|_F^2 / (\|X^\top X\|_F \|Y^\top Y\|_F)$ of centred X, Y. Plain CKA is in [0, 1] and goes to 1
     for any two representations when m is below the width; debiased, by the unbiased HSIC of Song et al., unrelated
-    ones give 0 on average (it can be slightly negative). 1 for equal ones. Invariant to rotation, shift and one scale of each;
-    not to other linear maps. O(m^2 (p + q)). A few directions of large variance decide it; a high value does not say
+    ones give 0 on average (it can be slightly negative). 1 for equal ones. Invariant to rotation, shift and one scale
+    of each; not to other linear maps. O(m^2 (p + q)). A few directions of large variance decide it; a high value does not say
     that the same function is computed. Source: Kornblith et al. 2019 (arXiv 1905.00414); Song et al. 2012 (JMLR 13).
 
     Raises:
@@ -39,14 +42,15 @@ def cka_error(x: Float[Tensor, "m p"], y: Float[Tensor, "m q"], groups: Int[Tens
     return spread_of_left_out(torch.tensor(left_out, dtype=torch.float64)[:, None])[0]
 
 
-def _alignment(first: Float[Tensor, "m m"], second: Float[Tensor, "m m"], hsic: object) -> float:
-    assert callable(hsic)
+def _alignment(
+    first: Float[Tensor, "m m"], second: Float[Tensor, "m m"], hsic: Callable[[Tensor, Tensor], Tensor]
+) -> float:
     if len(first) < 4:
         raise ValueError(f"CKA needs four tokens or more: found {len(first)}")
     own = float(hsic(first, first)), float(hsic(second, second))
     if min(own) <= 0:
         raise ValueError("CKA needs representations that differ between tokens: one is the same for all")
-    return float(hsic(first, second)) / (own[0] * own[1]) ** 0.5
+    return float(hsic(first, second)) / math.sqrt(own[0] * own[1])
 
 
 def _gram(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m m"]:

@@ -61,7 +61,7 @@ def isoscore_star(covariance: Float[Tensor, "d d"], reference: Float[Tensor, "d 
 
 def shrink(eigenvalues: Spectrum, weight: float) -> Spectrum:
     """Eigenvalues of the covariance that is shrunk towards the identity times their mean."""
-    return (1 - weight) * eigenvalues + weight * eigenvalues.mean()
+    return np.asarray((1 - weight) * eigenvalues + weight * eigenvalues.mean())
 
 
 def shrinkage_weight(eigenvalues: Tensor | Spectrum, mean_fourth_power: float, n: int) -> float:

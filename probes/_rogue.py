@@ -27,7 +27,8 @@ def cosine_contributions(vectors: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     if n < 2:
         raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
     units = rows / norms[:, None]
-    return (units.sum(0).square() - units.square().sum(0)) / (n * (n - 1))
+    contributions: Tensor = (units.sum(0).square() - units.square().sum(0)) / (n * (n - 1))
+    return contributions
 
 
 def rogue_share(contributions: Float[Tensor, " d"], k: int) -> float:

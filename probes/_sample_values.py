@@ -1,6 +1,7 @@
 """Measures that need a second look at the vectors, taken on a bounded sample of them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -42,7 +43,7 @@ def sample_values(
     }
     for k in TOP_DIMENSIONS:
         if k < rows.shape[1]:
-            measures[f"mean_cosine_drop{k}"] = lambda k=k: _cosine(without_dimensions(rows, top[:k]), groups)
+            measures[f"mean_cosine_drop{k}"] = partial(_cosine, without_dimensions(rows, top[:k]), groups)
     found = {}
     for name, measure in measures.items():
         try:

@@ -26,7 +26,7 @@ def spectral_measures(shrinkage: float) -> dict[str, SpectralMeasure]:
 
     def shrunk_gradient(values: Spectrum) -> Spectrum:
         gradient = _isoscore_gradient(shrink(values, shrinkage))
-        return (1 - shrinkage) * gradient + shrinkage * gradient.mean()
+        return np.asarray((1 - shrinkage) * gradient + shrinkage * gradient.mean())
 
     return {
         "effective_rank": SpectralMeasure(lambda v: effective_rank(np.sqrt(v)), lambda v: _rank_gradient(v, 0.5)),
@@ -113,7 +113,7 @@ def _rank_gradient(values: Spectrum, power: float) -> Spectrum:
     logs = np.log(np.where(p > 0, p, 1.0))
     entropy = -(p * logs).sum()
     slopes = np.exp(entropy) * power * p * (-logs - entropy)
-    return np.divide(slopes, values, out=np.zeros_like(values), where=values > 0)
+    return np.asarray(np.divide(slopes, values, out=np.zeros_like(values), where=values > 0))
 
 
 def _participation_gradient(values: Spectrum) -> Spectrum:
