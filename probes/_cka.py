@@ -17,8 +17,9 @@ def linear_cka(x: Float[Tensor, "m p"], y: Float[Tensor, "m q"], *, debiased: bo
     that is $\|Y^\top X\|_F^2 / (\|X^\top X\|_F \|Y^\top Y\|_F)$ of centred X, Y. Plain CKA is in [0, 1] and goes to 1
     for any two representations when m is below the width; debiased, by the unbiased HSIC of Song et al., unrelated
     ones give 0 on average (it can be slightly negative). 1 for equal ones. Invariant to rotation, shift and one scale
-    of each; not to other linear maps. O(m^2 (p + q)). A few directions of large variance decide it; a high value does not say
-    that the same function is computed. Source: Kornblith et al. 2019 (arXiv 1905.00414); Song et al. 2012 (JMLR 13).
+    of each; not to other linear maps. O(m^2 (p + q)). A few directions of large variance decide it; a high value does
+    not say that the same function is computed.
+    Source: Kornblith et al. 2019 (arXiv 1905.00414); Song et al. 2012 (JMLR 13).
 
     Raises:
         ValueError: fewer than four tokens, or a representation that is the same for all tokens.

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 512
 # Wide enough for the product to run at full speed, narrow enough that little of the second half is computed.
 _BLOCK_COLUMNS = 192
 
@@ -68,7 +68,7 @@ class Covariance:
         for block, columns in zip(self._blocks, self._columns(), strict=True):
             matrix[: columns.stop, columns] = block
             matrix[columns, : columns.stop] = block.T
-        return CovarianceResult(self._mean, matrix / self._n, seen)
+        return CovarianceResult(self._mean.clone(), matrix.div_(self._n), seen)
 
     def _add(self, rows: Float[Tensor, "n d"], counted: Bool[Tensor, " n"] | None) -> None:
         rows = rows.double()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_probe.probes._spectrum import Spectrum
@@ -28,7 +28,7 @@ def spectral_exponent(eigenvalues: Tensor | Spectrum) -> float:
     return -float(weights @ np.log(values[part]))
 
 
-def regression_of_logs(eigenvalues: Spectrum) -> tuple[slice, Spectrum]:
+def regression_of_logs(eigenvalues: Spectrum) -> tuple[slice, Float[np.ndarray, " k"]]:
     """The middle ranks, and what each log eigenvalue there adds to the slope.
 
     Raises:
@@ -60,7 +60,7 @@ def two_nn_dimension(vectors: Float[Tensor, "m d"]) -> float:
     return len(logs) / float(logs.sum())
 
 
-def neighbour_ratios(vectors: Float[Tensor, "m d"]) -> tuple[Spectrum, np.ndarray]:
+def neighbour_ratios(vectors: Float[Tensor, "m d"]) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """ln(r2/r1) for each different vector, and the place of each in `vectors`.
 
     Raises:

@@ -1,5 +1,7 @@
 """Everything that follows from sums of unit vectors: mean cosines, similarities, shares of single dimensions."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -111,7 +113,7 @@ class DirectionSums:
         enough = counts >= 2
         if not bool(enough.any()):
             return {}
-        each = _mean_from_sum(units[enough], counts[enough])
+        each = _mean_from_sum(units[enough], counts[enough].long())
         types, value = len(each), float(each.mean())
         error = float(each.std() / types**0.5) if types > 1 else None
         both = None if error is None or baseline.stderr is None else (error**2 + baseline.stderr**2) ** 0.5
@@ -121,13 +123,13 @@ class DirectionSums:
         }
 
 
-def _named(names: list[str], statistic: object, totals: list[Tensor], n: int) -> dict[str, Estimate]:
-    estimates = jackknife(statistic, totals)  # type: ignore[arg-type]
+def _named(names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], n: int) -> dict[str, Estimate]:
+    estimates = jackknife(statistic, totals)
     return {name: estimate._replace(n=n) for name, estimate in zip(names, estimates, strict=True)}
 
 
 def _all(counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]) -> Float[Tensor, " 1"]:
-    return _mean_from_sum(units.sum(0), counts.sum())[None]
+    return _mean_from_sum(units.sum(0), counts.sum().long())[None]
 
 
 def _intra(

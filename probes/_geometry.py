@@ -18,9 +18,10 @@ from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sample
 from lm_probe.probes._reservoir import SAMPLE_ROWS, Reservoir, SampledVectors
 from lm_probe.probes._sample_values import cka_with, sample_values
 from lm_probe.probes._spectral_values import spectral_values
+from lm_probe.probes._spectrum import Spectrum
 
 # Rows of windows are taken in float64 a few at a time: more would cost memory and gain no speed.
-_BLOCK_TOKENS = 2048
+_BLOCK_TOKENS = 512
 
 
 class SiteGeometry:
@@ -65,23 +66,37 @@ class SiteGeometry:
             ValueError: fewer than two vectors were seen, or one holds a NaN or an infinity.
         """
         mean, covariance, n = self._covariance.result()
-        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-        # Directions to look along, not values: single precision is enough and half the time.
-        second_moment = covariance + torch.outer(mean, mean)
-        scale = second_moment.diagonal().sum().clamp_min(torch.finfo(torch.float64).tiny)
-        directions = torch.linalg.eigh((second_moment / scale).float()).eigenvectors.cpu()
-        mean, variance = mean.cpu(), covariance.diagonal().cpu()
-        spectrum = np.maximum(eigenvalues.flip(0).cpu().numpy(), 0.0)
-        sample = self.sample()
+        variance = covariance.diagonal().cpu().clone()
+        directions = _second_moment_directions(mean, covariance)
+        spectrum, axes = _principal_axes(covariance)
+        del covariance
+        mean, sample = mean.cpu(), self.sample()
 
         found = self._directions.result() | self._magnitudes.result()
         if spectrum[0] > 0:
             centred = sample.vectors.double() - mean
-            components = centred.float() @ eigenvectors.flip(1).cpu().float()
+            components = centred.float() @ axes
             weight = shrinkage_weight(spectrum, float(centred.square().sum(1).square().mean()), n)
             found |= spectral_values(spectrum, weight, components, sample.groups, self._magnitudes.group_sizes())
         contributions = self._directions.contributions()
         return found | sample_values(sample, mean, variance, contributions, directions, self._magnitudes.largest())
+
+
+def _second_moment_directions(mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Eigenvectors of the uncentred second moment, in single precision: directions to look along, not values."""
+    second_moment = torch.addr(covariance, mean, mean)
+    scale = second_moment.diagonal().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    directions: Tensor = torch.linalg.eigh(second_moment.div_(scale).float()).eigenvectors.cpu()
+    return directions
+
+
+def _principal_axes(covariance: Float[Tensor, "d d"]) -> tuple[Spectrum, Float[Tensor, "d d"]]:
+    """Eigenvalues, largest first and 0 where they are rounding, and eigenvectors in single precision."""
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    spectrum = eigenvalues.flip(0).cpu().numpy()
+    # A final norm takes a direction away: what is left there is rounding, and square roots would make much of it.
+    spectrum[spectrum < len(spectrum) * np.finfo(np.float64).eps * spectrum[0]] = 0.0
+    return spectrum, eigenvectors.float().flip(1).cpu()
 
 
 class GeometryState(ForwardState):
@@ -145,7 +160,7 @@ class GeometryProbe:
     """Cosines, magnitudes, covariance spectrum, isotropy and dimension of hidden states, for every layer and site.
 
     One forward pass; memory does not grow with the number of tokens: a few sums of vectors for each of 20 groups of
-    documents, 0.6 d^2 numbers of the covariance, and 1024 vectors that a hash of the text chooses, so that they are the
+    documents, 0.6 d^2 numbers of the covariance, and 512 vectors that a hash of the text chooses, so that they are the
     same tokens for every checkpoint. What each value is, its error, and what it does not show stand in
     `docs/geometry.md` and at the function of each measure.
     """

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
 
 
 def jackknife(
-    statistic: Callable[..., Float[Tensor, " k"]], totals: Sequence[Float[Tensor, "g *rest"]]
+    statistic: Callable[..., Float[Tensor, " k"]], totals: Sequence[Float[Tensor, "g ..."]]
 ) -> list[Estimate]:
     r"""Values of a statistic of sums, with the error from leaving out one group of documents after the other.
 

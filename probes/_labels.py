@@ -99,14 +99,17 @@ def token_keys(
     tokens for every checkpoint, and can be merged.
     """
     position = torch.arange(token_ids.shape[1], device=token_ids.device)
-    window = (_mix(token_ids.long() * 0x9E3779B1 + position) * counted).sum(1)
-    window = _mix(window + _mix(clusters.long() + 1))
-    keys = _mix(window[:, None] + _mix(position + 0x7F4A7C15)) & NO_KEY
+    window = (mix(token_ids.long() * 0x9E3779B1 + position) * counted).sum(1)
+    window = mix(window + mix(clusters.long() + 1))
+    keys = mix(window[:, None] + mix(position + 0x7F4A7C15)) & NO_KEY
     return keys.masked_fill(~counted, NO_KEY)
 
 
-def _mix(values: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
-    """The finaliser of splitmix64 (Steele et al. 2014); int64 products wrap, and shifts must not drag the sign in."""
+def mix(values: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """Scrambles whole numbers: the finaliser of splitmix64 (Steele et al. 2014).
+
+    Products of int64 wrap, as they should; shifts must not drag the sign in.
+    """
     values = (values ^ ((values >> 30) & (2**34 - 1))) * (0xBF58476D1CE4E5B9 - 2**64)
     values = (values ^ ((values >> 27) & (2**37 - 1))) * (0x94D049BB133111EB - 2**64)
     return values ^ ((values >> 31) & (2**33 - 1))

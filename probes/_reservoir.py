@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lm_probe.probes._labels import NO_KEY
 
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS = 512
 
 
 class SampledVectors(NamedTuple):
