@@ -190,9 +190,10 @@ def memory(size: str) -> list[str]:
     width, layers, _ = SHAPES[size]
     bare = measured("bare", FEW)
     lines = [f"bare model {bare:.0f} MB"]
+    tokens_alone = measured("bare", MANY, "--drawn") - measured("bare", FEW, "--drawn")
     for name in PROBES:
         extra = measured(name, FEW) - bare
-        growth = measured(name, MANY, "--drawn") - measured(name, FEW, "--drawn")
+        growth = measured(name, MANY, "--drawn") - measured(name, FEW, "--drawn") - tokens_alone
         lines.append(f"{name} +{extra:.0f} MB at {FEW} tokens, {growth:+.1f} MB from there to {MANY} tokens")
     bar = 50 + 1.2 * layers * width**2 * 8 / 1e6
     lines.append(f"50 MB and 1.2 float64 matrices of width x width a layer are {bar:.0f} MB")
@@ -205,7 +206,7 @@ def peak(size: str, name: str, tokens: int, drawn: bool) -> float:
     architecture = architecture_of(random_model("14m" if drawn else size))
     if name == "bare":
         for batch in batches:
-            architecture.last_hidden(batch.token_ids)
+            torch.randn(*batch.token_ids.shape, SHAPES[size][0]) if drawn else architecture.last_hidden(batch.token_ids)
     else:
         probe = PROBES[name]()
         state = probe.start(architecture, sampled)

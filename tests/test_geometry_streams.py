@@ -259,3 +259,15 @@ def test_clustered_error_with_all_vectors_is_the_ordinary_one() -> None:
     (found,) = clustered_error(influences, groups, torch.full((6,), 10.0).double())
     assert found == pytest.approx(expected, rel=1e-12)
     assert clustered_error(influences, torch.zeros(60).long(), torch.tensor([60.0]).double()) == [None]
+
+
+def test_having_sampled_within_documents_is_not_taken_for_a_difference_between_them() -> None:
+    """Independent vectors, a quarter of them sampled: the error must be that of all 1200, not of the 300."""
+    generator = torch.Generator().manual_seed(3)
+    groups, sizes = torch.arange(300) % 20, torch.full((20,), 60.0).double()
+    squares = []
+    for _ in range(200):
+        (error,) = clustered_error(torch.randn(300, 1, generator=generator).double(), groups, sizes)
+        assert error is not None
+        squares.append(error**2 * 1200)
+    assert 0.8 < np.sqrt(np.mean(squares)) < 1.5
