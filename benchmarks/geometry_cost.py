@@ -4,7 +4,7 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/geometry_cost.py memory [--sizes 160m 410m]
 
 `time` runs every variant on the same batch before it goes to the next one, so that a busy machine slows all of them
-alike, and compares medians over batches. The bare model is the trunk without its head. What a probe does once at the
+alike, and compares medians over batches of the process's own seconds, on one thread. The bare model is the trunk without its head. What a probe does once at the
 end of a pass is timed apart: the ratio of a whole pass depends on its length, and is given for several lengths. The
 usual script, nnsight and TransformerLens run where they are installed.
 
@@ -24,7 +24,7 @@ from collections.abc import Callable
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from lm_probe.model_adapters import Architecture, Site, architecture_of
+from lm_probe.model_adapters import Site, architecture_of
 from lm_probe.probes import AnisotropyProbe, Batch, ForwardProbe, GeometryProbe, Sampled, run_forward
 
 VOCABULARY, CONTEXT, ROWS = 50304, 512, 2
@@ -94,15 +94,15 @@ def times(size: str, number: int) -> list[str]:
     variants: dict[str, Callable[[Batch], object]] = {
         "bare": lambda batch: architecture.last_hidden(batch.token_ids),
         **{name: run(name) for name in probes},
-        **peers(model, architecture),
+        **peers(size, model),
     }
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for turn, batch in enumerate(batches):
         for name, variant in variants.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             variant(batch)
             if turn:  # the first batch warms up
-                taken[name].append(time.perf_counter() - begun)
+                taken[name].append(time.process_time() - begun)
     median = {name: statistics.median(seconds) for name, seconds in taken.items()}
     bare = median["bare"]
     lines = [f"bare model {bare / (ROWS * CONTEXT) * 1e3:.2f} ms a token, medians over {number} batches of {ROWS} rows"]
@@ -110,9 +110,9 @@ def times(size: str, number: int) -> list[str]:
     for name, state in states.items():
         ends = []
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.process_time()
             state.result()
-            ends.append(time.perf_counter() - begun)
+            ends.append(time.process_time() - begun)
         end = statistics.median(ends)
         whole = ", ".join(
             f"{median[name] / bare + end / (bare * length / (ROWS * CONTEXT)):.3f}x at {length} tokens"
@@ -122,7 +122,7 @@ def times(size: str, number: int) -> list[str]:
     return lines
 
 
-def peers(model: GPTNeoXForCausalLM, architecture: Architecture) -> dict[str, Callable[[Batch], object]]:
+def peers(size: str, model: GPTNeoXForCausalLM) -> dict[str, Callable[[Batch], object]]:
     """Others' ways to the mean cosine of every layer; all of them run the head too."""
 
     def pairwise(states: tuple[torch.Tensor, ...]) -> list[float]:
@@ -140,7 +140,7 @@ def peers(model: GPTNeoXForCausalLM, architecture: Architecture) -> dict[str, Ca
     if importlib.util.find_spec("nnsight"):
         from nnsight import NNsight
 
-        wrapped = NNsight(model)
+        wrapped = NNsight(random_model(size))
 
         def traced(batch: Batch) -> object:
             kept = []
@@ -151,31 +151,17 @@ def peers(model: GPTNeoXForCausalLM, architecture: Architecture) -> dict[str, Ca
 
         found["nnsight trace + pairwise"] = traced
     if importlib.util.find_spec("transformer_lens"):
-        from transformer_lens import HookedTransformer, HookedTransformerConfig
+        from tokenizers import Tokenizer, models
+        from transformer_lens.model_bridge import TransformerBridge
+        from transformers import PreTrainedTokenizerFast
 
-        config = model.config
-        hooked = HookedTransformer(
-            HookedTransformerConfig(
-                n_layers=config.num_hidden_layers,
-                d_model=config.hidden_size,
-                n_heads=config.num_attention_heads,
-                d_head=config.hidden_size // config.num_attention_heads,
-                d_mlp=config.intermediate_size,
-                n_ctx=CONTEXT,
-                d_vocab=VOCABULARY,
-                act_fn="gelu",
-                positional_embedding_type="rotary",
-                rotary_dim=config.hidden_size // config.num_attention_heads // 4,
-                parallel_attn_mlp=True,
-                normalization_type="LN",
-                device="cpu",
-            )
-        )
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
+        other = random_model(size)  # the bridge changes the model that it is given
+        other.config.architectures = ["GPTNeoXForCausalLM"]
+        bridge = TransformerBridge.boot_transformers("random", hf_model=other, tokenizer=tokenizer, device="cpu")
 
         def cached(batch: Batch) -> object:
-            _, cache = hooked.run_with_cache(
-                batch.token_ids, names_filter=lambda name: name.endswith("hook_resid_post")
-            )
+            _, cache = bridge.run_with_cache(batch.token_ids, names_filter=lambda name: name.endswith("resid_post"))
             return pairwise(tuple(cache.values()))
 
         found["TransformerLens run_with_cache + pairwise"] = cached
