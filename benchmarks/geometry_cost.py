@@ -4,9 +4,9 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/geometry_cost.py memory [--sizes 160m 410m]
 
 `time` runs every variant on the same batch before it goes to the next one, so that a busy machine slows all of them
-alike, and compares medians over batches of the process's own seconds, on one thread. The bare model is the trunk without
-its head. What a probe does once at the end of a pass is timed apart: the ratio of a whole pass depends on its length, and
-is given for several lengths. The usual script, nnsight and TransformerLens run where they are installed.
+alike, and compares medians over batches of the process's own seconds, on one thread. The bare model is the trunk
+without its head. What a probe does once at the end of a pass is timed apart: the ratio of a whole pass depends on its
+length, and is given for several lengths. The usual script, nnsight and TransformerLens run where they are installed.
 
 `memory` starts a process for each figure, because a peak cannot be taken back: the peak of a pass over 4096 tokens less
 that of the bare model, and the growth to 65536 tokens, for which hidden states are drawn and not computed.
