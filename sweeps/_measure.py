@@ -137,6 +137,35 @@ def measure(
         UserError: the family is unknown, a forward probe has no text, the text does not fit the model, or a value is
             not finite.
     """
+    outcomes, _ = measure_outcomes(
+        model,
+        probes,
+        token_ids=token_ids,
+        text=text,
+        tokenizer=tokenizer,
+        batch_size=batch_size,
+        context=context,
+    )
+    name = str(model.config.name_or_path or "in memory")
+    return [
+        Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
+        for probe, readings in outcomes.items()
+        for reading in readings
+        if isinstance(reading, Reading)
+    ]
+
+
+def measure_outcomes(
+    model: PreTrainedModel,
+    probes: Sequence[str | Probe],
+    *,
+    token_ids: Int[Tensor, "b t"] | None = None,
+    text: str | Sequence[str] | None = None,
+    tokenizer: Any = None,
+    batch_size: int = 8,
+    context: int | None = None,
+) -> tuple[dict[Probe, list[Reading | VectorReading]], TokenSample | None]:
+    """What `measure` gives, with its vectors, by probe; and the token sample, where one was needed."""
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
     chosen = find_probes([probe for probe in probes if isinstance(probe, str)])
@@ -144,6 +173,7 @@ def measure(
     architecture = architecture_of(model)
     forward = [probe for probe in chosen if isinstance(probe, ForwardProbe)]
     outcomes: dict[str, Outcome] = {}
+    sample = None
     training = model.training
     model.eval()
     try:
@@ -161,13 +191,7 @@ def measure(
         if outcome.error:
             raise UserError(outcome.error)
         refuse_non_finite(name, outcome.readings)
-    name = str(model.config.name_or_path or "in memory")
-    return [
-        Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
-        for probe in chosen
-        for reading in outcomes[probe.name].readings
-        if isinstance(reading, Reading)
-    ]
+    return {probe: outcomes[probe.name].readings for probe in chosen}, sample
 
 
 def _address(reading: Reading) -> tuple[str, int | None, str | None, str | None]:

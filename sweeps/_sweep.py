@@ -23,7 +23,7 @@ from lm_probe.sweeps._measure import Outcome, default_context, read_forward, rea
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
-from lm_probe.sweeps._resources import Cost, measured
+from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._task_step import run_task_units
 from lm_probe.sweeps._tokens import TextError, TokenSample, sample_tokens
@@ -163,7 +163,15 @@ class _Sweep:
             dtype = str(weights.head().dtype).removeprefix("torch.")
             weights.bytes_read = 0
             outcome = read_weights(probe, weights, rows)
-        made = self._conditions(cost, dtype, "cpu", "", {"token_rows": rows}, weights.bytes_read)
+        made = Conditions(
+            dtype=dtype,
+            device="cpu",
+            seed=self._config.seed,
+            seconds=cost.seconds,
+            bytes_read=weights.bytes_read,
+            peak_memory=cost.peak_memory,
+            details={"token_rows": rows},
+        )
         self._keep(visit, key, unit, outcome, made)
 
     def _read_forward(
@@ -189,17 +197,10 @@ class _Sweep:
         details = {
             "text": text.name,
             "text_note": text.note,
-            "tokens": sample.n_tokens,
-            "context": sample.context,
-            "sample": sample.digest(),
-            "clusters": sample.n_clusters,
-            "cluster_unit": sample.cluster_unit,
-            "starts_with_bos": sample.starts_with_bos,
+            **sample.details(),
             "batch_size": self._config.batch_size,
         }
-        dtype = str(model.dtype).removeprefix("torch.")
-        attention = str(getattr(model.config, "_attn_implementation", ""))
-        made = self._conditions(cost, dtype, str(model.device), attention, details, model.get_memory_footprint())
+        made = conditions(model, cost, seed=self._config.seed, bytes_read=model.get_memory_footprint(), details=details)
         for probe, outcome in zip(forward, outcomes, strict=True):
             self._keep(visit, key, by_name[probe.name], outcome, made)
 
@@ -243,20 +244,6 @@ class _Sweep:
         else:
             self._fail(visit, unit.name, UserError(outcome.error))
         self._progress.done()
-
-    def _conditions(
-        self, cost: Cost, dtype: str, device: str, attention: str, details: dict[str, object], bytes_read: int
-    ) -> Conditions:
-        return Conditions(
-            dtype=dtype,
-            device=device,
-            attention=attention,
-            seed=self._config.seed,
-            seconds=cost.seconds,
-            bytes_read=bytes_read,
-            peak_memory=cost.peak_memory,
-            details=details,
-        )
 
     def _fail(self, visit: Visit, probe: str, error: Exception) -> None:
         said = " ".join(str(error).split())

@@ -58,6 +58,17 @@ class TokenSample:
             sha.update(np.asarray([len(window), *window], dtype="<i8").tobytes())
         return sha.hexdigest()[:16]
 
+    def details(self) -> dict[str, Any]:
+        """What a measurement records of it."""
+        return {
+            "tokens": self.n_tokens,
+            "context": self.context,
+            "sample": self.digest(),
+            "clusters": self.n_clusters,
+            "cluster_unit": self.cluster_unit,
+            "starts_with_bos": self.starts_with_bos,
+        }
+
     def sampled(self, device: str) -> Sampled:
         """What forward probes may know of it."""
         return Sampled(self.n_clusters, device, self.sizes is not None)
