@@ -56,6 +56,7 @@ class Made(NamedTuple):
     seconds: float
     peak_memory: int
     versions: dict[str, str]
+    config: dict[str, Any]
     details: dict[str, Any]
 
 

@@ -77,8 +77,8 @@ def provenance(data: RunData) -> list[str]:
     total = sum(row.seconds for row in everything)
     parts.append(
         f"{counted(len(everything), 'measured checkpoint')}, {duration(total)} in probes and tasks, without loading. "
-        "An identity is the Hub's commit, or for a local folder a hash of its weights; seconds are the sum over "
-        "probes, memory the highest of the process or the GPU."
+        "An identity is the Hub's commit, or for a local folder a hash of its config and weights; seconds are the "
+        "sum over probes, memory the highest of the process or the GPU."
     )
     shown = {one for known in data.checkpoints.values() for one in thinned(known, ROWS)}
     rows = [

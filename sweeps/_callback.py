@@ -21,7 +21,7 @@ from lm_probe.sweeps._store import RunStore
 Log = Callable[[dict[str, float]], None]
 
 
-class ProbeCallback(TrainerCallback):  # type: ignore[misc]  # transformers' class is untyped
+class ProbeCallback(TrainerCallback):
     """Measures the model at the start, every `every` steps and at the end of training.
 
     ```python
@@ -150,7 +150,7 @@ def _identity(model: PreTrainedModel) -> str:
     sha = hashlib.sha256()
     for name, weight in model.named_parameters():
         sha.update(name.encode())
-        sha.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        sha.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return f"sha256:{sha.hexdigest()}"
 
 

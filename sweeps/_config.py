@@ -55,6 +55,8 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         """Refuses settings that no checkpoint could be measured with."""
+        if self.out == Path():
+            raise UserError("--out is empty: give the run's folder, e.g. --out runs/mine")
         if self.tokens < 2:
             raise UserError(f"--tokens {self.tokens} leaves nothing to predict: give 2 or more, e.g. --tokens 50000")
         if self.context is not None and self.context < 2:

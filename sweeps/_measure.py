@@ -87,8 +87,8 @@ def check_fit(architecture: Architecture, sample: TokenSample) -> None:
     highest = max(max(window) for window in sample.windows)
     if highest >= rows:
         raise UserError(
-            f"the tokenizer does not fit the model: it gives token {highest} and the embedding has {rows} rows; "
-            f"put the model's own tokenizer beside it"
+            f"the tokens do not fit the model: there is token {highest} and the embedding has {rows} rows; "
+            f"use the model's own tokenizer"
         )
     # The context that was asked for, not the longest window: which text there is must not decide what is refused.
     limit = architecture.max_context
@@ -166,8 +166,7 @@ def measure_outcomes(
     context: int | None = None,
 ) -> tuple[dict[Probe, list[Reading | VectorReading]], TokenSample | None]:
     """What `measure` gives, with its vectors, by probe; and the token sample, where one was needed."""
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
+    _refuse_odd(probes, batch_size, context)
     chosen = find_probes([probe for probe in probes if isinstance(probe, str)])
     chosen += [probe for probe in probes if not isinstance(probe, str)]
     architecture = architecture_of(model)
@@ -194,6 +193,15 @@ def measure_outcomes(
     return {probe: outcomes[probe.name].readings for probe in chosen}, sample
 
 
+def _refuse_odd(probes: Sequence[str | Probe], batch_size: int, context: int | None) -> None:
+    if isinstance(probes, str):
+        raise UserError(f"probes is one text: give a list, e.g. probes=[{probes!r}]")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
+    if not isinstance(context, int | None) or (context is not None and context < 2):
+        raise UserError(f"context={context} leaves nothing to predict: give 2 or more, e.g. context=512")
+
+
 def _address(reading: Reading) -> tuple[str, int | None, str | None, str | None]:
     return reading.metric, reading.layer, reading.site, reading.component
 
@@ -208,11 +216,20 @@ def _sample(
     if (token_ids is None) == (text is None):
         raise UserError("measure needs either token_ids or text: give one of them")
     if token_ids is not None:
-        return sample_of_rows(torch.atleast_2d(torch.as_tensor(token_ids)))
+        try:
+            rows = torch.atleast_2d(torch.as_tensor(token_ids))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"token_ids are no rows of one length ({error}): give a (rows, tokens) tensor") from error
+        return sample_of_rows(rows)
     if tokenizer is None:
         raise UserError("measure needs a tokenizer for text: give tokenizer=, or token_ids=")
     assert text is not None
     documents = [text] if isinstance(text, str) else list(text)
+    if not all(isinstance(document, str) for document in documents):
+        raise UserError("text holds something that is no text: give one str, or a list of them")
+    documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise UserError("text is empty or blank: give a text to read")
     length = default_context(architecture.max_context) if context is None else context
     everything = sum(len(document.encode()) for document in documents) + 2 * len(documents)
     return sample_tokens(documents, tokenizer, tokens=max(2, everything), context=length, seed=0, allow_short=True)

@@ -103,7 +103,7 @@ class _Sweep:
         self._progress.now(visit.name, "opening")
         try:
             checkpoint = visit.locate()
-            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.source)
+            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.where)
             other = self._store.namesake(key)
             if other is not None:
                 raise UserError(
@@ -113,6 +113,7 @@ class _Sweep:
             asked = probe_units(checkpoint, self._probes, self._config, self._text)
             asked += task_units(checkpoint, self._tasks, self._config)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
+            self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
             self.summary.finished_before += units - len(pending)
             self._progress.skip(units - len(pending))
             if pending:

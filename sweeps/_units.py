@@ -64,7 +64,7 @@ def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig
 
 
 def _local_tokenizer(checkpoint: Checkpoint) -> str | None:
-    """A local identity covers the weights alone; on the Hub the commit covers the tokenizer too."""
+    """A local identity covers config and weights; on the Hub the commit covers the tokenizer too."""
     if checkpoint.folder is None or not checkpoint.identity.startswith("sha256:"):
         return None
     return tokenizer_digest(checkpoint.folder)

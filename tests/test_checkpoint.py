@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from lm_probe.model_adapters import UserError, locate, open_checkpoint, open_weights
+from lm_probe.model_adapters import UserError, locate, open_checkpoint, open_weights, tokenizer_digest
 from tests.conftest import CONFIGS, make_model
 
 
@@ -167,8 +167,31 @@ def test_missing_tensors_are_refused_and_not_made_up(folder: Path) -> None:
 def test_shapes_that_do_not_fit_the_config_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
-    with pytest.raises(UserError, match="does not load"):
+    with pytest.raises(
+        UserError, match=r"dense_4h_to_h.weight has shape \(16, 32\) in the file and \(16, 48\) by config"
+    ):
         open_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])
+def test_a_config_that_asks_for_fewer_blocks_is_refused(name: str, tmp_path: Path) -> None:
+    make_model(name).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    layers = "n_layer" if name == "gpt2" else "num_hidden_layers"
+    (tmp_path / "config.json").write_text(json.dumps({**config, layers: config[layers] - 1}))
+    with pytest.raises(
+        UserError, match=r"holds \d+ tensors of blocks that config.json does not ask for, first .*\.2\."
+    ):
+        open_checkpoint(str(tmp_path))
+
+
+def test_the_tokenizers_digest_sees_tokens_and_not_who_saved_it(folder: Path) -> None:
+    before = tokenizer_digest(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "name_or_path": "elsewhere"}))
+    assert tokenizer_digest(folder) == before
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "add_bos_token": True}))
+    assert tokenizer_digest(folder) != before
 
 
 def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -> None:

@@ -131,6 +131,12 @@ def test_rows_that_give_no_number_are_named(neox: PreTrainedModel, tokenizer: Pr
         with pytest.raises(UserError, match=said):
             measure(neox, ["loss"], token_ids=wrong)
     assert measure(neox, ["anisotropy"], token_ids=ids([[5], [6], [7]]))[0].n == 3
+    with pytest.raises(UserError, match="token_ids are no rows of one length"):
+        measure(neox, ["loss"], token_ids=[[1, 2], [3]])
+    with pytest.raises(UserError, match=r"probes is one text: give a list, e.g. probes=\['loss'\]"):
+        measure(neox, "loss", token_ids=ids([[5, 6]]))
+    with pytest.raises(UserError, match="text is empty or blank"):
+        measure(neox, ["loss"], text=["  ", ""], tokenizer=tokenizer)
     with pytest.raises(UserError, match="batch_size=0 is no batch"):
         measure(neox, ["loss"], token_ids=ids([[5, 6]]), batch_size=0)
     with pytest.raises(UserError, match="no window of two tokens: its 2 documents have one token or none each"):

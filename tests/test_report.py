@@ -307,6 +307,14 @@ def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
 
 
+def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:
+    record(tmp_path, "narrow", (1, 2), probes=("loss", "anisotropy"), sample="one")
+    record(tmp_path, "wider", (1, 2), probes=("loss", "anisotropy"), sample="two", width=20)
+    found = warnings(load([tmp_path]))
+    assert [line.partition(":")[0] for line in found] == ["anisotropy", "loss"]
+    assert all("different settings (text)" in line for line in found)
+
+
 def test_paired_error_is_that_of_the_mean_for_documents_of_one_length() -> None:
     differences = np.array([1.0, 3.0, 2.0, 6.0])
     expected = differences.std(ddof=1) / 10 / math.sqrt(4)

@@ -175,7 +175,7 @@ def test_a_tokenizer_that_does_not_fit_is_recorded(series: Path, tmp_path: Path,
     shape = json.loads((folder / "config.json").read_text())
     GPTNeoXForCausalLM(GPTNeoXConfig(**{**shape, "vocab_size": 64})).save_pretrained(folder)
     done = _sweep(folder, tmp_path / "run", settings)
-    assert "the tokenizer does not fit the model" in done.failures[0].error
+    assert "the tokens do not fit the model" in done.failures[0].error
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
     done = _sweep(folder, tmp_path / "run", settings)
@@ -272,10 +272,15 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
     pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
 
 
-def test_other_weights_of_the_same_name_are_refused(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_other_weights_of_the_same_name_are_refused(
+    series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _sweep(series / "step8", tmp_path / "run", settings, probes=("head_spectrum",))
     other = Path(shutil.copytree(series / "step1", tmp_path / "other" / "step8"))
     done = _sweep(other, tmp_path / "run", settings, probes=("head_spectrum",))
     assert "already holds other weights under the name step8, from" in done.failures[0].error
+    monkeypatch.chdir(other.parent)  # a name from another folder is another place
+    done = _sweep(Path("step8"), tmp_path / "run", settings, probes=("head_spectrum",))
+    assert "already holds other weights" in done.failures[0].error
     moved = Path(shutil.copytree(series / "step8", tmp_path / "moved" / "step8"))
     assert _sweep(moved, tmp_path / "run", settings, probes=("head_spectrum",)).finished_before == 1
