@@ -50,6 +50,19 @@ class OpenCheckpoint:
     """None where the folder has no tokenizer."""
     architecture: Architecture
 
+    def needed_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, where something cannot do without.
+
+        Raises:
+            UserError: the folder has none.
+        """
+        if self.tokenizer is None:
+            raise UserError(
+                "the checkpoint has no tokenizer, which text and tasks need: put tokenizer.json and "
+                "tokenizer_config.json into its folder"
+            )
+        return self.tokenizer
+
 
 def local_folder(checkpoint: Checkpoint) -> Path:
     """The folder with a checkpoint's files; downloads it where it is still on the Hub."""

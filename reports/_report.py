@@ -95,8 +95,9 @@ def _markdown(data: RunData, groups: dict[str, list[Picture]], tables: Sequence[
     if shown:
         intro = (
             "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the "
-            "final norm, or in a model without one what the head multiplies. Singular entropy (power 2) and effective "
-            "rank are over all rows of the head; counting is accuracy on the full list and on its binary control, with "
+            "final norm, or in a model without one what the head multiplies. Singular entropy (of the squared singular "
+            "values) and effective rank (of the plain ones, so not the exponential of the former) are over all rows of "
+            "the head; counting is accuracy on the full list and on its binary control, with "
             "95 % intervals. The "
             "full table is [tables/summary.csv](tables/summary.csv)."
         )

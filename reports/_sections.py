@@ -62,12 +62,13 @@ def _ends(first: Score, at_first: Checkpoint, last: Score, at_last: Checkpoint) 
 
 
 def failures(data: RunData) -> list[str]:
-    """What went wrong."""
-    rows = [
-        [escape(row.checkpoint.model), step_cell(row.checkpoint), escape(row.probe or "(opening)"), escape(row.error)]
-        for row in data.failed
-    ]
-    return [table(["model", "step", "probe or task", "error"], rows, text_columns=4)] if rows else []
+    """What went wrong: one row where it went wrong at several checkpoints in the same way."""
+    steps: dict[tuple[str, str, str], list[str]] = {}
+    for row in data.failed:
+        same = (row.checkpoint.model, row.probe or "(opening)", row.error)
+        steps.setdefault(same, []).append(step_cell(row.checkpoint))
+    rows = [[escape(m), ", ".join(at), escape(probe), escape(error)] for (m, probe, error), at in steps.items()]
+    return [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
 
 
 def provenance(data: RunData) -> list[str]:

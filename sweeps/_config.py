@@ -79,7 +79,7 @@ class SweepConfig:
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0][:120]
             raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
 
     @property

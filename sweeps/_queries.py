@@ -15,7 +15,7 @@ CURRENT = """
 """
 VALUES = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
-           v.value, v.stderr, v.n, m.config_hash AS settings
+           v.value, v.stderr, v.n, c.identity, m.config_hash AS settings
     FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
     WHERE m.asked IN ({CURRENT})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,

@@ -169,15 +169,16 @@ class RunStore:
                 "DELETE FROM failures WHERE model = ? AND revision = ? AND probe = ?", (model, revision or "", probe)
             )
 
-    def values(self, *, settings: bool = False) -> pd.DataFrame:
+    def values(self, *, provenance: bool = False) -> pd.DataFrame:
         """All values, newest measurement of each, with the columns of `Value`, in a fixed order.
 
         Args:
-            settings: add a column `settings`, a hash of what was asked (text, tokens, context, seed, dtype, ...; see
-                `measurements`). Within a model and a probe only values of equal settings compare.
+            provenance: add `identity`, which weights these were, and `settings`, a hash of what was asked (text,
+                tokens, context, seed, dtype, ...; see `measurements`). Within a model and a probe only values of equal
+                settings compare.
         """
-        columns = [*Value._fields, "settings"]
-        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if settings else columns[:-1]]
+        columns = [*Value._fields, "identity", "settings"]
+        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if provenance else columns[:-2]]
         return frame.astype(
             {
                 **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),

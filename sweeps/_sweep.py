@@ -94,6 +94,7 @@ class _Sweep:
         self._store = store
         self._progress = progress
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
+        self._said: set[tuple[str, str, str]] = set()
         self.summary = Summary()
 
     def visit(self, visit: Visit) -> None:
@@ -217,8 +218,7 @@ class _Sweep:
             self._progress.done(len(done.units))
 
     def _sample(self, opened: OpenCheckpoint) -> TokenSample:
-        if opened.tokenizer is None:
-            raise UserError(f"{opened.checkpoint.name} has no tokenizer, which text needs: put its files beside it")
+        tokenizer = opened.needed_tokenizer()
         assert self._text is not None
         folder = local_folder(opened.checkpoint)
         context = self._config.context or default_context(opened.architecture.max_context)
@@ -226,7 +226,7 @@ class _Sweep:
         if name not in self._samples:
             self._samples[name] = sample_tokens(
                 self._text.documents,
-                opened.tokenizer,
+                tokenizer,
                 tokens=self._config.tokens,
                 context=context,
                 seed=self._config.seed,
@@ -252,6 +252,8 @@ class _Sweep:
         self.summary.failures.append(Failure(visit.name, probe, line))
         self._store.record_failure(visit.model, visit.revision, visit.step, probe, line)
         named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
-        self._progress.say(f"{visit.name}{named}: {line}")
+        if (visit.model, probe, line) not in self._said:  # not again for each checkpoint of a series
+            self._said.add((visit.model, probe, line))
+            self._progress.say(f"{visit.name}{named}: {line}")
         if self._config.debug:
             self._progress.say("".join(traceback.format_exception(error)))

@@ -41,12 +41,10 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
     from lm_probe.sweeps.lm_eval_bridge import run_tasks, save_results
 
     model = opened.model
-    if opened.tokenizer is None:
-        raise UserError(f"{opened.checkpoint.name} has no tokenizer, which tasks need: put its files beside it")
     with measured(config.where) as cost:
         run = run_tasks(
             model,
-            opened.tokenizer,
+            opened.needed_tokenizer(),
             [unit.name for unit in units],
             batch_size=config.batch_size,
             num_docs=config.task_documents,

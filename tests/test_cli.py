@@ -80,10 +80,11 @@ def test_export_says_where_settings_are_mixed(
     assert main(["export", run]) == 0
     out, err = capsys.readouterr()
     assert "anisotropy of tiny was measured under more than one setting" in err and "settings" not in out
-    assert main(["export", run, "--settings"]) == 0
+    assert main(["export", run, "--provenance"]) == 0
     out, err = capsys.readouterr()
     table = pd.read_csv(io.StringIO(out))
     assert not err and table.groupby("settings").step.unique().map(list).tolist() in ([[0, 1], [8]], [[8], [0, 1]])
+    assert table.identity.str.startswith("sha256:").all() and table.groupby("step").identity.nunique().eq(1).all()
     assert main(common) == 0  # what was asked for last is what the run shows
     capsys.readouterr()
     assert main(["export", run]) == 0

@@ -303,7 +303,7 @@ def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     assert "demo: loss at step 4 and step 16 was measured with text two instead of one and is left out" in line
     assert line in write_report([tmp_path]).read_text(encoding="utf-8")
     with RunStore(tmp_path) as store:
-        losses = store.values(settings=True)[lambda v: v.metric == "loss"]
+        losses = store.values(provenance=True)[lambda v: v.metric == "loss"]
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
 
 
