@@ -99,6 +99,7 @@ class Batches:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
+        """Notes the batches that run inside the context, and forgets those before."""
         self.seen.clear()
         handle = self._model.register_forward_pre_hook(lambda _, inputs: self.seen.append(inputs[0]))
         try:
@@ -107,6 +108,7 @@ class Batches:
             handle.remove()
 
     def run_again(self) -> None:
+        """The body on each batch, and the head at the last position."""
         with torch.no_grad():
             for token_ids in self.seen:
                 hidden = self._model.gpt_neox(token_ids, use_cache=False).last_hidden_state

@@ -16,6 +16,7 @@ from lm_probe.model_adapters import UserError, architecture_of, is_local, locate
 from lm_probe.probes import Probe
 from lm_probe.sweeps._lm_eval_probes import TaskProbes, hidden_state_probes
 from lm_probe.sweeps._lm_eval_rows import Row, RowsOfBatches, head_at_last, last_positions
+from lm_probe.sweeps._lm_eval_tokens import PairEncoder, cuts_between_words
 from lm_probe.sweeps._records import Value
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         # lm-eval encodes the prompt again for each of its answers; two entries hold the prompt and the current answer.
         self._encode = functools.lru_cache(maxsize=2)(super().tok_encode)
         super().__init__(pretrained, revision=revision or "main", subfolder=subfolder, **kwargs)
+        exact = self.backend == "causal" and cuts_between_words(self.tokenizer)
+        self._pairs = PairEncoder(super().tok_encode) if exact else None
         self._checkpoint = checkpoint or {}
         self._probes = TaskProbes(chosen, architecture_of(self.model)) if chosen else None
         self._asking: list[Instance] = []
@@ -115,6 +118,12 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
         """The string's tokens, remembered while the same prompt comes back."""
         return list(self._encode(string, *args, **kwargs))
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        prompt = context.rstrip()  # lm-eval gives the spaces at its end to the answer
+        found = self._pairs.encode(prompt, context[len(prompt) :] + continuation) if self._pairs else None
+        pair: tuple[list[int], list[int]] = found or super()._encode_pair(context, continuation)
+        return pair
 
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Scores the requests, or refuses the first one that cannot be scored, by its task's name."""
