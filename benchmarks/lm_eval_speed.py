@@ -2,10 +2,10 @@
 
     python benchmarks/lm_eval_speed.py [--threads 1] [--documents 64] [--batch-size 16] [--repeats 5]
 
-Arms are interleaved within one process and their medians compared, because machines are shared and noisy. The bare
-passes run the same batches (body, and head at the last position), already tokenised. An evaluation is the whole of
-lm-eval's `simple_evaluate` on a loaded model: requests, tokens, passes, scores; the report on the machine that lm-eval
-adds to each call is left out of every arm.
+Arms are interleaved within one process and the medians of their CPU seconds compared, because machines are shared and
+noisy. The bare passes run the same batches (body, and head at the last position), already tokenised. An evaluation is
+the whole of lm-eval's `simple_evaluate` on a loaded model: requests, tokens, passes, scores; the report on the machine
+that lm-eval adds to each call is left out of every arm.
 """
 
 import argparse
@@ -40,7 +40,8 @@ def main() -> None:
 
 
 def compare(task: str, documents: int, batch_size: int, repeats: int) -> list[str]:
-    loaded = task_manager({"num_docs": documents}).load([task])["tasks"][task]
+    with quiet():
+        loaded = task_manager({"num_docs": documents}).load([task])["tasks"][task]
     tokenizer = train_tokenizer([doc["full_prompt"] for doc in loaded.eval_docs], vocabulary=4096, positions=2048)
     torch.manual_seed(0)
     config = GPTNeoXConfig(
@@ -116,14 +117,14 @@ class Batches:
 
 
 def interleaved(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each variant; each is run once uncounted, then all in turn."""
+    """Median CPU seconds of each variant; each is run once uncounted, then all in turn."""
     taken: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(repeats + 1):
         for name, run in variants.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             run()
             if turn:
-                taken[name].append(time.perf_counter() - begun)
+                taken[name].append(time.process_time() - begun)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

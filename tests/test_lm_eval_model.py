@@ -87,6 +87,15 @@ def test_so_are_they_with_a_wide_head_and_a_token_before_every_text(family, toke
         assert score(make(HFProbe, model, tokenizer, **keywords), requests) == expected
 
 
+def test_so_are_they_where_every_row_needs_one_position(neox, tokenizer) -> None:
+    requests = [request(f"the cat sat{mark}", "x", place) for place, mark in enumerate("!#$%&()*+,-./:;<")]
+    lm = make(HFProbe, neox, tokenizer, batch_size=16)
+    with shapes_at(neox.lm_head) as shapes:
+        found = score(lm, requests)
+    assert [shape[:2] for shape in shapes] == [(16, 1)]
+    assert found == score(make(HFLM, neox, tokenizer, batch_size=16), requests)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rolling_log_likelihoods_and_generation_are_those_of_hf(family, tokenizer, documents) -> None:
     model = make_model(family)
