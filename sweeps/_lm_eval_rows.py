@@ -76,9 +76,9 @@ def last_positions(rows: Sequence[Row], padded: int) -> int:
 def head_at_last(model: PreTrainedModel, positions: int) -> Iterator[None]:
     """Lets the model's head see the last positions only; lm-eval's slices count from the end, so they still fit.
 
-    transformers' `logits_to_keep` does the same, but hands on a strided slice, which torch multiplies by the head once
-    for each row of the batch: 5 times slower at a vocabulary of 50304, and with other last bits. A model whose head is
-    no module of its own computes all positions, as ever.
+    transformers' `logits_to_keep` does the same, but hands on a strided slice, which torch multiplies by frozen weights
+    once for each row of the batch: 5 times slower at a vocabulary of 50304, and with other last bits. A model whose
+    head is no module of its own computes all positions, as ever.
     """
 
     def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:

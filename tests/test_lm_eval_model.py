@@ -89,6 +89,7 @@ def test_so_are_they_with_a_wide_head_and_a_token_before_every_text(family, toke
 
 def test_so_are_they_where_every_row_needs_one_position(neox, tokenizer) -> None:
     requests = [request(f"the cat sat{mark}", "x", place) for place, mark in enumerate("!#$%&()*+,-./:;<")]
+    neox.requires_grad_(False)  # as loaded by a sweep: torch multiplies strided slices by frozen weights row by row
     lm = make(HFProbe, neox, tokenizer, batch_size=16)
     with shapes_at(neox.lm_head) as shapes:
         found = score(lm, requests)
