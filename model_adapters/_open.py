@@ -15,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
+from lm_probe.model_adapters._config import read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._table import family_of
-from lm_probe.model_adapters._weights import Weights, read_config
+from lm_probe.model_adapters._weights import Weights
 
 _TOKENIZER_FILES = (
     "tokenizer.json",

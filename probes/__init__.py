@@ -9,16 +9,26 @@ from lm_probe.probes._protocol import (
     Batch,
     ForwardProbe,
     ForwardState,
-    HeadWeights,
     Need,
     Probe,
     Reading,
     Sampled,
     VectorReading,
+    WeightContext,
     WeightProbe,
+    WeightsByRole,
 )
 from lm_probe.probes._registry import find_probes, probe_names
-from lm_probe.probes._spectrum import effective_rank, singular_entropy, singular_values, stable_rank, top_share
+from lm_probe.probes._spectrum import (
+    effective_rank,
+    resolution,
+    singular_entropy,
+    singular_values,
+    stable_rank,
+    top_ratio,
+    top_share,
+    w_error,
+)
 
 __all__ = [
     "AnisotropyProbe",
@@ -27,7 +37,6 @@ __all__ = [
     "ForwardProbe",
     "ForwardState",
     "HeadSpectrumProbe",
-    "HeadWeights",
     "LossProbe",
     "MeanCosine",
     "Need",
@@ -35,14 +44,19 @@ __all__ = [
     "Reading",
     "Sampled",
     "VectorReading",
+    "WeightContext",
     "WeightProbe",
+    "WeightsByRole",
     "effective_rank",
     "find_probes",
     "mean_cosine",
     "probe_names",
+    "resolution",
     "run_forward",
     "singular_entropy",
     "singular_values",
     "stable_rank",
+    "top_ratio",
     "top_share",
+    "w_error",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_probe.probes._protocol import HeadWeights, Need, Reading, VectorReading
+from lm_probe.probes._protocol import Need, Reading, VectorReading, WeightContext, WeightsByRole
 from lm_probe.probes._spectrum import effective_rank, singular_entropy, singular_values, stable_rank, top_share
 
 
@@ -22,8 +22,9 @@ class HeadSpectrumProbe:
     version = 1
     needs: frozenset[Need] = frozenset({"head"})
 
-    def read(self, weights: HeadWeights, token_rows: int | None) -> Iterator[Reading | VectorReading]:
-        """Measures the head; `token_rows` is the tokenizer's length, if known."""
+    def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
+        """Measures the head."""
+        token_rows = context.token_rows
         head = weights.head()
         yield from _readings(head, "all_rows")
         if token_rows is not None and token_rows <= head.shape[0]:

@@ -10,15 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of, step_of
+from lm_probe.model_adapters import Architecture, Role, UserError, architecture_of, step_of
 from lm_probe.probes import (
     ForwardProbe,
     ForwardState,
-    HeadWeights,
     Probe,
     Reading,
     VectorReading,
+    WeightContext,
     WeightProbe,
+    WeightsByRole,
     find_probes,
     run_forward,
 )
@@ -35,11 +36,11 @@ class Outcome:
     seconds: float = 0.0
 
 
-def read_weights(probe: WeightProbe, weights: HeadWeights, token_rows: int | None) -> Outcome:
-    """Runs a weight probe."""
+def read_weights(probe: WeightProbe, weights: WeightsByRole, token_rows: int | None) -> Outcome:
+    """Runs a weight probe; `token_rows` is the tokenizer's length, if known."""
     begun = time.perf_counter()
     try:
-        return Outcome(list(probe.read(weights, token_rows)), None, time.perf_counter() - begun)
+        return Outcome(list(probe.read(weights, WeightContext(token_rows))), None, time.perf_counter() - begun)
     except (UserError, ValueError) as error:
         return Outcome([], f"{probe.name}: {error}", time.perf_counter() - begun)
 
@@ -105,8 +106,29 @@ class _InMemory:
         self._architecture = architecture
 
     def head(self) -> Float[Tensor, "V d"]:
-        """The output head."""
         return self._architecture.head_weight
+
+    def embedding(self) -> Float[Tensor, "V e"]:
+        return self._architecture.embedding_weight
+
+    def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
+        return self._architecture.projection(role, block)
+
+    @property
+    def tied(self) -> bool:
+        return self._architecture.head_weight is self._architecture.embedding_weight
+
+    @property
+    def layers(self) -> int:
+        return len(self._architecture.blocks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return self._architecture.roles
+
+    @property
+    def head_size(self) -> int:
+        return self._architecture.head_size
 
 
 def measure(
