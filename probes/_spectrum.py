@@ -48,8 +48,13 @@ def tall_of(weight: Float[Tensor, "m n"]) -> Float[Tensor, "k l"]:
     return weight.detach() if weight.shape[0] >= weight.shape[1] else weight.detach().T
 
 
-def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"]) -> Spectrum:
-    """Singular values of the tall matrix whose Gram matrix is given, descending; uses the Gram matrix up.
+def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"], *, keep: bool = False) -> Spectrum:
+    """Singular values of the matrix whose Gram matrix is given, descending.
+
+    Args:
+        gram: of all rows; its numbers are overwritten.
+        tall: the matrix, for where the Gram matrix does not resolve it.
+        keep: leave the Gram matrix as it is, at the cost of a copy.
 
     Raises:
         ValueError: the matrix holds NaN or infinite values.
@@ -58,7 +63,7 @@ def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"]) -> Spectrum:
         if bool(torch.isfinite(tall).all()):
             raise ValueError("the squares of the matrix overflow float64")
         raise ValueError("the matrix holds NaN or infinite values")
-    squares = eigvalsh(gram.lower(), lower=True, overwrite_a=True, check_finite=False, driver="evd")[::-1]
+    squares = eigvalsh(gram.lower(), lower=True, overwrite_a=not keep, check_finite=False, driver="evd")[::-1]
     sigma = np.sqrt(squares.clip(min=0.0))
     if sigma[-1] < _GRAM_RESOLVES * sigma[0]:
         sigma = torch.linalg.svdvals(_triangle(tall)).cpu().numpy()
@@ -67,9 +72,9 @@ def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"]) -> Spectrum:
 
 def _triangle(tall: Float[Tensor, "m n"]) -> Float[Tensor, "k n"]:
     """R of a QR decomposition, taking in one row block after the other (backward stable, Demmel et al. 2012)."""
-    triangle = tall[:0].double()
+    triangle = tall.detach()[:0].double()
     # R is decomposed again with every block: four times its rows keep that to a quarter of the work.
-    for block in tall.split(max(BLOCK_ROWS, 4 * tall.shape[1])):
+    for block in tall.detach().split(max(BLOCK_ROWS, 4 * tall.shape[1])):
         triangle = torch.linalg.qr(torch.cat([triangle, block.double()]), mode="r").R
     return triangle
 
