@@ -7,7 +7,7 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lm_probe.probes._gram import Gram
+from lm_probe.probes._gram import BLOCK_ROWS, Gram
 
 Directions = Float[np.ndarray, "d k"]
 
@@ -30,7 +30,7 @@ def alignment(directions: Directions, vector: Float[np.ndarray, " d"]) -> Float[
     length = np.linalg.norm(vector)
     if length == 0:
         raise ValueError("a zero vector has no direction")
-    return np.abs(directions.T @ vector) / length
+    return np.asarray(np.abs(directions.T @ vector) / length)
 
 
 def subspace_overlap(first: Directions, second: Float[np.ndarray, "e l"]) -> float:
@@ -98,17 +98,19 @@ def norm_frequency_correlation(norms: Float[np.ndarray, " V"], counts: Int[np.nd
 def project(weight: Float[Tensor, "V d"], directions: Directions) -> Float[np.ndarray, "V k"]:
     """The coordinates of all rows along directions, in float64 by row blocks."""
     basis = torch.from_numpy(np.ascontiguousarray(directions)).to(weight.device)
-    return np.concatenate([(block.double() @ basis).cpu().numpy() for block in weight.detach().split(4096)])
+    return np.concatenate([(block.double() @ basis).cpu().numpy() for block in weight.detach().split(BLOCK_ROWS)])
 
 
 def row_norms(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " V"]:
     """Lengths of all rows, in float64 by row blocks."""
     return np.concatenate(
-        [torch.linalg.vector_norm(block.double(), dim=1).cpu().numpy() for block in weight.detach().split(4096)]
+        [torch.linalg.vector_norm(block.double(), dim=1).cpu().numpy() for block in weight.detach().split(BLOCK_ROWS)]
     )
 
 
 def mean_row(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " d"]:
-    """The mean of all rows, in float64."""
-    found: np.ndarray = weight.detach().mean(0, dtype=torch.float64).cpu().numpy()
+    """The mean of all rows, in float64 by row blocks."""
+    total = sum(block.double().sum(0) for block in weight.detach().split(BLOCK_ROWS))
+    assert isinstance(total, Tensor)
+    found: np.ndarray = (total / len(weight)).cpu().numpy()
     return found

@@ -28,7 +28,7 @@ def gaussian_singular_values(rows: int, columns: int, generator: np.random.Gener
     squares = np.square(diagonal)
     squares[1:] += np.square(beside)
     found = eigvalsh_tridiagonal(squares, diagonal[:-1] * beside)[::-1]
-    return np.sqrt(found.clip(min=0.0))
+    return np.asarray(np.sqrt(found.clip(min=0.0)))
 
 
 class Bulk(NamedTuple):
