@@ -1,15 +1,15 @@
 """What is measured: pure functions on tensors, streaming statistics on batches."""
 
-from lm_probe.probes._anisotropy import AnisotropyProbe
-from lm_probe.probes._condensation import CondensationProbe
-from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
-from lm_probe.probes._directions import (
+from lm_probe.probes._alignment import (
     alignment,
     log_frequency_alignment,
     norm_frequency_correlation,
     subspace_overlap,
     top_directions,
 )
+from lm_probe.probes._anisotropy import AnisotropyProbe
+from lm_probe.probes._condensation import CondensationProbe
+from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
 from lm_probe.probes._distance import Movement, movement
 from lm_probe.probes._forward import run_forward
 from lm_probe.probes._gram import Gram

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_probe.probes._directions import (
+from lm_probe.probes._alignment import (
     Directions,
     alignment,
     log_frequency_alignment,
