@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters._family import Family, Role, head_size_of, resolve
+from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
 from lm_probe.model_adapters._table import family_of
 
 SiteName = Literal["embedding", "block", "final_norm", "head_input"]
@@ -104,8 +104,7 @@ class Architecture:
     @property
     def max_context(self) -> int | None:
         """The longest sequence that the model's positions cover, where the config says so."""
-        length = getattr(self._model.config, "max_position_embeddings", None)
-        return length if isinstance(length, int) else None
+        return max_context_of(self._model.config)
 
     def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
         """The weight of one projection of a block (counted from 0), out x in.

@@ -22,7 +22,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}): copy the checkpoint again") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a JSON object: copy the checkpoint again")

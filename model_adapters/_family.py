@@ -55,6 +55,12 @@ def head_size_of(config: PretrainedConfig) -> int:
     return int(given or config.hidden_size // config.num_attention_heads)
 
 
+def max_context_of(config: PretrainedConfig) -> int | None:
+    """The longest sequence that a model's positions cover, where the config says so."""
+    length = getattr(config, "max_position_embeddings", None)
+    return length if isinstance(length, int) else None
+
+
 def resolve(module: nn.Module, path: str) -> nn.Module | None:
     """Follows an attribute path; None where the path ends in None."""
     found: object = module

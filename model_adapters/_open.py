@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
-from lm_probe.model_adapters._config import read_config
+from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._table import family_of
@@ -117,6 +117,8 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
+    if (folder / "config.json").is_file():
+        load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
     try:
         with _quiet():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -153,7 +155,7 @@ def _settings(file: Path) -> bytes:
 
 
 def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remote_code: bool) -> PreTrainedModel:
-    Weights(folder).names()  # a damaged file is named here, before transformers wraps the error
+    Weights(folder).head_name()  # a damaged file is named here, before transformers wraps the error
     try:
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -187,6 +189,8 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
             f"for, first {surplus[0]}: its config.json belongs to another model"
         )
     assert isinstance(model, PreTrainedModel)
+    if not len(architecture_of(model).blocks):
+        raise UserError(f"{folder / 'config.json'} asks for a model without blocks: copy the checkpoint again")
     model.requires_grad_(False)
     model.eval()
     if device != "auto":

@@ -17,11 +17,14 @@ from transformers import PretrainedConfig
 
 from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._family import Family, Role, head_size_of
+from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of
 from lm_probe.model_adapters._table import family_of
 
 _SAYS_NOTHING = {"transformers_version", "_name_or_path"}  # of who saved it, and from where
-_DAMAGE = (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+_DAMAGE = (
+    *(SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError),
+    *(ValueError, KeyError, TypeError, AttributeError),  # of an index that is no index
+)
 
 
 class Weights:
@@ -72,9 +75,22 @@ class Weights:
         return self.read(self.head_name())
 
     def head_name(self) -> str:
-        """The name under which the files hold the output head."""
-        wanted = self._family.head_keys
-        return self._first_of((*self._family.embedding_keys, *wanted) if self.tied else wanted, "output head")
+        """The name under which the files hold the output head.
+
+        Raises:
+            UserError: no adapter covers the architecture, or the files lack the head, or hold one beside the embedding
+                that config.json ties it to: which of the two counts depends on who loads them.
+        """
+        own, shared = self._family.head_keys, self._family.embedding_keys
+        if not self.tied:
+            return self._first_of(own, "output head")
+        both = [next((name for name in keys if name in self._locations()), None) for keys in (own, shared)]
+        if both[0] and both[1] and not torch.equal(self._peek(both[0]), self._peek(both[1])):
+            raise UserError(
+                f"{self.folder} holds {both[0]} and another {both[1]}, though config.json ties the head to the input "
+                f"embedding: set tie_word_embeddings to false, or take the wrong tensor out"
+            )
+        return self._first_of((*shared, *own), "output head")
 
     def embedding(self) -> Float[Tensor, "V e"]:
         """The input embedding as stored in the file.
@@ -115,6 +131,11 @@ class Weights:
         return int(self._config.num_hidden_layers)
 
     @property
+    def max_context(self) -> int | None:
+        """The longest sequence that the model's positions cover, where the config says so."""
+        return max_context_of(self._config)
+
+    @property
     def head_size(self) -> int:
         """Rows of one attention head in query, key and value."""
         return head_size_of(self._config)
@@ -131,6 +152,13 @@ class Weights:
     @cached_property
     def _config(self) -> PretrainedConfig:
         return load_config(self.folder)
+
+    def _peek(self, name: str) -> Tensor:
+        """Reads without counting: a check that no probe asked for."""
+        before = self.bytes_read
+        tensor = self.read(name)
+        self.bytes_read = before
+        return tensor
 
     def _first_of(self, wanted: Sequence[str], what: str) -> str:
         names = self._locations()
@@ -180,7 +208,9 @@ def _find_files(folder: Path) -> list[Path]:
         if index.is_file():
             with _damage_named(index):
                 shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            files = [folder / shard for shard in shards]
+                files = [folder / shard for shard in shards]
+                if not files:
+                    raise ValueError("it names no file")
             missing = [file.name for file in files if not file.is_file()]
             if missing:
                 raise UserError(f"{folder} lacks {', '.join(missing)}, which {index.name} names: copy it again")
@@ -199,5 +229,10 @@ def _damage_named(file: Path) -> Iterator[None]:
     except _DAMAGE as error:
         if isinstance(error, PermissionError):
             raise UserError(f"{file} cannot be read: permission denied") from error
+        if isinstance(error, pickle.UnpicklingError) and "eights only load failed" in str(error):
+            raise UserError(
+                f"{file} holds pickled code beside its tensors, or is damaged; such code is never run: convert the "
+                f"checkpoint to safetensors where it was made"
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{file} is damaged or truncated ({reason}): copy or download it again") from error

@@ -39,7 +39,7 @@ class HeadSpectrumProbe:
 
     name = "head_spectrum"
     version = 2
-    needs: frozenset[Need] = frozenset({"head"})
+    needs: frozenset[Need] = frozenset({"head", "token_counts", "first"})
 
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
         """Measures head and embedding."""

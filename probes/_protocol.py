@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Role, Site
 
-Need = Literal["head", "projections", "hidden", "logits"]
+Need = Literal["head", "projections", "token_counts", "first", "hidden", "logits"]
+"""`token_counts` and `first` (the series' first checkpoint) are given where they are known, see `WeightContext`."""
 
 
 class Reading(NamedTuple):

@@ -25,7 +25,7 @@ class WeightSpectraProbe:
 
     name = "weight_spectra"
     version = 1
-    needs: frozenset[Need] = frozenset({"projections"})
+    needs: frozenset[Need] = frozenset({"projections", "first"})
 
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
         """Measures every projection."""

@@ -36,11 +36,11 @@ class Outcome:
     seconds: float = 0.0
 
 
-def read_weights(probe: WeightProbe, weights: WeightsByRole, token_rows: int | None) -> Outcome:
-    """Runs a weight probe; `token_rows` is the tokenizer's length, if known."""
+def read_weights(probe: WeightProbe, weights: WeightsByRole, context: WeightContext) -> Outcome:
+    """Runs a weight probe."""
     begun = time.perf_counter()
     try:
-        return Outcome(list(probe.read(weights, WeightContext(token_rows))), None, time.perf_counter() - begun)
+        return Outcome(list(probe.read(weights, context)), None, time.perf_counter() - begun)
     except (UserError, ValueError) as error:
         return Outcome([], f"{probe.name}: {error}", time.perf_counter() - begun)
 
@@ -202,10 +202,12 @@ def measure_outcomes(
             sample = _sample(architecture, token_ids, text, tokenizer, context)
             found = read_forward(forward, architecture, sample, batch_size)
             outcomes.update(zip((probe.name for probe in forward), found, strict=True))
-        rows = None if tokenizer is None else len(tokenizer)
+        beside = WeightContext(
+            None if tokenizer is None else len(tokenizer), None if sample is None else sample.token_counts()
+        )
         for probe in chosen:
             if isinstance(probe, WeightProbe):
-                outcomes[probe.name] = read_weights(probe, _InMemory(architecture), rows)
+                outcomes[probe.name] = read_weights(probe, _InMemory(architecture), beside)
     finally:
         model.train(training)
     for name, outcome in outcomes.items():

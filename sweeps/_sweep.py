@@ -3,8 +3,12 @@
 import gc
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
 
 from lm_probe.model_adapters import (
     Checkpoint,
@@ -16,7 +20,7 @@ from lm_probe.model_adapters import (
     open_weights,
     tokenizer_digest,
 )
-from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.probes import ForwardProbe, Probe, WeightContext, WeightProbe, find_probes
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
@@ -27,7 +31,7 @@ from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._task_step import run_task_units
 from lm_probe.sweeps._tokens import TextError, TokenSample, sample_tokens
-from lm_probe.sweeps._units import Unit, probe_units, task_units
+from lm_probe.sweeps._units import Unit, needs_text, probe_units, task_units
 from lm_probe.sweeps.text import Text, read_text
 
 
@@ -65,13 +69,13 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
 
         tasks = expand_tasks(config.tasks)
     visits = plan(config.sources, config.revisions)
-    text = read_text(config.text) if any(isinstance(probe, ForwardProbe) for probe in probes) else None
+    text = read_text(config.text) if any(map(needs_text, probes)) else None
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
         Progress(len(visits) * (len(probes) + len(tasks)), silent=silent) as progress,
     ):
-        work = _Sweep(config, probes, tasks, text, store, progress)
+        work = _Sweep(config, visits, probes, tasks, text, store, progress)
         for visit in visits:
             work.visit(visit)
         return work.summary
@@ -81,6 +85,7 @@ class _Sweep:
     def __init__(
         self,
         config: SweepConfig,
+        visits: Sequence[Visit],
         probes: Sequence[Probe],
         tasks: Sequence[str],
         text: Text | None,
@@ -88,6 +93,8 @@ class _Sweep:
         progress: Progress,
     ) -> None:
         self._config = config
+        self._starts = {visit.source: visit for visit in visits if visit.step == 0}
+        self._firsts: dict[str, Checkpoint | None] = {}
         self._probes = probes
         self._tasks = tasks
         self._text = text
@@ -111,7 +118,7 @@ class _Sweep:
                     f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
                     f"rename a folder, or choose another --out"
                 )
-            asked = probe_units(checkpoint, self._probes, self._config, self._text)
+            asked = probe_units(checkpoint, self._probes, self._config, self._text, self._first(visit.source))
             asked += task_units(checkpoint, self._tasks, self._config)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
             self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
@@ -162,9 +169,18 @@ class _Sweep:
             weights = open_weights(checkpoint)
             tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
             rows = None if tokenizer is None else len(tokenizer)
+            sample = None
+            if tokenizer is not None and "token_counts" in probe.needs:
+                sample = self._sample(tokenizer, weights.folder, weights.max_context)
+            first = self._first(visit.source) if "first" in probe.needs else None
+            context = WeightContext(
+                rows,
+                None if sample is None else sample.token_counts(),
+                None if first is None else open_weights(first),
+            )
             dtype = str(weights.head().dtype).removeprefix("torch.")
             weights.bytes_read = 0
-            outcome = read_weights(probe, weights, rows)
+            outcome = read_weights(probe, weights, context)
         made = Conditions(
             dtype=dtype,
             device="cpu",
@@ -172,7 +188,7 @@ class _Sweep:
             seconds=cost.seconds,
             bytes_read=weights.bytes_read,
             peak_memory=cost.peak_memory,
-            details={"token_rows": rows},
+            details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
         )
         self._keep(visit, key, unit, outcome, made)
 
@@ -185,7 +201,8 @@ class _Sweep:
         by_name: dict[str, Unit],
     ) -> None:
         try:
-            sample = self._sample(opened)
+            tokenizer, limit = opened.needed_tokenizer(), opened.architecture.max_context
+            sample = self._sample(tokenizer, local_folder(opened.checkpoint), limit)
             with measured(self._config.where) as cost:
                 outcomes = read_forward(forward, opened.architecture, sample, self._config.batch_size)
         except (StoreError, TextError):
@@ -217,11 +234,17 @@ class _Sweep:
                 self.summary.measured += len(done.units)
             self._progress.done(len(done.units))
 
-    def _sample(self, opened: OpenCheckpoint) -> TokenSample:
-        tokenizer = opened.needed_tokenizer()
+    def _first(self, source: str) -> Checkpoint | None:
+        """The first checkpoint of a series (step 0) where the sweep visits it; its own visit says what is wrong."""
+        if source not in self._firsts:
+            self._firsts[source] = None
+            with suppress(UserError):
+                self._firsts[source] = self._starts[source].locate() if source in self._starts else None
+        return self._firsts[source]
+
+    def _sample(self, tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int | None) -> TokenSample:
         assert self._text is not None
-        folder = local_folder(opened.checkpoint)
-        context = self._config.context or default_context(opened.architecture.max_context)
+        context = self._config.context or default_context(limit)
         name = (tokenizer_digest(folder), context)
         if name not in self._samples:
             self._samples[name] = sample_tokens(

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from lm_probe.model_adapters import UserError, locate, open_checkpoint, open_weights, tokenizer_digest
+from lm_probe.model_adapters import UserError, load_tokenizer, locate, open_checkpoint, open_weights, tokenizer_digest
 from tests.conftest import CONFIGS, make_model
 
 
@@ -108,7 +108,7 @@ def test_bin_files_run_no_code(tmp_path: Path) -> None:
     make_model("gpt_neox").save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save({"embed_out.weight": Bomb()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="holds pickled code beside its tensors"):
         open_checkpoint(str(tmp_path))
     assert not (tmp_path / "exploded").exists()
 
@@ -173,6 +173,26 @@ def test_shapes_that_do_not_fit_the_config_are_refused(folder: Path) -> None:
         open_checkpoint(str(folder))
 
 
+def test_a_tied_model_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
+    make_model("gpt2").save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    same = {**tensors, "lm_head.weight": tensors["transformer.wte.weight"].clone()}
+    save_file(same, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    open_checkpoint(str(tmp_path))
+    same["lm_head.weight"][0, 0] += 1
+    save_file(same, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for reads in (open_checkpoint, lambda source: open_weights(source).head()):
+        with pytest.raises(UserError, match=r"holds lm_head.weight and another transformer.wte.weight, though"):
+            reads(str(tmp_path))
+
+
+@pytest.mark.parametrize("index", ["[]", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
+def test_an_index_that_is_none_is_named(folder: Path, index: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"index\.json is damaged or truncated"):
+        locate(str(folder))
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])
 def test_a_config_that_asks_for_fewer_blocks_is_refused(name: str, tmp_path: Path) -> None:
     make_model(name).save_pretrained(tmp_path)
@@ -210,8 +230,11 @@ def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -
 def test_a_config_that_makes_no_sense_is_named(folder: Path, wrong: dict[str, object]) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **wrong}))
-    with pytest.raises(UserError, match=r"does not load|is no configuration"):
+    with pytest.raises(UserError, match=r"does not load|config\.json is no configuration"):
         open_checkpoint(str(folder))
+    if "hidden_size" in wrong:
+        with pytest.raises(UserError, match=r"config\.json is no configuration .*hidden_size"):
+            load_tokenizer(folder)  # and not the tokenizer is blamed
 
 
 def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -84,8 +84,30 @@ def test_anisotropy_is_that_of_output_hidden_states(series: Path, tmp_path: Path
 def test_changed_settings_measure_only_what_they_change(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     _sweep(series, tmp_path, settings)
     again = _sweep(series, tmp_path, settings, tokens=500)
-    assert (again.measured, again.finished_before) == (6, 3)
+    assert (again.measured, again.finished_before) == (9, 0)  # head_spectrum counts the sample's tokens
     assert set(_values(tmp_path)[lambda v: v.metric == "mean_cosine"].n) == {500}
+    weights = _sweep(series, tmp_path, settings, tokens=500, probes=("weight_spectra",))
+    again = _sweep(series, tmp_path, settings, tokens=700, probes=("weight_spectra",))
+    assert (weights.measured, again.measured, again.finished_before) == (3, 0, 3)
+
+
+def test_weight_probes_are_handed_the_first_checkpoint_and_the_token_counts(
+    series: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    probes = ("head_spectrum", "weight_spectra", "condensation")
+    assert not _sweep(series, tmp_path, settings, probes=probes).failures
+    values = _values(tmp_path)
+    moved = values[values.metric == "distance_from_first"]
+    assert set(moved.probe) == {"head_spectrum", "weight_spectra"}
+    assert (moved[moved.step == 0].value == 0).all() and (moved[moved.step == 8].value > 0).all()
+    head = moved[(moved.step == 8) & (moved.probe == "head_spectrum")].value.item()
+    first, last = (load_file(series / f"step{step}" / "model.safetensors")["embed_out.weight"] for step in (0, 8))
+    assert head == pytest.approx(float((last - first).double().norm() / first.double().norm()), rel=1e-6)
+    assert "log_frequency_alignment" in set(values[values.step == 1].metric)
+    assert (_sweep(series, tmp_path, settings, probes=probes)).measured == 0
+    # Without step 0 among its visits a sweep asks something else.
+    alone = _sweep(series / "step8", tmp_path / "alone", settings, probes=probes)
+    assert alone.measured == 3 and "distance_from_first" not in set(_values(tmp_path / "alone").metric)
 
 
 def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
