@@ -61,7 +61,8 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
     try:
         return int(command.run(args))
     except (KeyboardInterrupt, _Terminated) as stop:
-        print("\nstopped; what was finished is stored, and the same command goes on from there", file=sys.stderr)
+        kept = "; what was finished is stored, and the same command goes on from there"
+        print(f"\nstopped{kept if getattr(command, 'RESUMES', False) else ''}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
     except BrokenPipeError:
         return 1

@@ -13,6 +13,7 @@ from lm_probe.cli.sweep import Defaults, add_measuring_arguments, sweep_and_repo
 NAME = "demo"
 HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
 EXAMPLE = "lm-probe demo --out demo-run"
+RESUMES = True
 
 # Small enough for minutes on two cores; the context is the one that the series was trained with.
 DEFAULTS = Defaults("the part of the built-in text that the series was not trained on", 20_000, 256, 20)

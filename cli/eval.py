@@ -1,4 +1,4 @@
-"""`lm-probe eval`: lm-eval's own command line, with our tasks known to it."""
+"""`lm-probe eval`: lm-eval's own command line, with our tasks and our model type known to it."""
 
 import argparse
 import contextlib
@@ -8,12 +8,19 @@ from collections.abc import Iterator
 from typing import Any
 
 NAME = "eval"
-HELP = "run lm-eval with our tasks known to it; every argument is lm-eval's"
-EXAMPLE = "lm-probe eval --model hf --model_args pretrained=EleutherAI/pythia-14m --tasks word_counting_small"
+HELP = "run lm-eval with our tasks and the model type hf-probe known to it; every argument is lm-eval's"
+EXAMPLE = "lm-probe eval --model hf-probe --model_args pretrained=EleutherAI/pythia-14m --tasks word_counting_small"
 PASS_THROUGH = True  # the arguments reach `run` unread, so that --help is lm-eval's
 
 _COMMANDS = ("run", "ls", "validate")
-_MISTAKES = ("Tasks not found", "Need to specify task", "Specify --output_path", "If --samples is not None")
+_MISTAKES = (
+    "Tasks not found",
+    "Need to specify task",
+    "Specify --output_path",
+    "If --samples is not None",
+    "Attempted to load model",
+)
+_MODEL, _MODEL_CLASS = "hf-probe", "lm_probe.sweeps.hf_probe:HFProbe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +34,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: lm-eval refused the arguments.
     """
+    import lm_eval.models  # noqa: F401 (lm-eval registers its own by itself only where nobody has registered any)
     from lm_eval.__main__ import cli_evaluate
+    from lm_eval.api.registry import model_registry
 
+    if _MODEL not in model_registry:  # lm-eval 0.4.13 does not read the entry point that we declare
+        model_registry.register(_MODEL, target=_MODEL_CLASS)
     arguments: list[str] = args.arguments
     if not arguments or arguments[0] not in _COMMANDS:
         arguments = ["run", *arguments]
@@ -44,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             from lm_probe.model_adapters import UserError  # brings torch
 
             raise UserError(
-                f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the names"
+                f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the tasks"
             ) from error
         raise
     finally:

@@ -18,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--format", choices=("csv", "jsonl", "parquet"), default="csv", help="default: %(default)s")
+    parser.add_argument(
+        "--provenance",
+        action="store_true",
+        help="add columns: identity of the weights, and settings, which tells apart what was asked differently",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
 
 
@@ -28,7 +33,17 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None and args.format == "parquet" and sys.stdout.isatty():
         raise UserError("parquet is binary: add --out values.parquet, or send the output to a file")
     with RunStore(args.run) as store:
-        values = store.values()
+        values = store.values(provenance=True)
+    mixed = values.groupby(["model", "probe", "component", "metric"], dropna=False).settings.nunique().gt(1)
+    if mixed.any() and not args.provenance:
+        model, probe = mixed[mixed].index[0][:2]
+        print(
+            f"lm-probe export: {probe} of {model} was measured under more than one setting, which do not compare; "
+            f"--provenance adds a column that tells them apart",
+            file=sys.stderr,
+        )
+    if not args.provenance:
+        values = values.drop(columns=["identity", "settings"])
     target = sys.stdout.buffer if args.out is None else args.out
     try:
         if args.format == "parquet":

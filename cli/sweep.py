@@ -8,6 +8,7 @@ from typing import NamedTuple
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
 EXAMPLE = "lm-probe sweep EleutherAI/pythia-70m EleutherAI/pythia-160m --revisions log2 --out runs/pythia"
+RESUMES = True
 
 DEFAULT_PROBES = "loss,anisotropy,head_spectrum"  # written out: the registry would bring torch into `--help`
 

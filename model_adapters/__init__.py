@@ -2,8 +2,9 @@
 
 from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps, step_of
+from lm_probe.model_adapters._config import read_config
 from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._family import Family, Role
+from lm_probe.model_adapters._family import Family, Projection, Role
 from lm_probe.model_adapters._hub import list_revisions
 from lm_probe.model_adapters._open import (
     OpenCheckpoint,
@@ -14,7 +15,7 @@ from lm_probe.model_adapters._open import (
     tokenizer_digest,
 )
 from lm_probe.model_adapters._table import FAMILIES, family_of
-from lm_probe.model_adapters._weights import Weights, read_config
+from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
     "FAMILIES",
@@ -22,6 +23,7 @@ __all__ = [
     "Checkpoint",
     "Family",
     "OpenCheckpoint",
+    "Projection",
     "Role",
     "Site",
     "UserError",

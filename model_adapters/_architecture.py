@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters._family import Family, Role, resolve
+from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
 from lm_probe.model_adapters._table import family_of
 
 SiteName = Literal["embedding", "block", "final_norm", "head_input"]
@@ -79,6 +79,18 @@ class Architecture:
         return weight
 
     @property
+    def embedding_weight(self) -> Float[Tensor, "V e"]:
+        """The weight of the input embedding, V x its width (which differs from d in OPT-350m)."""
+        weight = self._model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        return weight
+
+    @property
+    def head_size(self) -> int:
+        """Rows of one attention head in query, key and value."""
+        return head_size_of(self._model.config)
+
+    @property
     def sites(self) -> list[Site]:
         """Every site at which hidden states can be read, from the embedding up."""
         last = len(self._blocks)
@@ -92,8 +104,7 @@ class Architecture:
     @property
     def max_context(self) -> int | None:
         """The longest sequence that the model's positions cover, where the config says so."""
-        length = getattr(self._model.config, "max_position_embeddings", None)
-        return length if isinstance(length, int) else None
+        return max_context_of(self._model.config)
 
     def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
         """The weight of one projection of a block (counted from 0), out x in.
@@ -103,7 +114,8 @@ class Architecture:
         Raises:
             KeyError: the family has no such projection (`mlp_gate` where the feed-forward is not gated).
         """
-        return self._family.projections[role](self._blocks[block])
+        projection = self._family.projections[role]
+        return projection.cut(self._blocks[block].get_parameter(projection.parameter), self.head_size)
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 Role = Literal["query", "key", "value", "attention_output", "mlp_in", "mlp_gate", "mlp_out"]
-Projection = Callable[[nn.Module], Float[Tensor, "out in"]]
+
+
+class Projection(NamedTuple):
+    """Where a projection is stored, and how: enough to read it from a model and from a file."""
+
+    parameter: str
+    """Path of the parameter in a block."""
+    cut: Callable[[Tensor, int], Tensor]
+    """Takes the projection (out x in) from the parameter as stored; is told the size of an attention head."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Family:
     final_norm: str
     """Path of the norm after the last block."""
     projections: Mapping[Role, Projection]
-    """For each role, a function from a block to its weight, out x in."""
+    """For each role, where its weight is."""
     head_keys: tuple[str, ...]
     """Names of an untied output head in weight files."""
     embedding_keys: tuple[str, ...]
@@ -37,14 +45,20 @@ class Family:
 
 
 def weight_at(path: str) -> Projection:
-    """Reads the weight of the `nn.Linear` at `path` in a block, which is stored out x in."""
+    """The weight of the `nn.Linear` at `path` in a block, which is stored out x in."""
+    return Projection(f"{path}.weight", lambda weight, _: weight)
 
-    def read(block: nn.Module) -> Float[Tensor, "out in"]:
-        weight = block.get_submodule(path).weight
-        assert isinstance(weight, Tensor)
-        return weight
 
-    return read
+def head_size_of(config: PretrainedConfig) -> int:
+    """Rows of one attention head in query, key and value."""
+    given = getattr(config, "head_dim", None)
+    return int(given or config.hidden_size // config.num_attention_heads)
+
+
+def max_context_of(config: PretrainedConfig) -> int | None:
+    """The longest sequence that a model's positions cover, where the config says so."""
+    length = getattr(config, "max_position_embeddings", None)
+    return length if isinstance(length, int) else None
 
 
 def resolve(module: nn.Module, path: str) -> nn.Module | None:

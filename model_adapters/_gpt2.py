@@ -1,25 +1,14 @@
 """GPT-2: `Conv1D` layers store in x out, and query, key and value lie side by side."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
-
 from lm_probe.model_adapters._family import Family, Projection
 
 
 def _conv1d(path: str) -> Projection:
-    def read(block: nn.Module) -> Float[Tensor, "out in"]:
-        weight = block.get_submodule(path).weight
-        assert isinstance(weight, Tensor)
-        return weight.T
-
-    return read
+    return Projection(f"{path}.weight", lambda weight, _: weight.T)
 
 
 def _third(index: int) -> Projection:
-    def read(block: nn.Module) -> Float[Tensor, "out in"]:
-        return _conv1d("attn.c_attn")(block).chunk(3)[index]
-
-    return read
+    return Projection("attn.c_attn.weight", lambda weight, _: weight.T.chunk(3)[index])
 
 
 GPT2 = Family(

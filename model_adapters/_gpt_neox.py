@@ -1,23 +1,17 @@
 """GPT-NeoX (Pythia): query, key and value are fused and interleaved head by head."""
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lm_probe.model_adapters._family import Family, Projection, weight_at
 
 
 def _interleaved(index: int) -> Projection:
-    def read(block: nn.Module) -> Float[Tensor, "out in"]:
-        attention = block.get_submodule("attention")
-        fused = weight_at("attention.query_key_value")(block)
-        head_size = attention.head_size
-        assert isinstance(head_size, int)
+    def cut(fused: Tensor, head_size: int) -> Tensor:
         # Rows run head by head: all of one head's query, then its key, then its value.
-        by_head = fused.unflatten(0, (-1, 3, head_size))
-        rows: Tensor = by_head[:, index].flatten(0, 1)
-        return rows
+        by_head: Tensor = fused.unflatten(0, (-1, 3, head_size))
+        return by_head[:, index].flatten(0, 1)
 
-    return read
+    return Projection("attention.query_key_value.weight", cut)
 
 
 GPT_NEOX = Family(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -14,6 +15,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._errors import UserError
 
@@ -63,13 +65,19 @@ def list_revisions(repository: str) -> dict[str, str]:
     """
     try:
         refs = HfApi().list_repo_refs(repository)
+    except OfflineModeIsEnabled as error:
+        # Whoever says that there is no network means what is on this machine.
+        return _cached_revisions(repository) or _explain(error, repository, None)
     except _FAILURES as error:
         _explain(error, repository, None)
     return {ref.name: ref.target_commit for ref in (*refs.branches, *refs.tags)}
 
 
-def download(repository: str, sha: str) -> Path:
+def download(repository: str, sha: str, revision: str | None) -> Path:
     """Downloads config, tokenizer and weights of one commit into the Hub cache; safetensors where it has them.
+
+    The cache also learns the revision's name, as it does when a revision is downloaded by name: without it, a machine
+    without network would not find the commit again.
 
     Raises:
         UserError: the Hub cannot be reached, the disk is full, or the commit has no weights.
@@ -81,7 +89,12 @@ def download(repository: str, sha: str) -> Path:
             raise UserError(
                 f"{repository} at {sha[:12]} has no weights (.safetensors or .bin): it has {', '.join(files)}"
             )
-        return Path(snapshot_download(repository, revision=sha, allow_patterns=patterns))
+        folder = Path(snapshot_download(repository, revision=sha, allow_patterns=patterns))
+        if revision not in (None, sha):
+            reference = folder.parent.parent / "refs" / str(revision)
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            reference.write_text(sha)
+        return folder
     except _FAILURES as error:
         if not _is_answer(error):
             cached = _cached(repository, sha)
@@ -101,6 +114,13 @@ def _cached(repository: str, revision: str) -> Path | None:
         return Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
+
+
+def _cached_revisions(repository: str) -> dict[str, str]:
+    """The revisions that the local cache knows by name, with their commits."""
+    references = Path(HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"), "refs")
+    files = [file for file in sorted(references.rglob("*")) if file.is_file()]
+    return {file.relative_to(references).as_posix(): file.read_text().strip() for file in files}
 
 
 def _is_answer(error: Exception) -> bool:

@@ -1,8 +1,9 @@
 """Opens a checkpoint: the model with its tokenizer and architecture, or its weights alone."""
 
 import hashlib
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from transformers.utils import logging as transformers_logging
 
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
+from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._table import family_of
-from lm_probe.model_adapters._weights import Weights, read_config
+from lm_probe.model_adapters._weights import Weights
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,6 +29,16 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer_config.json",
 )
+
+
+_SAYS_NOTHING = {
+    "name_or_path",
+    "tokenizer_file",
+    "special_tokens_map_file",
+    "transformers_version",
+    "is_local",
+    "local_files_only",
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +51,23 @@ class OpenCheckpoint:
     """None where the folder has no tokenizer."""
     architecture: Architecture
 
+    def needed_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, where something cannot do without.
+
+        Raises:
+            UserError: the folder has none.
+        """
+        if self.tokenizer is None:
+            raise UserError(
+                "the checkpoint has no tokenizer, which text and tasks need: put tokenizer.json and "
+                "tokenizer_config.json into its folder"
+            )
+        return self.tokenizer
+
 
 def local_folder(checkpoint: Checkpoint) -> Path:
     """The folder with a checkpoint's files; downloads it where it is still on the Hub."""
-    return checkpoint.folder or download(checkpoint.source, checkpoint.identity)
+    return checkpoint.folder or download(checkpoint.source, checkpoint.identity, checkpoint.revision)
 
 
 def open_weights(source: str | Checkpoint, revision: str | None = None) -> Weights:
@@ -92,6 +117,8 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
+    if (folder / "config.json").is_file():
+        load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
     try:
         with _quiet():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -103,17 +130,32 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
 
 
 def tokenizer_digest(folder: Path) -> str | None:
-    """sha256 over the tokenizer's files, or None where there are none."""
+    """sha256 over what decides the tokens of a text, or None where there is no tokenizer.
+
+    What the settings files say of who saved them, and from where, is left out: it differs between checkpoints of one
+    training that went on under another version.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
     sha = hashlib.sha256()
-    found = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    for file in found:
-        sha.update(file.name.encode())
-        sha.update(file.read_bytes())
-    return sha.hexdigest() if found else None
+    for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            sha.update(name.encode())
+            sha.update(_settings(folder / name) if name == "tokenizer_config.json" else (folder / name).read_bytes())
+    return sha.hexdigest()
+
+
+def _settings(file: Path) -> bytes:
+    try:
+        given = json.loads(file.read_bytes())
+        kept = {key: value for key, value in given.items() if key not in _SAYS_NOTHING}
+    except (ValueError, AttributeError):
+        return file.read_bytes()  # damaged: named when it is loaded
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remote_code: bool) -> PreTrainedModel:
-    Weights(folder).names()  # a damaged file is named here, before transformers wraps the error
+    Weights(folder).head_name()  # a damaged file is named here, before transformers wraps the error
     try:
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -123,6 +165,7 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
                 local_files_only=True,
                 trust_remote_code=trust_remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, with the tensor's name
             )
     except Exception as error:  # each version of transformers has its own for a config that makes no sense
         raise UserError(f"{folder} does not load ({_short(error)}): its weights and config.json do not fit") from error
@@ -134,7 +177,20 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
             f"{folder} lacks {len(missing)} tensor{'s' * (len(missing) > 1)} that config.json asks for, first "
             f"{missing[0]}: copy or download it again"
         )
+    for name, stored, wanted in sorted(report["mismatched_keys"]):
+        raise UserError(
+            f"{folder} does not load: {name} has shape {tuple(stored)} in the file and {tuple(wanted)} by config.json, "
+            f"which do not fit"
+        )
+    surplus = _of_further_blocks(model, report["unexpected_keys"])
+    if surplus:
+        raise UserError(
+            f"{folder} holds {len(surplus)} tensor{'s' * (len(surplus) > 1)} of blocks that config.json does not ask "
+            f"for, first {surplus[0]}: its config.json belongs to another model"
+        )
     assert isinstance(model, PreTrainedModel)
+    if not len(architecture_of(model).blocks):
+        raise UserError(f"{folder / 'config.json'} asks for a model without blocks: copy the checkpoint again")
     model.requires_grad_(False)
     model.eval()
     if device != "auto":
@@ -143,6 +199,19 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device {device} cannot be used ({_short(error)}): try --device cpu") from error
     return model
+
+
+def _of_further_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:
+    """Tensors of blocks beyond the model's last: transformers leaves them out and goes on."""
+    blocks = family_of(model.config.model_type).blocks
+    last = len(architecture_of(model).blocks)
+    found = []
+    for name in sorted(unexpected):
+        for prefix in (f"{blocks}.", f"{blocks.partition('.')[2]}."):
+            number = name.removeprefix(prefix).partition(".")[0]
+            if name.startswith(prefix) and number.isdigit() and int(number) >= last:
+                found.append(name)
+    return found
 
 
 def _refuse_non_finite(model: PreTrainedModel, folder: Path) -> None:

@@ -4,21 +4,27 @@ import hashlib
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from transformers import PretrainedConfig
 
+from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of
 from lm_probe.model_adapters._table import family_of
 
 _SAYS_NOTHING = {"transformers_version", "_name_or_path"}  # of who saved it, and from where
-_DAMAGE = (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+_DAMAGE = (
+    *(SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError),
+    *(ValueError, KeyError, TypeError, AttributeError),  # of an index that is no index
+)
 
 
 class Weights:
@@ -36,6 +42,7 @@ class Weights:
         self._files = _find_files(folder)
         self._bins: dict[Path, dict[str, Tensor]] = {}
         self._where: dict[str, Path] | None = None
+        self._open: tuple[str, Tensor] | None = None
 
     def names(self) -> list[str]:
         """The names of all tensors, sorted."""
@@ -68,16 +75,97 @@ class Weights:
         return self.read(self.head_name())
 
     def head_name(self) -> str:
-        """The name under which the files hold the output head."""
-        config = read_config(self.folder)
-        family = family_of(config.get("model_type"))
-        tied = _is_tied(self.folder)
+        """The name under which the files hold the output head.
+
+        Raises:
+            UserError: no adapter covers the architecture, or the files lack the head, or hold one beside the embedding
+                that config.json ties it to: which of the two counts depends on who loads them.
+        """
+        own, shared = self._family.head_keys, self._family.embedding_keys
+        if not self.tied:
+            return self._first_of(own, "output head")
+        both = [next((name for name in keys if name in self._locations()), None) for keys in (own, shared)]
+        if both[0] and both[1] and not torch.equal(self._peek(both[0]), self._peek(both[1])):
+            raise UserError(
+                f"{self.folder} holds {both[0]} and another {both[1]}, though config.json ties the head to the input "
+                f"embedding: set tie_word_embeddings to false, or take the wrong tensor out"
+            )
+        return self._first_of((*shared, *own), "output head")
+
+    def embedding(self) -> Float[Tensor, "V e"]:
+        """The input embedding as stored in the file.
+
+        Raises:
+            UserError: no adapter covers the architecture, or the files lack the embedding.
+        """
+        wanted = self._family.embedding_keys
+        name = self._first_of((*wanted, *self._family.head_keys) if self.tied else wanted, "input embedding")
+        return self.read(name)
+
+    def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
+        """The weight of one projection of a block (counted from 0), out x in, in the file's dtype.
+
+        Only the tensor that holds it is read. A fused tensor (query, key and value in one) stays open until another
+        is asked for, so that reading its parts in turn reads it once.
+
+        Raises:
+            KeyError: the family has no such projection.
+            UserError: no adapter covers the architecture, or the files lack the tensor.
+        """
+        projection = self._family.projections[role]
+        path = f"{self._family.blocks}.{block}.{projection.parameter}"
+        # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
+        name = self._first_of((path, path.partition(".")[2]), f"{role} projection in block {block}")
+        if self._open is None or self._open[0] != name:
+            self._open = name, self.read(name)
+        return projection.cut(self._open[1], self.head_size)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles for which `projection` has an answer."""
+        return tuple(self._family.projections)
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        return int(self._config.num_hidden_layers)
+
+    @property
+    def max_context(self) -> int | None:
+        """The longest sequence that the model's positions cover, where the config says so."""
+        return max_context_of(self._config)
+
+    @property
+    def head_size(self) -> int:
+        """Rows of one attention head in query, key and value."""
+        return head_size_of(self._config)
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the input embedding."""
+        return bool(getattr(self._config, "tie_word_embeddings", False))
+
+    @cached_property
+    def _family(self) -> Family:
+        return family_of(read_config(self.folder).get("model_type"))
+
+    @cached_property
+    def _config(self) -> PretrainedConfig:
+        return load_config(self.folder)
+
+    def _peek(self, name: str) -> Tensor:
+        """Reads without counting: a check that no probe asked for."""
+        before = self.bytes_read
+        tensor = self.read(name)
+        self.bytes_read = before
+        return tensor
+
+    def _first_of(self, wanted: Sequence[str], what: str) -> str:
         names = self._locations()
-        wanted = (*family.embedding_keys, *family.head_keys) if tied else family.head_keys
         for name in wanted:
             if name in names:
                 return name
-        raise UserError(f"{self.folder} has no output head: looked for {', '.join(wanted)} in {self._files[0].name}")
+        raise UserError(f"{self.folder} has no {what}: looked for {', '.join(wanted)} in {self._files[0].name}")
 
     def digest(self) -> str:
         """sha256 over `config.json` (less what changes no number) and every byte of the weight files, in hex.
@@ -114,47 +202,15 @@ class Weights:
         return self._bins[file]
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a checkpoint.
-
-    Raises:
-        UserError: it is missing or no JSON object.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{folder} has no config.json: give a folder that save_pretrained wrote, or a series of step<N>"
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}): copy the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a JSON object: copy the checkpoint again")
-    return config
-
-
-def _is_tied(folder: Path) -> bool:
-    from transformers import AutoConfig
-
-    # The config's class knows the family's default where the file is silent.
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # each version of transformers has its own for a field of the wrong type
-        reason = " ".join(str(error).split())[:240] or type(error).__name__
-        raise UserError(
-            f"{folder / 'config.json'} is no configuration ({reason}): copy the checkpoint again"
-        ) from error
-    return bool(getattr(config, "tie_word_embeddings", False))
-
-
 def _find_files(folder: Path) -> list[Path]:
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
         index = folder / f"{stem}{suffix}.index.json"
         if index.is_file():
             with _damage_named(index):
                 shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            files = [folder / shard for shard in shards]
+                files = [folder / shard for shard in shards]
+                if not files:
+                    raise ValueError("it names no file")
             missing = [file.name for file in files if not file.is_file()]
             if missing:
                 raise UserError(f"{folder} lacks {', '.join(missing)}, which {index.name} names: copy it again")
@@ -173,5 +229,10 @@ def _damage_named(file: Path) -> Iterator[None]:
     except _DAMAGE as error:
         if isinstance(error, PermissionError):
             raise UserError(f"{file} cannot be read: permission denied") from error
+        if isinstance(error, pickle.UnpicklingError) and "eights only load failed" in str(error):
+            raise UserError(
+                f"{file} holds pickled code beside its tensors, or is damaged; such code is never run: convert the "
+                f"checkpoint to safetensors where it was made"
+            ) from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{file} is damaged or truncated ({reason}): copy or download it again") from error

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
+from lm_probe.probes._anisotropy import JACKKNIFE_GROUPS
 from lm_probe.probes._covariance import Covariance
 from lm_probe.probes._directions import DirectionSums
 from lm_probe.probes._isotropy import shrinkage_weight
-from lm_probe.probes._jackknife import JACKKNIFE_GROUPS, Estimate
+from lm_probe.probes._jackknife import Estimate
 from lm_probe.probes._labels import TokenLabeller, TokenLabels
 from lm_probe.probes._magnitudes import Magnitudes
 from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sampled

@@ -3,43 +3,106 @@
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_probe.probes._protocol import HeadWeights, Need, Reading, VectorReading
-from lm_probe.probes._spectrum import effective_rank, singular_entropy, singular_values, stable_rank, top_share
+from lm_probe.probes._alignment import (
+    Directions,
+    alignment,
+    log_frequency_alignment,
+    mean_row,
+    norm_frequency_correlation,
+    project,
+    row_norms,
+    subspace_overlap,
+    top_directions,
+)
+from lm_probe.probes._gram import Gram
+from lm_probe.probes._protocol import Need, Reading, VectorReading, WeightContext, WeightsByRole
+from lm_probe.probes._spectrum import spectrum_from
+from lm_probe.probes._spectrum_readings import movement_readings, spectrum_readings
+
+DIRECTIONS = 16
+OVERLAPS = (1, 4, 16)
 
 
 class HeadSpectrumProbe:
-    """All singular values of the output head (V x d, uncentred, float64), singular entropy and ranks.
+    """All singular values of the output head (V x d, uncentred, float64), and what they and its directions say.
 
     Vocabularies are padded to round sizes, and the rows beyond the tokenizer's last token get gradients too. The
     source (Godey et al. 2024, arXiv 2404.07647) does not say which rows it used, so both are given: component
-    `all_rows`, and `token_rows` for the rows that stand for a token.
+    `all_rows`, and `token_rows` for the rows that stand for a token. The input embedding of an untied model has the
+    same numbers as component `embedding`. `docs/weights.md` lists every metric.
+
+    One pass over the head serves both components: O(V d^2) time, 2 d^2 numbers beside one block of rows.
     """
 
     name = "head_spectrum"
-    version = 1
-    needs: frozenset[Need] = frozenset({"head"})
+    version = 2
+    needs: frozenset[Need] = frozenset({"head", "token_counts", "first"})
 
-    def read(self, weights: HeadWeights, token_rows: int | None) -> Iterator[Reading | VectorReading]:
-        """Measures the head; `token_rows` is the tokenizer's length, if known."""
+    def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
+        """Measures head and embedding."""
         head = weights.head()
-        yield from _readings(head, "all_rows")
-        if token_rows is not None and token_rows <= head.shape[0]:
-            yield from _readings(head[:token_rows], "token_rows")
+        gram, done = Gram(head.shape[1]), 0
+        for component, rows in _components(len(head), context.token_rows):
+            gram.update(head[done:rows])
+            done, part = rows, head[:rows]
+            yield from spectrum_readings(spectrum_from(gram, part, keep=True), (rows, part.shape[1]), component)
+            directions = top_directions(gram, DIRECTIONS)
+            yield from _alignments("mean_row", directions, mean_row(part), component, rows)
+            if context.token_counts is not None:
+                yield from _frequency(part, directions, context.token_counts[:rows], component)
+        if context.first is not None:
+            yield from movement_readings(head, context.first.head(), "all_rows")
+        if not weights.tied:
+            yield from _embedding(weights.embedding(), directions)
 
 
-def _readings(head: Float[Tensor, "V d"], component: str) -> Iterator[Reading | VectorReading]:
-    sigma = np.asarray(singular_values(head))
-    for metric, value in (
-        ("singular_entropy", singular_entropy(sigma, power=2)),
-        ("singular_entropy_power1", singular_entropy(sigma, power=1)),
-        ("effective_rank", effective_rank(sigma)),
-        ("stable_rank", stable_rank(sigma)),
-        ("top_share", top_share(sigma)),
-        ("largest_singular_value", float(sigma[0])),
-        ("smallest_singular_value", float(sigma[-1])),
-    ):
-        yield Reading(metric, value, component=component, n=head.shape[0])
-    yield VectorReading("singular_values", sigma, component=component)
+def _components(rows: int, token_rows: int | None) -> list[tuple[str, int]]:
+    """In rising order of rows, so that the second adds to the first."""
+    known = token_rows is not None and token_rows <= rows
+    return [*([("token_rows", token_rows)] if known and token_rows else []), ("all_rows", rows)]
+
+
+def _alignments(
+    what: str, directions: Directions, vector: Float[np.ndarray, " d"], component: str, n: int
+) -> Iterator[Reading | VectorReading]:
+    if vector.any():
+        found = alignment(directions, vector)
+        yield Reading(f"{what}_alignment", float(found[0]), component=component, n=n)
+        yield VectorReading(f"{what}_alignments", found, component=component)
+
+
+def _frequency(
+    head: Float[Tensor, "V d"], directions: Directions, counts: Int[np.ndarray, " v"], component: str
+) -> Iterator[Reading | VectorReading]:
+    counts = np.pad(counts, (0, len(head) - len(counts)))
+    seen = int((counts > 0).sum())
+    if seen < directions.shape[1] + 2 or not np.ptp(counts[counts > 0]):
+        return
+    found, explained = log_frequency_alignment(project(head, directions), counts)
+    yield Reading("log_frequency_alignment", float(found[0]), component=component, n=seen)
+    yield VectorReading("log_frequency_alignments", found, component=component)
+    yield Reading("log_frequency_r2", explained, component=component, n=seen)
+    norms = row_norms(head)
+    if np.ptp(norms[counts > 0]):
+        yield Reading(
+            "norm_frequency_correlation", norm_frequency_correlation(norms, counts), component=component, n=seen
+        )
+
+
+def _embedding(embedding: Float[Tensor, "V e"], of_head: Directions) -> Iterator[Reading | VectorReading]:
+    rows, columns = embedding.shape
+    gram = Gram(columns)
+    gram.update(embedding)
+    yield from spectrum_readings(spectrum_from(gram, embedding, keep=True), (rows, columns), "embedding")
+    if columns != len(of_head):
+        return
+    yield from _alignments("embedding_mean", of_head, mean_row(embedding), "all_rows", rows)
+    own = top_directions(gram, DIRECTIONS)
+    for k in OVERLAPS:
+        if k < columns:
+            yield Reading(
+                f"embedding_overlap_{k}", subspace_overlap(of_head[:, :k], own[:, :k]), component="all_rows", n=rows
+            )

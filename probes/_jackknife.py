@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-JACKKNIFE_GROUPS = 20
-
 
 class Estimate(NamedTuple):
     """A value, its standard error where it has one, and the number of vectors behind it."""

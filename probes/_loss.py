@@ -25,7 +25,8 @@ class _State(ForwardState):
         clusters: Int[Tensor, " n"],
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
-        nats = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none").double()
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        nats = torch.nn.functional.cross_entropy(wide, targets, reduction="none").double()
         sized = torch.zeros_like(nats) if target_bytes is None else target_bytes.double()
         self._sums.index_add_(1, clusters, torch.stack([nats, torch.ones_like(nats), sized]).to(self._sums.device))
 
@@ -64,7 +65,8 @@ def ratio_with_error(
     clusters = len(numerators)
     if clusters < 2:
         return float(ratio), None
-    residuals = numerators - ratio * denominators
+    with np.errstate(invalid="ignore"):  # what overflowed becomes NaN, which is refused where it would be stored
+        residuals = numerators - ratio * denominators
     return float(ratio), float(np.sqrt(clusters / (clusters - 1) * np.square(residuals).sum()) / total)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lm_probe.model_adapters import Architecture, Site
+from lm_probe.model_adapters import Architecture, Role, Site
 
-Need = Literal["head", "hidden", "logits"]
+Need = Literal["head", "projections", "token_counts", "first", "hidden", "logits"]
+"""`token_counts` and `first` (the series' first checkpoint) are given where they are known, see `WeightContext`."""
 
 
 class Reading(NamedTuple):
@@ -60,12 +61,56 @@ class Sampled:
 
 
 @runtime_checkable
-class HeadWeights(Protocol):
-    """Where a weight probe reads from: a checkpoint's files, or a model in memory."""
+class WeightsByRole(Protocol):
+    """Where a weight probe reads from: a checkpoint's files, or a model in memory.
+
+    Matrices come out x in, one at a time, in the dtype in which they are stored; a probe lets go of one before it
+    asks for the next.
+    """
 
     def head(self) -> Float[Tensor, "V d"]:
         """The output head."""
         ...
+
+    def embedding(self) -> Float[Tensor, "V e"]:
+        """The input embedding."""
+        ...
+
+    def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
+        """One projection of a block (counted from 0)."""
+        ...
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the input embedding."""
+        ...
+
+    @property
+    def layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles for which `projection` has an answer."""
+        ...
+
+    @property
+    def head_size(self) -> int:
+        """Rows of one attention head in query, key and value."""
+        ...
+
+
+@dataclass(frozen=True)
+class WeightContext:
+    """What a weight probe may know beside the weights. What is not known costs the readings that need it."""
+
+    token_rows: int | None = None
+    """Rows of head and embedding that stand for tokens: the tokenizer's length. The rest is padding."""
+    token_counts: Int[np.ndarray, " V"] | None = None
+    """How often each token occurs in the token sample, by token id."""
+    first: WeightsByRole | None = None
+    """The series' first checkpoint (step 0: the initialisation)."""
 
 
 @runtime_checkable
@@ -77,8 +122,8 @@ class WeightProbe(Protocol):
     """Raised when the numbers change: stored values of an older version are measured again."""
     needs: frozenset[Need]
 
-    def read(self, weights: HeadWeights, token_rows: int | None) -> Iterable[Reading | VectorReading]:
-        """Measures; `token_rows` is the number of head rows that stand for tokens (the rest is padding), if known."""
+    def read(self, weights: WeightsByRole, context: WeightContext) -> Iterable[Reading | VectorReading]:
+        """Measures."""
         ...
 
 

@@ -3,11 +3,14 @@
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg import eigvalsh, svdvals
+from scipy.linalg.lapack import dtpqrt
 from torch import Tensor
+
+from lm_probe.probes._gram import BLOCK_ROWS, Gram
 
 Spectrum = Float[np.ndarray, " d"]
 
-_BLOCK_ROWS = 8192
 # The Gram matrix squares the singular values: below this ratio to the largest they lose digits that QR keeps.
 _GRAM_RESOLVES = 1e-4
 
@@ -15,10 +18,10 @@ _GRAM_RESOLVES = 1e-4
 def singular_values(weight: Float[Tensor, "m n"]) -> Float[Tensor, " k"]:
     """All singular values, in float64, descending.
 
-    Computed from the float64 Gram matrix by row blocks, so that only min(m, n)^2 numbers are held beside the weight;
-    where the smallest value is below 1e-4 of the largest, by QR by row blocks instead (about three times the time).
-    Relative error below 1e-10 for condition numbers to 1e3 and below 1e-7 to 1e6; values below about 1e-15 of the
-    largest are rounding noise.
+    Computed from the float64 Gram matrix by row blocks, so that only min(m, n)^2 numbers and one block are held
+    beside the weight; where the smallest value is below 1e-4 of the largest, by QR by row blocks instead (about four
+    times the time). Relative error below 1e-10 for condition numbers to 1e3 and below 1e-7 to 1e6;
+    values below `resolution` are rounding noise. O(m n^2) for m >= n.
 
     Args:
         weight: m x n, any floating dtype.
@@ -29,45 +32,71 @@ def singular_values(weight: Float[Tensor, "m n"]) -> Float[Tensor, " k"]:
     Raises:
         ValueError: the matrix is empty or holds NaN or infinite values.
     """
-    tall = weight.detach() if weight.shape[0] >= weight.shape[1] else weight.detach().T
-    if tall.numel() == 0:
+    tall = tall_of(weight)
+    gram = Gram(tall.shape[1])
+    gram.update(tall)
+    return torch.from_numpy(spectrum_from(gram, tall))
+
+
+def tall_of(weight: Float[Tensor, "m n"]) -> Float[Tensor, "k l"]:
+    """The matrix or its transpose, whichever has at least as many rows as columns.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if weight.numel() == 0:
         raise ValueError(f"an empty matrix of shape {tuple(weight.shape)} has no singular values")
-    gram = _gram(tall)
-    # A NaN or an infinity anywhere in a column stands on the diagonal of the Gram matrix.
-    if not bool(torch.isfinite(gram.diagonal()).all()):
+    return weight.detach() if weight.shape[0] >= weight.shape[1] else weight.detach().T
+
+
+def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"], *, keep: bool = False) -> Spectrum:
+    """Singular values of the matrix whose Gram matrix is given, descending.
+
+    Args:
+        gram: of all rows; its numbers are overwritten.
+        tall: the matrix, for where the Gram matrix does not resolve it.
+        keep: leave the Gram matrix as it is, at the cost of a copy.
+
+    Raises:
+        ValueError: the matrix holds NaN or infinite values.
+    """
+    if not gram.is_finite():
         if bool(torch.isfinite(tall).all()):
             raise ValueError("the squares of the matrix overflow float64")
         raise ValueError("the matrix holds NaN or infinite values")
-    squares = torch.linalg.eigvalsh(gram).flip(0).clamp_min(0.0)
-    sigma = squares.sqrt()
-    if float(sigma[-1]) < _GRAM_RESOLVES * float(sigma[0]):
-        sigma = torch.linalg.svdvals(_triangle(tall))
-    on_cpu: Tensor = sigma.cpu()
-    return on_cpu
+    squares = eigvalsh(gram.lower(), lower=True, overwrite_a=not keep, check_finite=False, driver="evd")[::-1]
+    sigma = np.sqrt(squares.clip(min=0.0))
+    if sigma[-1] < _GRAM_RESOLVES * sigma[0]:
+        sigma = svdvals(_triangle(tall), overwrite_a=True, check_finite=False)
+    return np.ascontiguousarray(sigma[: min(tall.shape)])
 
 
-def _gram(tall: Float[Tensor, "m n"]) -> Float[Tensor, "n n"]:
-    gram = torch.zeros(tall.shape[1], tall.shape[1], dtype=torch.float64, device=tall.device)
-    for block in tall.split(_BLOCK_ROWS):
-        rows = block.double()
-        if rows.device.type == "cpu":
-            # numpy sees that both factors are one array and computes half of it (BLAS syrk); torch does not.
-            array = rows.numpy()
-            gram += torch.from_numpy(array.T @ array)
-        else:
-            gram += rows.T @ rows
-    return gram
+def _triangle(tall: Float[Tensor, "m n"]) -> Float[np.ndarray, "n n"]:
+    """R of a QR decomposition, taking in one row block after the other (backward stable, Demmel et al. 2012).
 
-
-def _triangle(tall: Float[Tensor, "m n"]) -> Float[Tensor, "k n"]:
-    """R of a QR decomposition, taking in one row block after the other (backward stable, Demmel et al. 2012)."""
-    triangle = tall[:0].double()
-    for block in tall.split(_BLOCK_ROWS):
-        triangle = torch.linalg.qr(torch.cat([triangle, block.double()]), mode="r").R
+    LAPACK's `tpqrt` decomposes a triangle with a block below it, in place of both.
+    """
+    width = tall.shape[1]
+    triangle = np.zeros((width, width), order="F")
+    for rows in tall.detach().split(BLOCK_ROWS):
+        block = np.asfortranarray(rows.cpu().double().numpy())
+        triangle, _, _, failed = dtpqrt(0, min(32, width), triangle, block, overwrite_a=1, overwrite_b=1)
+        assert not failed
     return triangle
 
 
-def _probabilities(sigma: Tensor | Spectrum, power: int | float) -> Spectrum:
+def resolution(sigma: Tensor | Spectrum, rows: int) -> float:
+    r"""The size below which a computed singular value is rounding noise: $\max(m, n)\, \epsilon\, \sigma_1$.
+
+    The usual bound of backward stability (Golub and Van Loan, section 5.5.8) with the epsilon of float64, 2.2e-16.
+    For `rows` x len(sigma) matrices. It is the floor of the arithmetic, not of the weights: numbers stored in
+    bfloat16 are themselves uncertain by 2e-3.
+    """
+    values = np.asarray(sigma, dtype=np.float64)
+    return float(max(rows, values.size) * np.finfo(np.float64).eps * values.max())
+
+
+def _checked(sigma: Tensor | Spectrum) -> Spectrum:
     values = np.asarray(sigma, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ValueError(f"expected a vector of singular values, got shape {values.shape}")
@@ -75,6 +104,11 @@ def _probabilities(sigma: Tensor | Spectrum, power: int | float) -> Spectrum:
         raise ValueError("singular values must be finite and not negative")
     if values.max() == 0:
         raise ValueError("all singular values are zero: a zero matrix has no spectrum")
+    return values
+
+
+def _probabilities(sigma: Tensor | Spectrum, power: int | float) -> Spectrum:
+    values = _checked(sigma)
     weights = (values / values.max()) ** power
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
@@ -128,3 +162,31 @@ def top_share(sigma: Tensor | Spectrum) -> float:
         ValueError: values are negative, not finite, or all zero.
     """
     return float(_probabilities(sigma, 2).max())
+
+
+def top_ratio(sigma: Tensor | Spectrum) -> float:
+    r"""$\sigma_1 / \sigma_2$: how far the first direction stands out. Range [1, inf); invariant to scale and rotation.
+
+    Infinite for rank one. It is blind to everything behind the second value.
+
+    Raises:
+        ValueError: values are negative, not finite, or all zero.
+    """
+    values = np.sort(_checked(sigma))[::-1]
+    return float(values[0] / values[1]) if values.size > 1 and values[1] > 0 else float("inf")
+
+
+def w_error(sigma: Tensor | Spectrum) -> Float[np.ndarray, " ranks"]:
+    r"""What the best approximation of each rank r = 0..d leaves of the matrix.
+
+    $\sqrt{\sum_{i>r}\sigma_i^2 / \sum_i\sigma_i^2}$, the relative Frobenius error (Eckart and Young 1936; "W-error" in
+    Godey et al. 2024, arXiv 2404.07647, section 5.2). Falls from 1 to 0; invariant to scale and rotation. It says
+    nothing of the loss that the approximation would have: that also depends on which hidden states occur.
+
+    Raises:
+        ValueError: values are negative, not finite, or all zero.
+    """
+    shares = np.sort(_probabilities(sigma, 2))
+    # Summed from the smallest up, so that small remainders keep their digits.
+    left = np.concatenate([[0.0], np.cumsum(shares)])[::-1]
+    return np.asarray(np.sqrt(left / left[0]))

@@ -1,5 +1,6 @@
 """Which measurements of a series may stand on one curve: those that were asked the same."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -18,10 +19,24 @@ def left_out(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     found = []
     for _, group in groupby(sorted(rows, key=_series), key=_series):
         series = list(group)
-        counts = Counter(row["config_hash"] for row in series)
-        usual = max(reversed(series), key=lambda row: counts[row["config_hash"]])
-        found += [(row, usual) for row in series if row["config_hash"] != usual["config_hash"]]
+        counts = Counter(map(_asked, series))
+        usual = max(reversed(series), key=lambda row: counts[_asked(row)])
+        found += [(row, usual) for row in series if _asked(row) != _asked(usual)]
     return found
+
+
+def asked(row: Row) -> dict[str, Any]:
+    """What decides whether two measurements compare.
+
+    Not the tokenizer's files, which differ between checkpoints for reasons that change no token, but what they came
+    to: the token sample, or the number of rows in the head that stand for tokens.
+    """
+    config = {name: value for name, value in row["config"].items() if name != "tokenizer"}
+    return config | {name: row["details"][name] for name in ("sample", "token_rows") if name in row["details"]}
+
+
+def _asked(row: Row) -> str:
+    return json.dumps(asked(row), sort_keys=True)
 
 
 def _series(row: Row) -> tuple[str, str, str]:
@@ -30,9 +45,11 @@ def _series(row: Row) -> tuple[str, str, str]:
 
 def differences(row: Row, usual: Row) -> str:
     """What was asked otherwise: `tokens 600 instead of 500`."""
-    asked, usually = row["config"], usual["config"]
-    names = [name for name in sorted({*asked, *usually}) if asked.get(name) != usually.get(name)]
-    return ", ".join(f"{name} {_short(asked.get(name))} instead of {_short(usually.get(name))}" for name in names)
+    this, usually = asked(row), asked(usual)
+    names = [name for name in sorted({*this, *usually}) if this.get(name) != usually.get(name)]
+    if len(names) > 1:
+        names = [name for name in names if name != "sample"]  # follows from the others
+    return ", ".join(f"{name} {_short(this.get(name))} instead of {_short(usually.get(name))}" for name in names)
 
 
 def _short(value: object) -> str:

@@ -7,6 +7,19 @@ from typing import NamedTuple
 from lm_probe.reports._data import Checkpoint, RunData, Score
 
 TASKS = "lm_eval"
+MEASURES = (
+    ("count_query", "mae"),
+    ("count_query", "acc"),
+    ("most_frequent_word", "acc"),
+    ("most_frequent_count", "mae_relative"),
+    ("most_frequent_count", "acc"),
+)
+_FLOORS = {
+    ("count_query", "mae"): "floor_constant_mae",
+    ("count_query", "acc"): "floor_constant_acc",
+    ("most_frequent_word", "acc"): "floor_chance_acc",
+    ("most_frequent_count", "acc"): "floor_constant_acc",
+}
 _NAME = re.compile(r"(count_query|most_frequent_word|most_frequent_count)_m(\d+)")
 
 
@@ -20,6 +33,8 @@ class Cell(NamedTuple):
     binary: Score | None
     gap: Score | None
     """Mean of the differences inside each document: binary less full for accuracy, full less binary for error."""
+    floor: Score | None = None
+    """What a blind answer reaches on the same documents: the best constant one, or one word of the list."""
 
 
 def task_metrics(data: RunData) -> list[tuple[str, str]]:
@@ -36,12 +51,13 @@ def counting_task(task: str) -> tuple[str, int] | None:
 def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoint]) -> list[Cell]:
     """The cells of a kind on these checkpoints, by checkpoint and ascending m."""
     sizes = sorted({named[1] for task, _ in task_metrics(data) if (named := counting_task(task)) and named[0] == kind})
-    arms = [[data.scores(TASKS, f"{metric}{arm}", f"{kind}_m{m}") for arm in ("", "_binary", "_gap")] for m in sizes]
+    names = [metric, f"{metric}_binary", f"{metric}_gap", _FLOORS.get((kind, metric), "")]
+    found = {m: [data.scores(TASKS, name, f"{kind}_m{m}") for name in names] for m in sizes}
     return [
-        Cell(checkpoint, kind, m, full.get(checkpoint), binary.get(checkpoint), gap.get(checkpoint))
+        Cell(checkpoint, kind, m, *(scores.get(checkpoint) for scores in found[m]))
         for checkpoint in checkpoints
-        for m, (full, binary, gap) in zip(sizes, arms, strict=True)
-        if checkpoint in full or checkpoint in binary
+        for m in sizes
+        if checkpoint in found[m][0] or checkpoint in found[m][1]
     ]
 
 

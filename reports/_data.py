@@ -56,6 +56,7 @@ class Made(NamedTuple):
     seconds: float
     peak_memory: int
     versions: dict[str, str]
+    config: dict[str, Any]
     details: dict[str, Any]
 
 
@@ -175,7 +176,7 @@ def _read(store: RunStore) -> RunData:
     measurements = list(_records(store.measurements()))
     pairs = left_out(measurements)
     omitted = {(_checkpoint(row), row["probe"], row["config_hash"]) for row, _ in pairs}
-    for row in _records(store.values(settings=True)):
+    for row in _records(store.values(provenance=True)):
         if (_checkpoint(row), row["probe"], row["settings"]) in omitted:
             continue
         address = (str(row["probe"]), str(row["metric"]), row["component"])

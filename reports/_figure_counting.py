@@ -1,4 +1,4 @@
-"""Counting over the vocabulary size m: the full list against its binary control."""
+"""Counting over the vocabulary size m: the full list against its binary control, and the gap between them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,31 +8,51 @@ from matplotlib.figure import Figure
 
 from lm_probe.reports._counting import Cell
 from lm_probe.reports._data import Score
+from lm_probe.reports._intervals import interval
 from lm_probe.reports._style import GREY, label, legend, look, panels
 
 _SHIFT = 0.07  # keeps two intervals at one m from covering each other
 
 
-def counting(cells: Mapping[str, Sequence[Cell]], ylabel: str, *, chance: bool) -> Figure:
-    """A panel a model: full and binary over m, with intervals of two standard errors.
+def arms(cells: Mapping[str, Sequence[Cell]], metric: str, ylabel: str) -> Figure:
+    """A panel a model: full and binary over m with 95 % intervals, and what a blind answer reaches.
 
     Args:
         cells: of each model, ascending in m.
+        metric: name of the quantity in the full arm.
         ylabel: quantity and unit.
-        chance: draw 1 / m, what a guess among the m words would reach.
     """
-    sizes = sorted({cell.m for own in cells.values() for cell in own})
-    place = {m: index for index, m in enumerate(sizes)}
-    figure, axes = panels(len(cells), 2.7 if len(cells) > 1 else 3.2, sharey=True)
+    figure, axes, places = _panels(cells, ylabel)
     handles: list[Artist] = []
-    for index, (panel, (model, own)) in enumerate(zip(axes, cells.items(), strict=True)):
-        at = [float(place[cell.m]) for cell in own]
+    for panel, own in zip(axes, cells.values(), strict=True):
+        at = [float(places[cell.m]) for cell in own]
         handles = [
-            _arm(panel, [x - _SHIFT for x in at], [cell.full for cell in own], 0, filled=True),
-            _arm(panel, [x + _SHIFT for x in at], [cell.binary for cell in own], 1, filled=False),
+            _series(panel, [x - _SHIFT for x in at], [cell.full for cell in own], metric, 0),
+            _series(panel, [x + _SHIFT for x in at], [cell.binary for cell in own], f"{metric}_binary", 1),
         ]
-        if chance:
-            handles += panel.plot(at, [1 / cell.m for cell in own], color=GREY, linestyle=":", linewidth=1.2)
+        blind = [(x, cell.floor.value) for x, cell in zip(at, own, strict=True) if cell.floor is not None]
+        if blind:
+            handles += panel.plot(*zip(*blind, strict=True), color=GREY, linestyle=":", linewidth=1.2)
+    # After all are drawn: the panels share the axis, and a limit that is set no longer grows.
+    axes[0].set_ylim(bottom=0)
+    names = ["full list (m words)", "binary control (2 words)", "blind answer"]
+    legend(figure, handles, names[: len(handles)], loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def gaps(cells: Mapping[str, Sequence[Cell]], metric: str) -> Figure:
+    """A panel a model: the paired gap over m with 95 % intervals, and the line of no gap."""
+    figure, axes, places = _panels(cells, "full less control (words)")
+    for panel, own in zip(axes, cells.values(), strict=True):
+        panel.axhline(0, color=GREY, linewidth=1.0)
+        _series(panel, [float(places[cell.m]) for cell in own], [cell.gap for cell in own], f"{metric}_gap", 2)
+    return figure
+
+
+def _panels(cells: Mapping[str, Sequence[Cell]], ylabel: str) -> tuple[Figure, Sequence[Axes], dict[int, int]]:
+    sizes = sorted({cell.m for own in cells.values() for cell in own})
+    figure, axes = panels(len(cells), 2.7 if len(cells) > 1 else 3.2, sharey=True)
+    for index, (panel, (model, own)) in enumerate(zip(axes, cells.items(), strict=True)):
         panel.set_xticks(range(len(sizes)), [str(m) for m in sizes])
         panel.set_xlim(-0.4, len(sizes) - 0.6)
         label(
@@ -41,25 +61,24 @@ def counting(cells: Mapping[str, Sequence[Cell]], ylabel: str, *, chance: bool) 
         panel.set_xlabel("vocabulary size m (different words in the list)")
         if index % 2 == 0:
             panel.set_ylabel(ylabel)
-    # After all are drawn: the panels share the axis, and a limit that is set no longer grows.
-    axes[0].set_ylim(bottom=0)
-    names = ["full list (m words)", "binary control (2 words)", "a guess, 1 / m"]
-    legend(figure, handles, names[: len(handles)], loc="outside upper center", ncols=len(handles))
-    return figure
+    return figure, axes, {m: index for index, m in enumerate(sizes)}
 
 
-def _arm(axes: Axes, places: Sequence[float], scores: Sequence[Score | None], index: int, *, filled: bool) -> Artist:
+def _series(axes: Axes, places: Sequence[float], scores: Sequence[Score | None], metric: str, index: int) -> Artist:
     pairs = [(x, score) for x, score in zip(places, scores, strict=True) if score is not None]
     style = look(index)
-    places, values = [x for x, _ in pairs], [score.value for _, score in pairs]
-    errors = [2 * (score.stderr or 0.0) for _, score in pairs]
-    axes.errorbar(places, values, yerr=errors, fmt="none", ecolor=style.color, capsize=3)
+    at, values = [x for x, _ in pairs], [score.value for _, score in pairs]
+    ends = [interval(metric, score) for _, score in pairs]
+    # An interval for a paired share is centred beside the mean and may leave it out.
+    below = [0.0 if found is None else max(0.0, value - found.low) for value, found in zip(values, ends, strict=True)]
+    above = [0.0 if found is None else max(0.0, found.high - value) for value, found in zip(values, ends, strict=True)]
+    axes.errorbar(at, values, yerr=[below, above], fmt="none", ecolor=style.color, capsize=3)
     (line,) = axes.plot(
-        places,
+        at,
         values,
         color=style.color,
-        linestyle="-" if filled else "--",
+        linestyle="--" if metric.endswith("_binary") else "-",
         marker=style.marker,
-        markerfacecolor=style.color if filled else "none",
+        markerfacecolor="none" if metric.endswith("_binary") else style.color,
     )
     return line

@@ -21,8 +21,9 @@ def heat_map(profiles: Profiles, checkpoints: Mapping[str, Sequence[Checkpoint]]
     """A panel a model with several checkpoints: layers upwards; a checkpoint without values is an empty column."""
     models = [model for model, known in checkpoints.items() if sum(one in profiles for one in known) > 1]
     figure, axes = panels(len(models), 2.9 if len(models) > 1 else 3.4)
-    lowest = min(layer.score.value for one in profiles for layer in literature_layers(profiles[one]))
-    norm = Normalize(min(0.0, lowest), 1.0)
+    values = [layer.score.value for one in profiles for layer in literature_layers(profiles[one])]
+    # Up to 1 where the range says something; a series that stays near 0 would be one flat colour.
+    norm = Normalize(min(0.0, *values), 1.0 if max(values) > 0.5 else max(*values, 0.01))
     for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
         _map(panel, profiles, checkpoints[model], norm)
         label(panel.set_title(""), model)

@@ -96,6 +96,8 @@ def _extremes(name: str, scores: Scores, remark: str) -> list[str]:
     if len(scores) == 1:
         return [f"{name} is {number(scores[last].value, 3)}{remark}."]
     low, high = extreme(scores, min), extreme(scores, max)
+    if number(scores[low].value, 3) == number(scores[high].value, 3):
+        return [f"{name} is {number(scores[last].value, 3)} throughout{remark}."]
     said = (
         f"{name} lies between {number(scores[low].value, 3)} ({_when(low)}) and {number(scores[high].value, 3)} "
         f"({_when(high)})"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lm_probe.reports._data import Score
+from lm_probe.reports._data import Checkpoint, Score
 
 MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -62,6 +62,12 @@ def with_error(score: Score | None, digits: int = 4) -> str:
     return f"{score.value:,.{decimals}f} ± {score.stderr:,.{decimals}f}".replace("-", _MINUS)
 
 
+def with_interval(score: Score, ends: tuple[float, float] | None) -> str:
+    """A value with its 95 % interval in brackets."""
+    shown = number(score.value, 3)
+    return shown if ends is None else f"{shown} [{number(ends[0], 2)}, {number(ends[1], 2)}]"
+
+
 def count(value: int) -> str:
     """A whole number with thousands separated."""
     return f"{value:,}"
@@ -82,3 +88,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: in
 def listed(words: Sequence[str]) -> str:
     """Words as one phrase."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else MISSING
+
+
+def step_cell(one: Checkpoint) -> str:
+    """A checkpoint in a table of its model."""
+    return count(one.step) if one.step is not None else escape(one.when)

@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from lm_probe.reports._counting import Cell, last_counted
 from lm_probe.reports._data import Checkpoint, Profiles, RunData, Vectors
-from lm_probe.reports._figure_counting import counting
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
@@ -111,43 +109,6 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
             )
         )
     return pictures
-
-
-def counting_pictures(data: RunData) -> list[Picture]:
-    """Error of counting and accuracy of the most frequent word, over m, at the last checkpoint of each model."""
-    pictures = []
-    for name, kind, metric, title, ylabel, chance in (
-        ("counting_error", "count_query", "mae", "Counting a word", "mean absolute error (words)", False),
-        ("most_frequent_word", "most_frequent_word", "acc", "Most frequent word", "accuracy (fraction right)", True),
-    ):
-        cells = {
-            model: found
-            for model, known in data.checkpoints.items()
-            if (found := last_counted(data, kind, metric, known))
-        }
-        if not cells:
-            continue
-        caption = (
-            "Full list of m different words against its control of two words with the same length, the same question "
-            "and the same answers, last checkpoint of each model; bars are two standard errors on both sides"
-            f"{_documents(cells)}. "
-            f"Measured in {conditions(data, 'lm_eval')}."
-        )
-
-        def draw(cells: Mapping[str, Sequence[Cell]] = cells, ylabel: str = ylabel, chance: bool = chance) -> Figure:
-            return counting(cells, ylabel, chance=chance)
-
-        pictures.append(Picture(name, title, draw, caption))
-    return pictures
-
-
-def _documents(cells: Mapping[str, Sequence[Cell]]) -> str:
-    sizes = sorted(
-        {score.n for own in cells.values() for cell in own if (score := cell.full or cell.binary) and score.n}
-    )
-    if not sizes:
-        return ""
-    return f", n = {sizes[0]:,} lists" if len(sizes) == 1 else f", n = {sizes[0]:,} to {sizes[-1]:,} lists"
 
 
 def _chosen(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, list[Checkpoint]]:

@@ -138,29 +138,38 @@ def warnings(data: RunData) -> list[str]:
                 f"{listed(names)} are the same weights ({escape(short_identity(identity))}): "
                 "take them for one checkpoint."
             )
-    identities: dict[Checkpoint, set[str]] = {}
-    for row in data.made:
-        identities.setdefault(row.checkpoint, set()).add(row.identity)
-    for one, several in identities.items():
-        if len(several) > 1:
-            found.append(
-                f"{escape(f'{one.model} {one.when}')} changed while this run was made ({len(several)} different "
-                f"weights): its rows may mix them; measure it into a new run."
-            )
     for odd in data.left_out:
         steps = listed([escape(one.when) for one in odd.checkpoints])
         found.append(
             f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)} at {steps} was measured with {escape(odd.how)} "
             "and is left out of this report, because a curve through both would show the settings; sweep all "
-            "checkpoints with the same settings, or read both with `RunStore.values(settings=True)`."
+            "checkpoints with the same settings, or read both with `RunStore.values(provenance=True)`."
         )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])
+    return found + _between_models(data)
+
+
+def _between_models(data: RunData) -> list[str]:
+    """Models of one run that were asked different things share figures, and compare only in part."""
+    found = []
+    for probe in dict.fromkeys(row.probe for row in data.made if "sample" in row.details):
+        made = [row for row in data.made if row.probe == probe]
+        names = [
+            name
+            for name in ("text", "tokens", "context", "seed", "dtype")
+            if len({str(row.config.get(name)) for row in made}) > 1
+        ]
+        if names:
+            found.append(
+                f"{escape(probe)}: models were measured with different settings ({listed(names)}), so their curves "
+                "differ in more than the model; sweep them with the same flags to compare them."
+            )
     samples = {row.details.get("sample") for row in data.made if row.probe == "loss"}
-    if len(samples) > 1:
+    if len(samples) > 1 and not found:
         found.append(
-            f"Loss was measured on {len(samples)} different token samples (another tokenizer, text or size): nats a "
-            "token do not compare across them; bits per byte compare across tokenizers on the same text."
+            f"Loss was measured on {len(samples)} different token samples, because the tokenizers differ: nats a token "
+            "do not compare across them; bits per byte do."
         )
     return found
 

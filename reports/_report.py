@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _sections as sections
+from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData, load
 from lm_probe.reports._findings import findings, limits, opening
 from lm_probe.reports._markdown import escape
 from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,
-    counting_pictures,
     loss_picture,
     spectrum_pictures,
 )
@@ -94,12 +95,14 @@ def _markdown(data: RunData, groups: dict[str, list[Picture]], tables: Sequence[
     if shown:
         intro = (
             "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the "
-            "final norm, or in a model without one what the head multiplies. Singular entropy (power 2) and effective "
-            "rank are over all rows of the head; counting is accuracy on the full list and on its binary control. The "
+            "final norm, or in a model without one what the head multiplies. Singular entropy (of the squared singular "
+            "values) and effective rank (of the plain ones, so not the exponential of the former) are over all rows of "
+            "the head; counting is accuracy on the full list and on its binary control, with "
+            "95 % intervals. The "
             "full table is [tables/summary.csv](tables/summary.csv)."
         )
         parts += _section("Summary", [intro, *sections.summary(data, shown)])
-    texts = {"Counting": sections.counting(data)}
+    texts = {"Counting": counting_section.section(data)}
     for title, pictures in groups.items():
         parts += _section(title, [*sections.figures(pictures), *texts.get(title, [])])
     parts += _section("Other tasks", sections.other_tasks(data))
@@ -134,8 +137,8 @@ def _tables(data: RunData) -> dict[str, list[Sequence[object]]]:
             ),
         ],
         "counting": [
-            list(sections.COUNTING_HEADER),
-            *sections.counting_rows(data),
+            list(counting_section.HEADER),
+            *counting_section.rows(data),
         ],
         "failures": [
             ["model", "revision", "step", "probe", "error"],

@@ -1,10 +1,10 @@
 """The parts of report.md, as markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from lm_probe.reports._counting import TASKS, Cell, cells, counting_task, last_counted, task_metrics
+from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
-from lm_probe.reports._markdown import MISSING, count, counted, escape, number, table, with_error
+from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_error
 from lm_probe.reports._pictures import Picture
 from lm_probe.reports._provenance import common, duration, memory, per_checkpoint, warnings
 from lm_probe.reports._statistics import extreme, final, of_model
@@ -12,27 +12,11 @@ from lm_probe.reports._summary import Column
 from lm_probe.reports._thin import thinned
 
 ROWS = 30
-COUNTING_HEADER = (
-    *("model", "revision", "step", "question", "m", "metric"),
-    *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "n"),
-)
-_MEASURES = (
-    ("count_query", "mae"),
-    ("count_query", "acc"),
-    ("most_frequent_word", "acc"),
-    ("most_frequent_count", "acc"),
-)
-_MEANING = {"mae": "mean absolute error", "acc": "accuracy"}
 
 
 def figures(pictures: Sequence[Picture]) -> list[str]:
     """Figures with their captions."""
     return [f"![{picture.title}](figures/{picture.name}.svg)\n\n{picture.caption}" for picture in pictures]
-
-
-def step_cell(one: Checkpoint) -> str:
-    """A checkpoint in a table of its model."""
-    return count(one.step) if one.step is not None else escape(one.when)
 
 
 def summary(data: RunData, columns: Sequence[Column]) -> list[str]:
@@ -46,7 +30,7 @@ def summary(data: RunData, columns: Sequence[Column]) -> list[str]:
         rows = [
             [
                 f"**{step_cell(one)}**" if one == best and len(own) > 1 else step_cell(one),
-                *(with_error(column.scores.get(one)) for column in columns),
+                *(column.shown(one) for column in columns),
             ]
             for one in shown
         ]
@@ -54,64 +38,6 @@ def summary(data: RunData, columns: Sequence[Column]) -> list[str]:
         if len(shown) < len(known):
             parts.append(f"{len(shown)} of {len(known)} checkpoints are shown; the rest is in the full table.")
     return parts
-
-
-def counting(data: RunData) -> list[str]:
-    """The counting tasks on the last checkpoint of each model: both arms and the paired gap."""
-    rows = [
-        [
-            escape(model),
-            step_cell(cell.checkpoint),
-            cell.kind.replace("_", " "),
-            _MEANING[metric],
-            str(cell.m),
-            *(with_error(score, 3) for score in (cell.full, cell.binary, cell.gap)),
-            _n(cell),
-        ]
-        for model, known in data.checkpoints.items()
-        for kind, metric in _MEASURES
-        for cell in last_counted(data, kind, metric, known)
-    ]
-    if not rows:
-        return []
-    header = ["model", "step", "question", "measure", "m", "full", "binary", "gap (paired)", "n"]
-    parts = [
-        "The comparison of many different words with a binary control of the same length follows the design of "
-        "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
-        "differences inside each document, and its standard error is that of the paired difference.",
-        table(header, rows, text_columns=4),
-    ]
-    return parts + _width(data)
-
-
-def _n(cell: Cell) -> str:
-    sizes = [score.n for score in (cell.full, cell.binary) if score is not None and score.n is not None]
-    return count(sizes[0]) if sizes else MISSING
-
-
-def _width(data: RunData) -> list[str]:
-    """Says where a list has more different words than the head is wide; says nothing of an unknown width."""
-    sizes = [named[1] for task, _ in task_metrics(data) if (named := counting_task(task))]
-    widths = {one.model: len(sigma) for one, sigma in data.vectors["singular_values"].items()}
-    known = {model: width for model, width in widths.items() if any(one.model == model for one in _counted(data))}
-    if not known:
-        return []
-    beyond = {model: [m for m in sorted(set(sizes)) if m > width] for model, width in known.items()}
-    wide = [
-        f"{escape(model)} (width {known[model]}: m = {', '.join(map(str, found))})"
-        for model, found in beyond.items()
-        if found
-    ]
-    if not wide:
-        return ["No list here has more different words than its model's head has dimensions."]
-    rest = "" if len(wide) == len(known) else " Elsewhere m stays within the width."
-    return [f"More different words than the head has dimensions: {'; '.join(wide)}.{rest}"]
-
-
-def _counted(data: RunData) -> set[Checkpoint]:
-    return {
-        one for task, metric in task_metrics(data) if counting_task(task) for one in data.scores(TASKS, metric, task)
-    }
 
 
 def other_tasks(data: RunData) -> list[str]:
@@ -136,12 +62,13 @@ def _ends(first: Score, at_first: Checkpoint, last: Score, at_last: Checkpoint) 
 
 
 def failures(data: RunData) -> list[str]:
-    """What went wrong."""
-    rows = [
-        [escape(row.checkpoint.model), step_cell(row.checkpoint), escape(row.probe or "(opening)"), escape(row.error)]
-        for row in data.failed
-    ]
-    return [table(["model", "step", "probe or task", "error"], rows, text_columns=4)] if rows else []
+    """What went wrong: one row where it went wrong at several checkpoints in the same way."""
+    steps: dict[tuple[str, str, str], list[str]] = {}
+    for row in data.failed:
+        same = (row.checkpoint.model, row.probe or "(opening)", row.error)
+        steps.setdefault(same, []).append(step_cell(row.checkpoint))
+    rows = [[escape(m), ", ".join(at), escape(probe), escape(error)] for (m, probe, error), at in steps.items()]
+    return [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
 
 
 def provenance(data: RunData) -> list[str]:
@@ -151,8 +78,8 @@ def provenance(data: RunData) -> list[str]:
     total = sum(row.seconds for row in everything)
     parts.append(
         f"{counted(len(everything), 'measured checkpoint')}, {duration(total)} in probes and tasks, without loading. "
-        "An identity is the Hub's commit, or for a local folder a hash of its weights; seconds are the sum over "
-        "probes, memory the highest of the process or the GPU."
+        "An identity is the Hub's commit, or for a local folder a hash of its config and weights; seconds are the "
+        "sum over probes, memory the highest of the process or the GPU."
     )
     shown = {one for known in data.checkpoints.values() for one in thinned(known, ROWS)}
     rows = [
@@ -177,14 +104,3 @@ def warning_lines(data: RunData) -> list[str]:
     """Warnings as one list."""
     found = warnings(data)
     return ["\n".join(f"- {line}" for line in found)] if found else []
-
-
-def counting_rows(data: RunData) -> Iterable[list[object]]:
-    """All cells of all checkpoints, for tables/counting.csv."""
-    for known in data.checkpoints.values():
-        for kind, metric in _MEASURES:
-            for cell in cells(data, kind, metric, known):
-                row: list[object] = [*cell.checkpoint, kind, cell.m, metric]
-                for score in (cell.full, cell.binary, cell.gap):
-                    row += [None, None] if score is None else [score.value, score.stderr]
-                yield [*row, None if (first := cell.full or cell.binary) is None else first.n]

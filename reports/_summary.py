@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from lm_probe.reports._counting import TASKS, shown_size
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
+from lm_probe.reports._intervals import interval
 from lm_probe.reports._layers import final_place, last_block
+from lm_probe.reports._markdown import with_error, with_interval
 
 
 class Column(NamedTuple):
@@ -16,6 +18,13 @@ class Column(NamedTuple):
     title: str
     """Head of the column in the report."""
     scores: Scores
+    metric: str = ""
+    """What decides the interval, where a standard error would mislead: a share of 0 has none."""
+
+    def shown(self, one: Checkpoint) -> str:
+        """The value with its standard error, or its interval."""
+        score = self.scores.get(one)
+        return with_interval(score, interval(self.metric, score)) if self.metric and score else with_error(score)
 
 
 def columns(data: RunData) -> list[Column]:
@@ -37,8 +46,10 @@ def columns(data: RunData) -> list[Column]:
     if m is not None:
         task = f"count_query_m{m}"
         found += [
-            Column(f"{task}_acc", f"counting m={m}, full", data.scores(TASKS, "acc", task)),
-            Column(f"{task}_acc_binary", f"counting m={m}, binary", data.scores(TASKS, "acc_binary", task)),
+            Column(f"{task}_acc", f"counting m={m}, full", data.scores(TASKS, "acc", task), "acc"),
+            Column(
+                f"{task}_acc_binary", f"counting m={m}, binary", data.scores(TASKS, "acc_binary", task), "acc_binary"
+            ),
         ]
     return [column for column in found if column.scores]
 

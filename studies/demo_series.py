@@ -35,6 +35,8 @@ from lm_probe.studies._demo_folder import SeriesFolder, digest
 from lm_probe.studies._demo_tokenizer import rows_of_tokens, train_tokenizer
 from lm_probe.studies._demo_training import Recipe, build_model, train
 
+__all__ = ["SIZES", "STEPS", "Split", "rows_of_tokens", "split_documents", "train_demo_series", "train_tokenizer"]
+
 SIZES = (16, 64)
 STEPS = (0, *(2**power for power in range(11)))
 

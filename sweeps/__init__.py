@@ -1,6 +1,7 @@
 """Which checkpoints, in which order, on which machines, stored where."""
 
 from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._callback import ProbeCallback
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._measure import measure
@@ -15,6 +16,7 @@ __all__ = [
     "Conditions",
     "Failure",
     "Measurement",
+    "ProbeCallback",
     "RunStore",
     "StoreError",
     "Summary",

@@ -55,6 +55,8 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         """Refuses settings that no checkpoint could be measured with."""
+        if self.out == Path():
+            raise UserError("--out is empty: give the run's folder, e.g. --out runs/mine")
         if self.tokens < 2:
             raise UserError(f"--tokens {self.tokens} leaves nothing to predict: give 2 or more, e.g. --tokens 50000")
         if self.context is not None and self.context < 2:
@@ -77,7 +79,7 @@ class SweepConfig:
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0][:120]
             raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
 
     @property

@@ -10,15 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of, step_of
+from lm_probe.model_adapters import Architecture, Role, UserError, architecture_of, step_of
 from lm_probe.probes import (
     ForwardProbe,
     ForwardState,
-    HeadWeights,
     Probe,
     Reading,
     VectorReading,
+    WeightContext,
     WeightProbe,
+    WeightsByRole,
     find_probes,
     run_forward,
 )
@@ -35,11 +36,11 @@ class Outcome:
     seconds: float = 0.0
 
 
-def read_weights(probe: WeightProbe, weights: HeadWeights, token_rows: int | None) -> Outcome:
+def read_weights(probe: WeightProbe, weights: WeightsByRole, context: WeightContext) -> Outcome:
     """Runs a weight probe."""
     begun = time.perf_counter()
     try:
-        return Outcome(list(probe.read(weights, token_rows)), None, time.perf_counter() - begun)
+        return Outcome(list(probe.read(weights, context)), None, time.perf_counter() - begun)
     except (UserError, ValueError) as error:
         return Outcome([], f"{probe.name}: {error}", time.perf_counter() - begun)
 
@@ -87,8 +88,8 @@ def check_fit(architecture: Architecture, sample: TokenSample) -> None:
     highest = max(max(window) for window in sample.windows)
     if highest >= rows:
         raise UserError(
-            f"the tokenizer does not fit the model: it gives token {highest} and the embedding has {rows} rows; "
-            f"put the model's own tokenizer beside it"
+            f"the tokens do not fit the model: there is token {highest} and the embedding has {rows} rows; "
+            f"use the model's own tokenizer"
         )
     # The context that was asked for, not the longest window: which text there is must not decide what is refused.
     limit = architecture.max_context
@@ -105,8 +106,29 @@ class _InMemory:
         self._architecture = architecture
 
     def head(self) -> Float[Tensor, "V d"]:
-        """The output head."""
         return self._architecture.head_weight
+
+    def embedding(self) -> Float[Tensor, "V e"]:
+        return self._architecture.embedding_weight
+
+    def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
+        return self._architecture.projection(role, block)
+
+    @property
+    def tied(self) -> bool:
+        return self._architecture.head_weight is self._architecture.embedding_weight
+
+    @property
+    def layers(self) -> int:
+        return len(self._architecture.blocks)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return self._architecture.roles
+
+    @property
+    def head_size(self) -> int:
+        return self._architecture.head_size
 
 
 def measure(
@@ -137,13 +159,42 @@ def measure(
         UserError: the family is unknown, a forward probe has no text, the text does not fit the model, or a value is
             not finite.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
+    outcomes, _ = measure_outcomes(
+        model,
+        probes,
+        token_ids=token_ids,
+        text=text,
+        tokenizer=tokenizer,
+        batch_size=batch_size,
+        context=context,
+    )
+    name = str(model.config.name_or_path or "in memory")
+    return [
+        Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
+        for probe, readings in outcomes.items()
+        for reading in readings
+        if isinstance(reading, Reading)
+    ]
+
+
+def measure_outcomes(
+    model: PreTrainedModel,
+    probes: Sequence[str | Probe],
+    *,
+    token_ids: Int[Tensor, "b t"] | None = None,
+    text: str | Sequence[str] | None = None,
+    tokenizer: Any = None,
+    batch_size: int = 8,
+    context: int | None = None,
+) -> tuple[dict[Probe, list[Reading | VectorReading]], TokenSample | None]:
+    """What `measure` gives, with its vectors, by probe; and the token sample, where one was needed."""
+    _refuse_odd(probes, batch_size, context)
     chosen = find_probes([probe for probe in probes if isinstance(probe, str)])
     chosen += [probe for probe in probes if not isinstance(probe, str)]
     architecture = architecture_of(model)
     forward = [probe for probe in chosen if isinstance(probe, ForwardProbe)]
     outcomes: dict[str, Outcome] = {}
+    sample = None
     training = model.training
     model.eval()
     try:
@@ -151,23 +202,28 @@ def measure(
             sample = _sample(architecture, token_ids, text, tokenizer, context)
             found = read_forward(forward, architecture, sample, batch_size)
             outcomes.update(zip((probe.name for probe in forward), found, strict=True))
-        rows = None if tokenizer is None else len(tokenizer)
+        beside = WeightContext(
+            None if tokenizer is None else len(tokenizer), None if sample is None else sample.token_counts()
+        )
         for probe in chosen:
             if isinstance(probe, WeightProbe):
-                outcomes[probe.name] = read_weights(probe, _InMemory(architecture), rows)
+                outcomes[probe.name] = read_weights(probe, _InMemory(architecture), beside)
     finally:
         model.train(training)
     for name, outcome in outcomes.items():
         if outcome.error:
             raise UserError(outcome.error)
         refuse_non_finite(name, outcome.readings)
-    name = str(model.config.name_or_path or "in memory")
-    return [
-        Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
-        for probe in chosen
-        for reading in outcomes[probe.name].readings
-        if isinstance(reading, Reading)
-    ]
+    return {probe: outcomes[probe.name].readings for probe in chosen}, sample
+
+
+def _refuse_odd(probes: Sequence[str | Probe], batch_size: int, context: int | None) -> None:
+    if isinstance(probes, str):
+        raise UserError(f"probes is one text: give a list, e.g. probes=[{probes!r}]")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
+    if not isinstance(context, int | None) or (context is not None and context < 2):
+        raise UserError(f"context={context} leaves nothing to predict: give 2 or more, e.g. context=512")
 
 
 def _address(reading: Reading) -> tuple[str, int | None, str | None, str | None]:
@@ -184,11 +240,20 @@ def _sample(
     if (token_ids is None) == (text is None):
         raise UserError("measure needs either token_ids or text: give one of them")
     if token_ids is not None:
-        return sample_of_rows(torch.atleast_2d(torch.as_tensor(token_ids)))
+        try:
+            rows = torch.atleast_2d(torch.as_tensor(token_ids))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"token_ids are no rows of one length ({error}): give a (rows, tokens) tensor") from error
+        return sample_of_rows(rows)
     if tokenizer is None:
         raise UserError("measure needs a tokenizer for text: give tokenizer=, or token_ids=")
     assert text is not None
     documents = [text] if isinstance(text, str) else list(text)
+    if not all(isinstance(document, str) for document in documents):
+        raise UserError("text holds something that is no text: give one str, or a list of them")
+    documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise UserError("text is empty or blank: give a text to read")
     length = default_context(architecture.max_context) if context is None else context
     everything = sum(len(document.encode()) for document in documents) + 2 * len(documents)
     return sample_tokens(documents, tokenizer, tokens=max(2, everything), context=length, seed=0, allow_short=True)

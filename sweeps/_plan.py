@@ -1,5 +1,6 @@
 """Which checkpoints a sweep visits, and in which order."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ class Visit:
     commit: str | None = None
     """On the Hub, what the revision meant when the sweep was planned: it may be moved while the sweep runs."""
 
+    @property
+    def where(self) -> str:
+        """The source, the same from whichever folder and however it is written."""
+        return str(_folder(self.source).resolve()) if self.commit is None else self.source
+
     def locate(self) -> Checkpoint:
         """The checkpoint with its identity.
 
@@ -62,7 +68,7 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
     if not sources:
         raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
     selected = []
-    for source, pinned in map(_split, dict.fromkeys(sources)):
+    for source, pinned in _distinct(sources):
         choose = _of_folder if is_local(source) else _of_repository
         selected.append((source, choose(source, pinned or revisions)))
     names = _names([source for source, _ in selected])
@@ -79,6 +85,16 @@ def _split(source: str) -> tuple[str, str | None]:
         source, revision = source.rsplit("@", 1)
         return source, revision
     return source, None
+
+
+def _distinct(sources: Sequence[str]) -> list[tuple[str, str | None]]:
+    """Sources with their pinned revision, each once, as first written: `series` and `./series` are one."""
+    spelled: dict[str, str] = {}
+    found = []
+    for source, pinned in map(_split, sources):
+        place = os.path.realpath(_folder(source)) if is_local(source) else source
+        found.append((spelled.setdefault(place, source), pinned))
+    return list(dict.fromkeys(found))
 
 
 def _folder(source: str) -> Path:

@@ -1,21 +1,23 @@
 """What is read out of the run store, and in which order: the same run gives the same rows."""
 
-# What counts: of the weights that a (model, revision) ever had, those measured last; and of each probe on them (of each
-# task, for lm-eval) the newest measurement. So a checkpoint that was replaced never shares a row with its forerunner.
+# What counts: of the weights that a (model, revision) ever had, those asked for last; and of each probe on them (of
+# each task, for lm-eval) the measurement asked for last. So a checkpoint that was replaced never shares a row with its
+# forerunner, and one that was put back shows its own numbers again.
 CURRENT = """
-    SELECT max(id) FROM measurements
+    SELECT max(asked) FROM measurements
     WHERE checkpoint IN (
-        SELECT checkpoint FROM measurements WHERE id IN (
-            SELECT max(m.id) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id GROUP BY c.model, c.revision
+        SELECT checkpoint FROM measurements WHERE asked IN (
+            SELECT max(m.asked) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
+            GROUP BY c.model, c.revision
         )
     )
     GROUP BY checkpoint, probe, json_extract(config, '$.task')
 """
 VALUES = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
-           v.value, v.stderr, v.n, m.config_hash AS settings
+           v.value, v.stderr, v.n, c.identity, m.config_hash AS settings
     FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({CURRENT})
+    WHERE m.asked IN ({CURRENT})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
              CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
 """
@@ -23,12 +25,12 @@ VECTORS = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
            m.config_hash AS settings, v.data
     FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({CURRENT}) AND v.metric = ?
+    WHERE m.asked IN ({CURRENT}) AND v.metric = ?
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
 """
 MEASUREMENTS = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, c.identity, c.source, m.*
     FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.id IN ({CURRENT})
+    WHERE m.asked IN ({CURRENT})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, json_extract(m.config, '$.task')
 """

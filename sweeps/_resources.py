@@ -1,4 +1,4 @@
-"""What a measurement cost: seconds and peak memory."""
+"""What a measurement cost, and under which conditions it was made."""
 
 import resource
 import sys
@@ -6,6 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lm_probe.sweeps._records import Conditions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Cost:
@@ -51,3 +57,15 @@ def _peak(on_gpu: bool) -> int:
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def conditions(model: "PreTrainedModel", cost: Cost, **more: Any) -> Conditions:
+    """How a measurement on a loaded model was made; `more` are further fields of `Conditions`."""
+    return Conditions(
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        attention=str(getattr(model.config, "_attn_implementation", "")),
+        seconds=cost.seconds,
+        peak_memory=cost.peak_memory,
+        **more,
+    )

@@ -1,6 +1,6 @@
 """The tables of the run store."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE about (
@@ -35,6 +35,7 @@ CREATE TABLE measurements (
     bytes_read INTEGER NOT NULL,
     peak_memory INTEGER NOT NULL,
     details TEXT NOT NULL,
+    asked INTEGER NOT NULL UNIQUE,   -- rises with every asking: what was asked for last is what the run shows
     UNIQUE (checkpoint, probe, config_hash, versions_hash)
 );
 

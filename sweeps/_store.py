@@ -15,17 +15,27 @@ from jaxtyping import Float
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._lock import make_folder, may_write
-from lm_probe.sweeps._queries import MEASUREMENTS, VALUES, VECTORS
+from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, VALUES, VECTORS
 from lm_probe.sweeps._records import CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
 _INTEGERS = ("step", "layer", "n")
+_NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
+_THIS = (
+    "FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND c.revision = ? AND "
+    "c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?"
+)
 
 
 def digest(config: dict[str, Any]) -> str:
     """A short hash of a configuration that does not depend on the order of its keys."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _this(checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> tuple[str, ...]:
+    which = (checkpoint.model, checkpoint.revision or "", checkpoint.identity)
+    return (*which, probe, digest(config), digest(dict(versions())))
 
 
 class StoreError(UserError):
@@ -46,9 +56,11 @@ class RunStore:
         """
         self.folder = Path(path)
         self.file = self.folder / "run.db"
+        if self.folder.is_file():
+            raise UserError(f"{path} is a file: give the run's folder, e.g. {self.folder.parent}")
         if not self.file.is_file():
             raise UserError(f"{path} holds no run (no run.db): make one with lm-probe sweep SOURCE --out {path}")
-        self._open(f"{self.file.resolve().as_uri()}?{self._how_to_read()}")
+        self._open(self._how_to_read(), writing=False)
 
     @classmethod
     def create(cls, path: str | Path) -> "RunStore":
@@ -60,21 +72,21 @@ class RunStore:
         store = cls.__new__(cls)
         store.folder = make_folder(Path(path))
         store.file = store.folder / "run.db"
-        store._open(f"{store.file.resolve().as_uri()}?mode=rwc")
+        store._open("mode=rwc", writing=True)
         return store
 
-    def _open(self, address: str) -> None:
+    def _open(self, how: str, *, writing: bool) -> None:
         try:
-            self._db = sqlite3.connect(address, uri=True, isolation_level=None)
+            self._db = sqlite3.connect(f"{self.file.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
             self._db.row_factory = sqlite3.Row
-            self._prepare(writing="mode=rwc" in address)
+            self._prepare(writing)
         except sqlite3.Error as error:
             raise self._explain(error) from error
 
     def _how_to_read(self) -> str:
         """A folder that may not be written has no room for SQLite's own files, which are needed to see a log."""
         if may_write(self.folder):
-            return "mode=ro"
+            return "mode=rw"  # changes nothing, see `_prepare`, and takes SQLite's own files away again
         log = self.file.with_name("run.db-wal")
         if log.is_file() and log.stat().st_size:
             raise UserError(f"{self.folder} holds changes in {log.name} that only a copy which may be written can show")
@@ -92,19 +104,21 @@ class RunStore:
 
     def has(self, checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> bool:
         """Whether this measurement is finished under the installed versions."""
-        rows = self._rows(
-            "SELECT 1 FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND "
-            "c.revision = ? AND c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?",
-            (
-                checkpoint.model,
-                checkpoint.revision or "",
-                checkpoint.identity,
-                probe,
-                digest(config),
-                digest(dict(versions())),
-            ),
-        )
-        return bool(rows)
+        return bool(self._rows(f"SELECT 1 {_THIS}", _this(checkpoint, probe, config)))
+
+    def show(self, checkpoint: CheckpointKey, asked: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Makes finished measurements (probe, config) the ones that the run shows, where later ones hid them."""
+        hidden = [
+            row["id"]
+            for probe, config in asked
+            for row in self._rows(
+                f"SELECT m.id {_THIS} AND m.asked NOT IN ({CURRENT})", _this(checkpoint, probe, config)
+            )
+        ]
+        if hidden:
+            with self._transaction() as db:
+                for measurement in hidden:
+                    db.execute(f"UPDATE measurements SET asked = ({_NEXT}) WHERE id = ?", (measurement,))
 
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
@@ -155,15 +169,16 @@ class RunStore:
                 "DELETE FROM failures WHERE model = ? AND revision = ? AND probe = ?", (model, revision or "", probe)
             )
 
-    def values(self, *, settings: bool = False) -> pd.DataFrame:
+    def values(self, *, provenance: bool = False) -> pd.DataFrame:
         """All values, newest measurement of each, with the columns of `Value`, in a fixed order.
 
         Args:
-            settings: add a column `settings`, a hash of what was asked (text, tokens, context, seed, dtype, ...; see
-                `measurements`). Within a model and a probe only values of equal settings compare.
+            provenance: add `identity`, which weights these were, and `settings`, a hash of what was asked (text,
+                tokens, context, seed, dtype, ...; see `measurements`). Within a model and a probe only values of equal
+                settings compare.
         """
-        columns = [*Value._fields, "settings"]
-        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if settings else columns[:-1]]
+        columns = [*Value._fields, "identity", "settings"]
+        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if provenance else columns[:-2]]
         return frame.astype(
             {
                 **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
@@ -206,8 +221,8 @@ class RunStore:
         config, used = measurement.config, dict(versions())
         row = db.execute(
             "INSERT INTO measurements (checkpoint, probe, config_hash, config, versions_hash, versions, dtype, device, "
-            "attention, seed, seconds, bytes_read, peak_memory, details) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            "attention, seed, seconds, bytes_read, peak_memory, details, asked) "
+            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({_NEXT})) RETURNING id",
             (
                 checkpoint,
                 measurement.probe,
@@ -261,6 +276,8 @@ class RunStore:
                 rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
                 self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
                 return
+        else:
+            self._db.execute("PRAGMA query_only = ON")
         try:
             about = dict(self._db.execute("SELECT key, value FROM about").fetchall())
         except sqlite3.OperationalError:

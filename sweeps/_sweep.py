@@ -3,8 +3,12 @@
 import gc
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
 
 from lm_probe.model_adapters import (
     Checkpoint,
@@ -16,18 +20,18 @@ from lm_probe.model_adapters import (
     open_weights,
     tokenizer_digest,
 )
-from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.probes import ForwardProbe, Probe, WeightContext, WeightProbe, find_probes
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
-from lm_probe.sweeps._resources import Cost, measured
+from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._task_step import run_task_units
 from lm_probe.sweeps._tokens import TextError, TokenSample, sample_tokens
-from lm_probe.sweeps._units import Unit, probe_units, task_units
+from lm_probe.sweeps._units import Unit, needs_text, probe_units, task_units
 from lm_probe.sweeps.text import Text, read_text
 
 
@@ -65,13 +69,13 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
 
         tasks = expand_tasks(config.tasks)
     visits = plan(config.sources, config.revisions)
-    text = read_text(config.text) if any(isinstance(probe, ForwardProbe) for probe in probes) else None
+    text = read_text(config.text) if any(map(needs_text, probes)) else None
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
         Progress(len(visits) * (len(probes) + len(tasks)), silent=silent) as progress,
     ):
-        work = _Sweep(config, probes, tasks, text, store, progress)
+        work = _Sweep(config, visits, probes, tasks, text, store, progress)
         for visit in visits:
             work.visit(visit)
         return work.summary
@@ -81,6 +85,7 @@ class _Sweep:
     def __init__(
         self,
         config: SweepConfig,
+        visits: Sequence[Visit],
         probes: Sequence[Probe],
         tasks: Sequence[str],
         text: Text | None,
@@ -88,12 +93,15 @@ class _Sweep:
         progress: Progress,
     ) -> None:
         self._config = config
+        self._starts = {visit.source: visit for visit in visits if visit.step == 0}
+        self._firsts: dict[str, Checkpoint | None] = {}
         self._probes = probes
         self._tasks = tasks
         self._text = text
         self._store = store
         self._progress = progress
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
+        self._said: set[tuple[str, str, str]] = set()
         self.summary = Summary()
 
     def visit(self, visit: Visit) -> None:
@@ -103,16 +111,17 @@ class _Sweep:
         self._progress.now(visit.name, "opening")
         try:
             checkpoint = visit.locate()
-            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.source)
+            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.where)
             other = self._store.namesake(key)
             if other is not None:
                 raise UserError(
                     f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
                     f"rename a folder, or choose another --out"
                 )
-            asked = probe_units(checkpoint, self._probes, self._config, self._text)
+            asked = probe_units(checkpoint, self._probes, self._config, self._text, self._first(visit.source))
             asked += task_units(checkpoint, self._tasks, self._config)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
+            self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
             self.summary.finished_before += units - len(pending)
             self._progress.skip(units - len(pending))
             if pending:
@@ -160,10 +169,27 @@ class _Sweep:
             weights = open_weights(checkpoint)
             tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
             rows = None if tokenizer is None else len(tokenizer)
+            sample = None
+            if tokenizer is not None and "token_counts" in probe.needs:
+                sample = self._sample(tokenizer, weights.folder, weights.max_context)
+            first = self._first(visit.source) if "first" in probe.needs else None
+            context = WeightContext(
+                rows,
+                None if sample is None else sample.token_counts(),
+                None if first is None else open_weights(first),
+            )
             dtype = str(weights.head().dtype).removeprefix("torch.")
             weights.bytes_read = 0
-            outcome = read_weights(probe, weights, rows)
-        made = self._conditions(cost, dtype, "cpu", "", {"token_rows": rows}, weights.bytes_read)
+            outcome = read_weights(probe, weights, context)
+        made = Conditions(
+            dtype=dtype,
+            device="cpu",
+            seed=self._config.seed,
+            seconds=cost.seconds,
+            bytes_read=weights.bytes_read,
+            peak_memory=cost.peak_memory,
+            details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
+        )
         self._keep(visit, key, unit, outcome, made)
 
     def _read_forward(
@@ -175,7 +201,8 @@ class _Sweep:
         by_name: dict[str, Unit],
     ) -> None:
         try:
-            sample = self._sample(opened)
+            tokenizer, limit = opened.needed_tokenizer(), opened.architecture.max_context
+            sample = self._sample(tokenizer, local_folder(opened.checkpoint), limit)
             with measured(self._config.where) as cost:
                 outcomes = read_forward(forward, opened.architecture, sample, self._config.batch_size)
         except (StoreError, TextError):
@@ -189,17 +216,10 @@ class _Sweep:
         details = {
             "text": text.name,
             "text_note": text.note,
-            "tokens": sample.n_tokens,
-            "context": sample.context,
-            "sample": sample.digest(),
-            "clusters": sample.n_clusters,
-            "cluster_unit": sample.cluster_unit,
-            "starts_with_bos": sample.starts_with_bos,
+            **sample.details(),
             "batch_size": self._config.batch_size,
         }
-        dtype = str(model.dtype).removeprefix("torch.")
-        attention = str(getattr(model.config, "_attn_implementation", ""))
-        made = self._conditions(cost, dtype, str(model.device), attention, details, model.get_memory_footprint())
+        made = conditions(model, cost, seed=self._config.seed, bytes_read=model.get_memory_footprint(), details=details)
         for probe, outcome in zip(forward, outcomes, strict=True):
             self._keep(visit, key, by_name[probe.name], outcome, made)
 
@@ -214,17 +234,22 @@ class _Sweep:
                 self.summary.measured += len(done.units)
             self._progress.done(len(done.units))
 
-    def _sample(self, opened: OpenCheckpoint) -> TokenSample:
-        if opened.tokenizer is None:
-            raise UserError(f"{opened.checkpoint.name} has no tokenizer, which text needs: put its files beside it")
+    def _first(self, source: str) -> Checkpoint | None:
+        """The first checkpoint of a series (step 0) where the sweep visits it; its own visit says what is wrong."""
+        if source not in self._firsts:
+            self._firsts[source] = None
+            with suppress(UserError):
+                self._firsts[source] = self._starts[source].locate() if source in self._starts else None
+        return self._firsts[source]
+
+    def _sample(self, tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int | None) -> TokenSample:
         assert self._text is not None
-        folder = local_folder(opened.checkpoint)
-        context = self._config.context or default_context(opened.architecture.max_context)
+        context = self._config.context or default_context(limit)
         name = (tokenizer_digest(folder), context)
         if name not in self._samples:
             self._samples[name] = sample_tokens(
                 self._text.documents,
-                opened.tokenizer,
+                tokenizer,
                 tokens=self._config.tokens,
                 context=context,
                 seed=self._config.seed,
@@ -244,26 +269,14 @@ class _Sweep:
             self._fail(visit, unit.name, UserError(outcome.error))
         self._progress.done()
 
-    def _conditions(
-        self, cost: Cost, dtype: str, device: str, attention: str, details: dict[str, object], bytes_read: int
-    ) -> Conditions:
-        return Conditions(
-            dtype=dtype,
-            device=device,
-            attention=attention,
-            seed=self._config.seed,
-            seconds=cost.seconds,
-            bytes_read=bytes_read,
-            peak_memory=cost.peak_memory,
-            details=details,
-        )
-
     def _fail(self, visit: Visit, probe: str, error: Exception) -> None:
         said = " ".join(str(error).split())
         line = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
         self.summary.failures.append(Failure(visit.name, probe, line))
         self._store.record_failure(visit.model, visit.revision, visit.step, probe, line)
         named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
-        self._progress.say(f"{visit.name}{named}: {line}")
+        if (visit.model, probe, line) not in self._said:  # not again for each checkpoint of a series
+            self._said.add((visit.model, probe, line))
+            self._progress.say(f"{visit.name}{named}: {line}")
         if self._config.debug:
             self._progress.say("".join(traceback.format_exception(error)))

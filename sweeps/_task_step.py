@@ -7,8 +7,8 @@ from lm_probe.model_adapters import OpenCheckpoint, UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._plan import Visit
-from lm_probe.sweeps._records import Conditions, Measurement
-from lm_probe.sweeps._resources import measured
+from lm_probe.sweeps._records import Measurement
+from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._units import TASK_PROBE, Unit
 
 
@@ -41,12 +41,10 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
     from lm_probe.sweeps.lm_eval_bridge import run_tasks, save_results
 
     model = opened.model
-    if opened.tokenizer is None:
-        raise UserError(f"{opened.checkpoint.name} has no tokenizer, which tasks need: put its files beside it")
     with measured(config.where) as cost:
         run = run_tasks(
             model,
-            opened.tokenizer,
+            opened.needed_tokenizer(),
             [unit.name for unit in units],
             batch_size=config.batch_size,
             num_docs=config.task_documents,
@@ -54,15 +52,8 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
             model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
         )
     save_results(run, config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"))
-    made = Conditions(
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        attention=str(getattr(model.config, "_attn_implementation", "")),
-        seed=config.seed,
-        seconds=cost.seconds,
-        peak_memory=cost.peak_memory,
-        details={"tasks_together": len(units), "batch_size": config.batch_size},
-    )
+    details = {"tasks_together": len(units), "batch_size": config.batch_size}
+    made = conditions(model, cost, seed=config.seed, details=details)
     measurements = [
         Measurement(
             TASK_PROBE,

@@ -66,6 +66,8 @@ def _plain_document(path: Path, limit: int) -> str:
         # Not final where the reading stopped inside the file: the last character may be cut through.
         return decoder.decode(content, final=len(content) <= limit).removeprefix(_BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UserError(f"--text {path}: UTF-16; convert it, e.g. iconv -f UTF-16 -t UTF-8") from error
         raise UserError(_not_utf8(path, error.start)) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Batch, Sampled
@@ -57,6 +58,21 @@ class TokenSample:
         for window in self.windows:
             sha.update(np.asarray([len(window), *window], dtype="<i8").tobytes())
         return sha.hexdigest()[:16]
+
+    def token_counts(self) -> Int[np.ndarray, " V"]:
+        """How often each token occurs, by token id, up to the highest that does."""
+        return np.bincount(np.concatenate([np.asarray(window) for window in self.windows]))
+
+    def details(self) -> dict[str, Any]:
+        """What a measurement records of it."""
+        return {
+            "tokens": self.n_tokens,
+            "context": self.context,
+            "sample": self.digest(),
+            "clusters": self.n_clusters,
+            "cluster_unit": self.cluster_unit,
+            "starts_with_bos": self.starts_with_bos,
+        }
 
     def sampled(self, device: str) -> Sampled:
         """What forward probes may know of it."""

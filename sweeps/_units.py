@@ -24,21 +24,31 @@ class Unit:
     """What makes it the same measurement, with the checkpoint and the versions."""
 
 
-def probe_units(checkpoint: Checkpoint, probes: Sequence[Probe], config: SweepConfig, text: Text | None) -> list[Unit]:
-    """A unit for each probe."""
+def needs_text(probe: Probe) -> bool:
+    """Whether a probe reads the token sample."""
+    return isinstance(probe, ForwardProbe) or "token_counts" in probe.needs
+
+
+def probe_units(
+    checkpoint: Checkpoint, probes: Sequence[Probe], config: SweepConfig, text: Text | None, first: Checkpoint | None
+) -> list[Unit]:
+    """A unit for each probe; `first` is the series' first checkpoint, where it is known."""
     tokenizer = _local_tokenizer(checkpoint)
     units = []
     for probe in probes:
         asked: dict[str, Any] = {"version": probe.version, "tokenizer": tokenizer}
-        if isinstance(probe, ForwardProbe):
+        if needs_text(probe):
             assert text is not None
             asked |= {
                 "text": text.sha256,
                 "tokens": config.tokens,
                 "context": config.context,
                 "seed": config.seed,
-                "dtype": config.dtype,
             }
+        if isinstance(probe, ForwardProbe):
+            asked["dtype"] = config.dtype
+        if "first" in probe.needs:
+            asked["first"] = None if first is None else first.identity
         units.append(Unit(probe.name, probe.name, asked))
     return units
 
@@ -64,7 +74,7 @@ def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig
 
 
 def _local_tokenizer(checkpoint: Checkpoint) -> str | None:
-    """A local identity covers the weights alone; on the Hub the commit covers the tokenizer too."""
+    """A local identity covers config and weights; on the Hub the commit covers the tokenizer too."""
     if checkpoint.folder is None or not checkpoint.identity.startswith("sha256:"):
         return None
     return tokenizer_digest(checkpoint.folder)

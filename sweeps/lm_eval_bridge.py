@@ -72,7 +72,7 @@ def run_tasks(
     """
     from lm_eval import simple_evaluate
 
-    from lm_probe.sweeps._lm_eval_model import CheckedModel
+    from lm_probe.sweeps.hf_probe import HFProbe
 
     started = time.perf_counter()
     names = expand_tasks(tasks)
@@ -82,7 +82,7 @@ def run_tasks(
     try:
         with quiet(), same_random_state(), system_report_once():
             # A copy: lm-eval sets the padding token and the padding side of the tokenizer it is given.
-            wrapped = CheckedModel(
+            wrapped = HFProbe(
                 pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, checkpoint=model_args
             )
             results = simple_evaluate(

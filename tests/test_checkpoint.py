@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from lm_probe.model_adapters import UserError, locate, open_checkpoint, open_weights
+from lm_probe.model_adapters import UserError, load_tokenizer, locate, open_checkpoint, open_weights, tokenizer_digest
 from tests.conftest import CONFIGS, make_model
 
 
@@ -108,7 +108,7 @@ def test_bin_files_run_no_code(tmp_path: Path) -> None:
     make_model("gpt_neox").save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     torch.save({"embed_out.weight": Bomb()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="holds pickled code beside its tensors"):
         open_checkpoint(str(tmp_path))
     assert not (tmp_path / "exploded").exists()
 
@@ -167,8 +167,51 @@ def test_missing_tensors_are_refused_and_not_made_up(folder: Path) -> None:
 def test_shapes_that_do_not_fit_the_config_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
-    with pytest.raises(UserError, match="does not load"):
+    with pytest.raises(
+        UserError, match=r"dense_4h_to_h.weight has shape \(16, 32\) in the file and \(16, 48\) by config"
+    ):
         open_checkpoint(str(folder))
+
+
+def test_a_tied_model_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
+    make_model("gpt2").save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    same = {**tensors, "lm_head.weight": tensors["transformer.wte.weight"].clone()}
+    save_file(same, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    open_checkpoint(str(tmp_path))
+    same["lm_head.weight"][0, 0] += 1
+    save_file(same, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    for reads in (open_checkpoint, lambda source: open_weights(source).head()):
+        with pytest.raises(UserError, match=r"holds lm_head.weight and another transformer.wte.weight, though"):
+            reads(str(tmp_path))
+
+
+@pytest.mark.parametrize("index", ["[]", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
+def test_an_index_that_is_none_is_named(folder: Path, index: str) -> None:
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(UserError, match=r"index\.json is damaged or truncated"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])
+def test_a_config_that_asks_for_fewer_blocks_is_refused(name: str, tmp_path: Path) -> None:
+    make_model(name).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    layers = "n_layer" if name == "gpt2" else "num_hidden_layers"
+    (tmp_path / "config.json").write_text(json.dumps({**config, layers: config[layers] - 1}))
+    with pytest.raises(
+        UserError, match=r"holds \d+ tensors of blocks that config.json does not ask for, first .*\.2\."
+    ):
+        open_checkpoint(str(tmp_path))
+
+
+def test_the_tokenizers_digest_sees_tokens_and_not_who_saved_it(folder: Path) -> None:
+    before = tokenizer_digest(folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "name_or_path": "elsewhere"}))
+    assert tokenizer_digest(folder) == before
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "add_bos_token": True}))
+    assert tokenizer_digest(folder) != before
 
 
 def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -> None:
@@ -187,8 +230,11 @@ def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -
 def test_a_config_that_makes_no_sense_is_named(folder: Path, wrong: dict[str, object]) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **wrong}))
-    with pytest.raises(UserError, match=r"does not load|is no configuration"):
+    with pytest.raises(UserError, match=r"does not load|config\.json is no configuration"):
         open_checkpoint(str(folder))
+    if "hidden_size" in wrong:
+        with pytest.raises(UserError, match=r"config\.json is no configuration .*hidden_size"):
+            load_tokenizer(folder)  # and not the tokenizer is blamed
 
 
 def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -69,6 +69,28 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
         assert "cannot be written" in said and "None" not in said
 
 
+def test_export_says_where_settings_are_mixed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    common = [*arguments, "--tasks", "none", "--no-report", "--probes", "anisotropy"]
+    assert main(common) == 0
+    assert main([*common, "--revisions", "step8", "--tokens", "300"]) == 0
+    capsys.readouterr()
+    run = str(tmp_path / "run")
+    assert main(["export", run]) == 0
+    out, err = capsys.readouterr()
+    assert "anisotropy of tiny was measured under more than one setting" in err and "settings" not in out
+    assert main(["export", run, "--provenance"]) == 0
+    out, err = capsys.readouterr()
+    table = pd.read_csv(io.StringIO(out))
+    assert not err and table.groupby("settings").step.unique().map(list).tolist() in ([[0, 1], [8]], [[8], [0, 1]])
+    assert table.identity.str.startswith("sha256:").all() and table.groupby("step").identity.nunique().eq(1).all()
+    assert main(common) == 0  # what was asked for last is what the run shows
+    capsys.readouterr()
+    assert main(["export", run]) == 0
+    assert not capsys.readouterr().err
+
+
 def test_a_sweep_that_is_told_to_stop_says_what_is_kept(arguments: list[str], tmp_path: Path) -> None:
     sweep = subprocess.Popen(
         [sys.executable, "-m", "lm_probe.cli", *arguments, "--task-documents", "200"], stderr=subprocess.PIPE, text=True
@@ -167,6 +189,11 @@ def test_a_sweep_over_the_hub(series: Path, text_file: Path, tmp_path: Path) -> 
             done = _command("sweep", source, "--out", str(tmp_path / "bad"), *shared, environment=environment)
             assert done.returncode == 2 and said in done.stderr, done.stderr
             assert "Traceback" not in done.stderr and not (tmp_path / "bad").exists()
+        offline = {**environment, "HF_HUB_OFFLINE": "1"}
+        for revisions_asked in ("all", "step0,step8"):
+            again = ["sweep", "user/tiny", "--revisions", revisions_asked, "--out", run, *shared]
+            done = _command(*again, environment=offline)
+            assert done.returncode == 0 and " 0 measurements made" in done.stdout, done.stderr
     assert main(["sweep", str(series), "--out", str(tmp_path / "local"), *shared]) == 0
     with RunStore(run) as store, RunStore(tmp_path / "local") as local:
         pd.testing.assert_frame_equal(

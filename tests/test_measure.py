@@ -96,7 +96,7 @@ def test_measure_in_memory(neox: PreTrainedModel, tokenizer: PreTrainedTokenizer
     head = neox.get_output_embeddings().weight
     for component, rows in (("all_rows", len(head)), ("token_rows", len(tokenizer))):
         value = by_metric["singular_entropy", None, None, component]
-        assert value.value == singular_entropy(singular_values(head[:rows]))
+        assert value.value == pytest.approx(singular_entropy(singular_values(head[:rows])), rel=1e-9)
         assert value.n == rows
     assert by_metric["loss", None, None, None].value == pytest.approx(math.log(320), rel=0.5)
     assert by_metric["mean_cosine", 3, "final_norm", None].n == sum(
@@ -131,6 +131,12 @@ def test_rows_that_give_no_number_are_named(neox: PreTrainedModel, tokenizer: Pr
         with pytest.raises(UserError, match=said):
             measure(neox, ["loss"], token_ids=wrong)
     assert measure(neox, ["anisotropy"], token_ids=ids([[5], [6], [7]]))[0].n == 3
+    with pytest.raises(UserError, match="token_ids are no rows of one length"):
+        measure(neox, ["loss"], token_ids=[[1, 2], [3]])
+    with pytest.raises(UserError, match=r"probes is one text: give a list, e.g. probes=\['loss'\]"):
+        measure(neox, "loss", token_ids=ids([[5, 6]]))
+    with pytest.raises(UserError, match="text is empty or blank"):
+        measure(neox, ["loss"], text=["  ", ""], tokenizer=tokenizer)
     with pytest.raises(UserError, match="batch_size=0 is no batch"):
         measure(neox, ["loss"], token_ids=ids([[5, 6]]), batch_size=0)
     with pytest.raises(UserError, match="no window of two tokens: its 2 documents have one token or none each"):

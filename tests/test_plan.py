@@ -115,6 +115,12 @@ def test_revisions_of_a_repository_are_pinned_when_the_sweep_is_planned(tmp_path
     assert found[8] == [["user/plain", "main", None, plain]]
 
 
+def test_one_folder_written_in_two_ways_is_one(pythia: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(pythia).parent)
+    visits = plan(["pythia", "./pythia", pythia], "step0")
+    assert [(visit.model, visit.source, visit.where) for visit in visits] == [("pythia", "pythia", pythia)]
+
+
 def test_nothing_to_sweep_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing to sweep"):
         plan([])

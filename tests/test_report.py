@@ -130,6 +130,9 @@ def _measurements(rng, loss, time, hardness, tokens, layers, width, probes, samp
             scores = {"acc": full, "acc_binary": binary, "acc_gap": binary - full}
             if kind == "count_query":
                 scores |= {"mae": 9 - 3 * time, "mae_binary": 7 - 5 * time, "mae_gap": 2 + 2 * time}
+                scores |= {"floor_constant_mae": 2.4, "floor_constant_acc": 0.13}
+            else:
+                scores |= {"floor_chance_acc": 1 / m}
             yield Measurement(
                 "lm_eval",
                 {"task": f"{kind}_m{m}"},
@@ -180,7 +183,7 @@ def score_of(run: Path, model: str, step: int, probe: str, metric: str, componen
 
 def test_rendering_again_gives_the_same_bytes(two_models: Path, tmp_path: Path) -> None:
     once = everything(two_models)
-    assert len([name for name in once if name.endswith(".svg")]) == 7
+    assert len([name for name in once if name.endswith(".svg")]) == 8
     with matplotlib.rc_context({"xtick.direction": "in", "axes.titleweight": "bold", "lines.marker": "x"}):
         write_report([two_models])
         assert matplotlib.rcParams["xtick.direction"] == "in"  # the user's own settings stay
@@ -239,8 +242,8 @@ def test_the_table_shows_what_the_store_holds(two_models: Path) -> None:
     }
     for title, address in columns.items():
         for step, row in zip(STEPS, rows, strict=True):
-            shown = float(row[header.index(title)].split(" ± ")[0])
-            assert shown == pytest.approx(score_of(two_models, "demo-d16", step, *address), rel=2e-3), title
+            shown = float(re.split(r" ± | \[", row[header.index(title)])[0])
+            assert shown == pytest.approx(score_of(two_models, "demo-d16", step, *address), rel=5e-3), title
     profile = load([two_models]).profiles("anisotropy", "mean_cosine")[Checkpoint("demo-d16", "step32", 32)]
     row = rows[STEPS.index(32)]
     assert row[header.index("mean cosine, last site")].startswith(
@@ -300,8 +303,16 @@ def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     assert "demo: loss at step 4 and step 16 was measured with text two instead of one and is left out" in line
     assert line in write_report([tmp_path]).read_text(encoding="utf-8")
     with RunStore(tmp_path) as store:
-        losses = store.values(settings=True)[lambda v: v.metric == "loss"]
+        losses = store.values(provenance=True)[lambda v: v.metric == "loss"]
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
+
+
+def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:
+    record(tmp_path, "narrow", (1, 2), probes=("loss", "anisotropy"), sample="one")
+    record(tmp_path, "wider", (1, 2), probes=("loss", "anisotropy"), sample="two", width=20)
+    found = warnings(load([tmp_path]))
+    assert [line.partition(":")[0] for line in found] == ["anisotropy", "loss"]
+    assert all("different settings (text)" in line for line in found)
 
 
 def test_paired_error_is_that_of_the_mean_for_documents_of_one_length() -> None:
@@ -515,6 +526,18 @@ def test_only_a_width_that_is_known_is_compared_with_m(two_models: Path, tmp_pat
     assert "demo-d16 (width 16: m = 20). Elsewhere m stays within the width." in report
     record(tmp_path, "demo", (1,), probes=("lm_eval",))
     assert "width" not in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    # The control's error at the last step is 2 ± 0.3 and a constant's 2.4: no interval lies below it.
+    assert "**demo-d16, count query.** At no m is the control better than always giving the best constant" in report
+    # Its accuracy is 0.75 of 200, above half; the full list's is 0.5 / sqrt(m / 5).
+    assert "**demo-d16, most frequent word.** The control is better than a blind answer at m = 5, 10 and 20." in report
+    assert "At m = 20 the full list is harder by 0.500 [0.44, 0.55]: more different words cost more" in report
+    _, _, *rows = tables_of(report, "## Counting")
+    (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
+    assert first[5:] == ["0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]", "0.200", "200"]
 
 
 def test_other_tasks_are_listed(tmp_path: Path) -> None:

@@ -80,6 +80,24 @@ def test_weights_that_were_replaced_hide_those_before_them(tmp_path: Path) -> No
         assert store.namesake(CheckpointKey("tiny", "step8", 8, "sha256:cc", "elsewhere/tiny")) == "models/tiny"
 
 
+def test_what_was_asked_for_last_is_shown(tmp_path: Path) -> None:
+    replaced = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
+    longer = {**CONFIG, "tokens": 51}
+
+    def shown(store: RunStore) -> list[float]:
+        return store.values()[lambda v: v.layer == 2].value.tolist()
+
+    with RunStore.create(tmp_path) as store:
+        store.record(KEY, [_measurement(1.0)])
+        store.record(KEY, [_measurement(2.0, longer)])
+        store.show(KEY, [("anisotropy", CONFIG)])
+        assert shown(store) == [1.0]
+        store.record(replaced, [_measurement(3.0)])
+        assert shown(store) == [3.0]
+        store.show(KEY, [("anisotropy", longer), ("loss", CONFIG)])
+        assert shown(store) == [2.0]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_never_becomes_a_number(tmp_path: Path, bad: float) -> None:
     with RunStore.create(tmp_path) as store:
@@ -152,6 +170,10 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
             with pytest.raises(StoreError, match="readonly"):
                 reader.record(KEY, [_measurement()])
     assert {path.name for path in tmp_path.iterdir()} == {"run.db"}
+    RunStore(tmp_path).close()
+    assert {path.name for path in tmp_path.iterdir()} == {"run.db"}
+    with pytest.raises(UserError, match="is a file: give the run's folder"):
+        RunStore(tmp_path / "run.db")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")

@@ -56,7 +56,7 @@ def test_every_checkpoint_is_measured_and_nothing_twice(series: Path, tmp_path: 
     assert values.model.unique().tolist() == ["tiny"]
     head = load_file(series / "step8" / "model.safetensors")["embed_out.weight"]
     found = values[(values.step == 8) & (values.metric == "singular_entropy") & (values.component == "all_rows")]
-    assert found.value.tolist() == [singular_entropy(singular_values(head))]
+    assert found.value.tolist() == pytest.approx([singular_entropy(singular_values(head))], rel=1e-9)
     assert (values[values.metric == "loss"].value.between(4, 9)).all()
     second = _sweep(series, tmp_path, settings)
     assert (second.measured, second.finished_before) == (0, 9)
@@ -84,8 +84,30 @@ def test_anisotropy_is_that_of_output_hidden_states(series: Path, tmp_path: Path
 def test_changed_settings_measure_only_what_they_change(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     _sweep(series, tmp_path, settings)
     again = _sweep(series, tmp_path, settings, tokens=500)
-    assert (again.measured, again.finished_before) == (6, 3)
+    assert (again.measured, again.finished_before) == (9, 0)  # head_spectrum counts the sample's tokens
     assert set(_values(tmp_path)[lambda v: v.metric == "mean_cosine"].n) == {500}
+    weights = _sweep(series, tmp_path, settings, tokens=500, probes=("weight_spectra",))
+    again = _sweep(series, tmp_path, settings, tokens=700, probes=("weight_spectra",))
+    assert (weights.measured, again.measured, again.finished_before) == (3, 0, 3)
+
+
+def test_weight_probes_are_handed_the_first_checkpoint_and_the_token_counts(
+    series: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    probes = ("head_spectrum", "weight_spectra", "condensation")
+    assert not _sweep(series, tmp_path, settings, probes=probes).failures
+    values = _values(tmp_path)
+    moved = values[values.metric == "distance_from_first"]
+    assert set(moved.probe) == {"head_spectrum", "weight_spectra"}
+    assert (moved[moved.step == 0].value == 0).all() and (moved[moved.step == 8].value > 0).all()
+    head = moved[(moved.step == 8) & (moved.probe == "head_spectrum")].value.item()
+    first, last = (load_file(series / f"step{step}" / "model.safetensors")["embed_out.weight"] for step in (0, 8))
+    assert head == pytest.approx(float((last - first).double().norm() / first.double().norm()), rel=1e-6)
+    assert "log_frequency_alignment" in set(values[values.step == 1].metric)
+    assert (_sweep(series, tmp_path, settings, probes=probes)).measured == 0
+    # Without step 0 among its visits a sweep asks something else.
+    alone = _sweep(series / "step8", tmp_path / "alone", settings, probes=probes)
+    assert alone.measured == 3 and "distance_from_first" not in set(_values(tmp_path / "alone").metric)
 
 
 def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
@@ -175,7 +197,7 @@ def test_a_tokenizer_that_does_not_fit_is_recorded(series: Path, tmp_path: Path,
     shape = json.loads((folder / "config.json").read_text())
     GPTNeoXForCausalLM(GPTNeoXConfig(**{**shape, "vocab_size": 64})).save_pretrained(folder)
     done = _sweep(folder, tmp_path / "run", settings)
-    assert "the tokenizer does not fit the model" in done.failures[0].error
+    assert "the tokens do not fit the model" in done.failures[0].error
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
     done = _sweep(folder, tmp_path / "run", settings)
@@ -272,10 +294,15 @@ def test_killed_at_any_moment_and_run_again_gives_the_same(
     pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
 
 
-def test_other_weights_of_the_same_name_are_refused(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_other_weights_of_the_same_name_are_refused(
+    series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _sweep(series / "step8", tmp_path / "run", settings, probes=("head_spectrum",))
     other = Path(shutil.copytree(series / "step1", tmp_path / "other" / "step8"))
     done = _sweep(other, tmp_path / "run", settings, probes=("head_spectrum",))
     assert "already holds other weights under the name step8, from" in done.failures[0].error
+    monkeypatch.chdir(other.parent)  # a name from another folder is another place
+    done = _sweep(Path("step8"), tmp_path / "run", settings, probes=("head_spectrum",))
+    assert "already holds other weights" in done.failures[0].error
     moved = Path(shutil.copytree(series / "step8", tmp_path / "moved" / "step8"))
     assert _sweep(moved, tmp_path / "run", settings, probes=("head_spectrum",)).finished_before == 1

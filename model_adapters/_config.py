@@ -1,0 +1,45 @@
+"""A checkpoint's `config.json`: as it is written, and as transformers understands it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from lm_probe.model_adapters._errors import UserError
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a checkpoint.
+
+    Raises:
+        UserError: it is missing or no JSON object.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has no config.json: give a folder that save_pretrained wrote, or a series of step<N>"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}): copy the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a JSON object: copy the checkpoint again")
+    return config
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """The configuration with the defaults of its family, where the file is silent.
+
+    Raises:
+        UserError: transformers cannot make sense of it.
+    """
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # each version of transformers has its own for a field of the wrong type
+        reason = " ".join(str(error).split())[:240] or type(error).__name__
+        raise UserError(
+            f"{folder / 'config.json'} is no configuration ({reason}): copy the checkpoint again"
+        ) from error
+    return config

@@ -1,0 +1,43 @@
+"""How far a matrix has moved from an earlier one."""
+
+import math
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_probe.probes._gram import BLOCK_ROWS
+
+
+class Movement(NamedTuple):
+    """A matrix against an earlier one of the same shape."""
+
+    distance: float | None
+    r"""$\|W - W_0\|_F / \|W_0\|_F$: [0, inf); None where the earlier one is zero."""
+    cosine: float | None
+    r"""$\langle W, W_0\rangle / (\|W\|_F \|W_0\|_F)$: [-1, 1]; None where one of them is zero."""
+
+
+def movement(weight: Float[Tensor, "m n"], first: Float[Tensor, "k l"]) -> Movement:
+    """Relative distance and cosine between a matrix and an earlier one, entry by entry, in float64 by row blocks.
+
+    Both are invariant to a common scale and to a common rotation; the cosine also to the scale of either. They are not
+    invariant to a rotation of one alone: what two networks compute can be the same at any distance, so this compares
+    checkpoints of one run, not runs. O(m n) time, one block of memory.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if weight.shape != first.shape:
+        raise ValueError(f"a matrix of shape {tuple(weight.shape)} has no distance from one of {tuple(first.shape)}")
+    between = own = others = apart = 0.0
+    for block, other in zip(weight.detach().split(BLOCK_ROWS), first.detach().split(BLOCK_ROWS), strict=True):
+        now, then = block.double(), other.to(block.device).double()
+        between += float((now * then).sum())
+        own += float(now.square().sum())
+        others += float(then.square().sum())
+        apart += float((now - then).square().sum())
+    return Movement(
+        math.sqrt(apart / others) if others else None,
+        max(-1.0, min(1.0, between / math.sqrt(own * others))) if own and others else None,
+    )

@@ -1,0 +1,51 @@
+"""The Gram matrix of a tall matrix, in float64, by row blocks."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.linalg.blas import dsyrk
+from torch import Tensor
+
+# Enough rows for the product to run at full speed; more would only cost memory.
+BLOCK_ROWS = 1024
+
+
+class Gram:
+    r"""Streaming $W^\top W$ over the rows of W, accumulated in float64 whatever their dtype.
+
+    Holds d x d numbers and, while it is updated, one block of 1024 rows: never a float64 copy of W. On the CPU each
+    block is added in place by BLAS `syrk`, which computes half of a symmetric product; neither torch nor numpy adds to
+    what is there. O(n d^2) time.
+    """
+
+    def __init__(self, columns: int) -> None:
+        """Starts at zero, for rows of this many columns."""
+        self._lower = np.zeros((columns, columns), order="F")
+
+    def update(self, rows: Float[Tensor, "n d"]) -> None:
+        """Adds rows, of any floating dtype and from any device."""
+        if rows.device.type != "cpu":
+            self._lower += _on_device(rows)
+            return
+        buffer = torch.empty(min(BLOCK_ROWS, len(rows)), rows.shape[1], dtype=torch.float64)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = rows.detach()[start : start + BLOCK_ROWS]
+            part = buffer[: len(block)].copy_(block).numpy()
+            # `part.T` and `_lower` are in Fortran's order, so nothing is copied and the sum is made in place.
+            self._lower = dsyrk(1.0, part.T, beta=1.0, c=self._lower, overwrite_c=1, lower=1)
+
+    def lower(self) -> Float[np.ndarray, "d d"]:
+        """The matrix; only the triangle on and below the diagonal is filled. Not a copy."""
+        return self._lower
+
+    def is_finite(self) -> bool:
+        """Whether every row was: a NaN or an infinity anywhere in a column stands on the diagonal."""
+        return bool(np.isfinite(self._lower.diagonal()).all())
+
+
+def _on_device(rows: Float[Tensor, "n d"]) -> Float[np.ndarray, "d d"]:
+    total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
+    for block in rows.detach().split(BLOCK_ROWS):
+        total.addmm_(block.T.double(), block.double())
+    found: np.ndarray = total.cpu().numpy()
+    return found

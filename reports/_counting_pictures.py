@@ -1,0 +1,73 @@
+"""The figures of the counting tasks: both arms over m, and the paired gap."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from lm_probe.reports._counting import Cell, last_counted
+from lm_probe.reports._data import RunData
+from lm_probe.reports._figure_counting import arms, gaps
+from lm_probe.reports._pictures import Picture
+from lm_probe.reports._provenance import conditions
+
+_ARMS = (
+    ("counting_error", "count_query", "mae", "Counting a word", "mean absolute error (words)"),
+    ("most_frequent_word", "most_frequent_word", "acc", "Most frequent word", "accuracy (fraction right)"),
+    ("most_frequent_count", "most_frequent_count", "mae_relative", "Count of the most frequent word", "error / count"),
+)
+
+
+def counting_pictures(data: RunData) -> list[Picture]:
+    """Both arms of each question over m, and the gap between them, at the last checkpoint of each model."""
+    pictures = []
+    for name, kind, metric, title, ylabel in _ARMS:
+        cells = _last(data, kind, metric)
+        if cells:
+            caption = (
+                "Full list of m different words against its control of two words with the same length, the same "
+                f"question and the same answers, last checkpoint of each model; bars are 95 % intervals"
+                f"{_documents(cells)}.{_blind(cells)}{_remark(kind)} Measured in {conditions(data, 'lm_eval')}."
+            )
+
+            def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:
+                return arms(cells, metric, ylabel)
+
+            pictures.append(Picture(name, title, draw, caption))
+    counted = {model: own for model, own in _last(data, "count_query", "mae").items() if any(cell.gap for cell in own)}
+    if counted:
+        caption = (
+            "Error in the full list less error in its control, mean of the differences inside each document (paired), "
+            f"with 95 % intervals{_documents(counted)}: what more different words add at the same length. It says "
+            "nothing where the control itself is not better than a blind answer."
+        )
+        pictures.append(Picture("counting_gap", "What the vocabulary adds", lambda: gaps(counted, "mae"), caption))
+    return pictures
+
+
+def _last(data: RunData, kind: str, metric: str) -> dict[str, list[Cell]]:
+    return {
+        model: found for model, known in data.checkpoints.items() if (found := last_counted(data, kind, metric, known))
+    }
+
+
+def _blind(cells: Mapping[str, Sequence[Cell]]) -> str:
+    floors = any(cell.floor for own in cells.values() for cell in own)
+    return " Dotted: a blind answer, the best constant one or a guess among the m words." if floors else ""
+
+
+def _remark(kind: str) -> str:
+    if kind != "most_frequent_count":
+        return ""
+    return (
+        " In a list of two words the most frequent one makes up half at least, so the control's counts are larger: "
+        "the two arms differ in more than vocabulary."
+    )
+
+
+def _documents(cells: Mapping[str, Sequence[Cell]]) -> str:
+    sizes = sorted(
+        {score.n for own in cells.values() for cell in own if (score := cell.full or cell.binary) and score.n}
+    )
+    if not sizes:
+        return ""
+    return f", n = {sizes[0]:,} lists" if len(sizes) == 1 else f", n = {sizes[0]:,} to {sizes[-1]:,} lists"

@@ -1,0 +1,143 @@
+"""The counting tasks in the report: the table of both arms, what it shows and what it cannot show."""
+
+from collections.abc import Iterable, Sequence
+
+from lm_probe.reports._counting import MEASURES, TASKS, Cell, cells, counting_task, last_counted, task_metrics
+from lm_probe.reports._data import Checkpoint, RunData, Score
+from lm_probe.reports._intervals import interval
+from lm_probe.reports._markdown import MISSING, count, escape, listed, number, step_cell, table, with_interval
+
+HEADER = (
+    *("model", "revision", "step", "question", "m", "metric"),
+    *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "floor", "n"),
+)
+_MEANING = {"mae": "mean absolute error", "acc": "accuracy", "mae_relative": "error / true count"}
+_BLIND_BETWEEN_TWO = 0.5  # whoever names one of the two words of the control without counting
+
+
+def section(data: RunData) -> list[str]:
+    """The last checkpoint of each model: what stands out, the table, and what cannot be told."""
+    rows = [
+        [
+            escape(model),
+            step_cell(cell.checkpoint),
+            cell.kind.replace("_", " "),
+            _MEANING[metric],
+            str(cell.m),
+            _shown(metric, cell.full),
+            _shown(f"{metric}_binary", cell.binary),
+            _shown(f"{metric}_gap", cell.gap),
+            MISSING if cell.floor is None else number(cell.floor.value, 3),
+            _n(cell),
+        ]
+        for model, known in data.checkpoints.items()
+        for kind, metric in MEASURES
+        for cell in last_counted(data, kind, metric, known)
+    ]
+    if not rows:
+        return []
+    header = ["model", "step", "question", "measure", "m", "full", "binary", "gap (paired)", "blind", "n"]
+    parts = [
+        "The comparison of many different words with a binary control of the same length follows the design of "
+        "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
+        "differences inside each document. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for "
+        "their paired difference, normal otherwise). Blind is what the best constant answer, or a guess among the m "
+        "words, reaches on the same documents.",
+        *findings(data),
+        table(header, rows, text_columns=4),
+    ]
+    return parts + _width(data)
+
+
+def findings(data: RunData) -> list[str]:
+    """For each model and question: whether it counts at all, and what the vocabulary adds to the length."""
+    found = []
+    for model, known in data.checkpoints.items():
+        for kind, metric in (("count_query", "mae"), ("most_frequent_word", "acc")):
+            own = last_counted(data, kind, metric, known)
+            if own and all(cell.binary and cell.gap for cell in own):
+                found.append(f"**{escape(model)}, {kind.replace('_', ' ')}.** {_finding(own, metric)}")
+    return found
+
+
+def _finding(own: Sequence[Cell], metric: str) -> str:
+    counts = [cell for cell in own if _beats_blind(cell, metric)]
+    if not counts:
+        blind = "always giving the best constant answer" if metric == "mae" else "naming one of its two words blindly"
+        return (
+            f"At no m is the control better than {blind} would be, so this model is not seen to count, and its gaps "
+            "say nothing about vocabulary."
+        )
+    sizes = listed([str(cell.m) for cell in counts])
+    largest = counts[-1]
+    assert largest.gap is not None
+    ends = interval(f"{metric}_gap", largest.gap)
+    gap = _shown(f"{metric}_gap", largest.gap)
+    if ends is None or ends.low <= 0 <= ends.high:
+        said = f"the full list differs from it by {gap}, which cannot be told from 0"
+    elif ends.low > 0:
+        said = f"the full list is harder by {gap}: more different words cost more than length alone"
+    else:
+        said = f"the full list is easier by {gap}"
+    return f"The control is better than a blind answer at m = {sizes}. At m = {largest.m} {said}."
+
+
+def _beats_blind(cell: Cell, metric: str) -> bool:
+    """Whether the interval of the control lies beyond what an answer without counting reaches."""
+    assert cell.binary is not None
+    ends = interval(f"{metric}_binary", cell.binary)
+    if ends is None:
+        return False
+    if metric == "acc":
+        return ends.low > _BLIND_BETWEEN_TWO
+    return cell.floor is not None and ends.high < cell.floor.value
+
+
+def _shown(metric: str, score: Score | None) -> str:
+    return MISSING if score is None else with_interval(score, interval(metric, score))
+
+
+def _n(cell: Cell) -> str:
+    sizes = [score.n for score in (cell.full, cell.binary) if score is not None and score.n is not None]
+    return count(sizes[0]) if sizes else MISSING
+
+
+def _width(data: RunData) -> list[str]:
+    """Says where a list has more different words than the head is wide; says nothing of an unknown width."""
+    sizes = [named[1] for task, _ in task_metrics(data) if (named := counting_task(task))]
+    widths = {one.model: len(sigma) for one, sigma in data.vectors["singular_values"].items()}
+    known = {model: width for model, width in widths.items() if any(one.model == model for one in _counted(data))}
+    if not known:
+        return []
+    beyond = {model: [m for m in sorted(set(sizes)) if m > width] for model, width in known.items()}
+    wide = [
+        f"{escape(model)} (width {known[model]}: m = {', '.join(map(str, found))})"
+        for model, found in beyond.items()
+        if found
+    ]
+    if not wide:
+        return [
+            f"No list here has more different words (m = {max(sizes)} at most) than its model's head has dimensions "
+            f"({min(known.values())} at least): a failure to count is no test of the claim that counting breaks where "
+            "the vocabulary exceeds the width."
+        ]
+    rest = "" if len(wide) == len(known) else " Elsewhere m stays within the width."
+    return [f"More different words than the head has dimensions: {'; '.join(wide)}.{rest}"]
+
+
+def _counted(data: RunData) -> set[Checkpoint]:
+    return {
+        one for task, metric in task_metrics(data) if counting_task(task) for one in data.scores(TASKS, metric, task)
+    }
+
+
+def rows(data: RunData) -> Iterable[list[object]]:
+    """All cells of all checkpoints, for tables/counting.csv."""
+    for known in data.checkpoints.values():
+        for kind, metric in MEASURES:
+            for cell in cells(data, kind, metric, known):
+                row: list[object] = [*cell.checkpoint, kind, cell.m, metric]
+                for score in (cell.full, cell.binary, cell.gap):
+                    row += [None, None] if score is None else [score.value, score.stderr]
+                row.append(None if cell.floor is None else cell.floor.value)
+                yield [*row, None if (first := cell.full or cell.binary) is None else first.n]

@@ -1,0 +1,57 @@
+"""95 % intervals: Wilson for a share, Agresti and Min for a paired difference of shares, normal for other means."""
+
+from math import sqrt
+from typing import NamedTuple
+
+from scipy.stats import binomtest
+
+from lm_probe.reports._data import Score
+
+Z = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    """Lower and upper end."""
+
+    low: float
+    high: float
+
+
+def normal(score: Score) -> Interval | None:
+    """Mean ± 1.96 standard errors; None where there is no standard error."""
+    if score.stderr is None:
+        return None
+    return Interval(score.value - Z * score.stderr, score.value + Z * score.stderr)
+
+
+def share(score: Score) -> Interval | None:
+    """Wilson's interval (1927) of a share of n: unlike the normal one it has a width where all or none are right."""
+    if not score.n:
+        return normal(score)
+    found = binomtest(round(score.value * score.n), score.n).proportion_ci(method="wilson")
+    return Interval(float(found.low), float(found.high))
+
+
+def paired_share(score: Score) -> Interval | None:
+    r"""Interval of the difference of two shares over the same n documents (Agresti and Min 2005, section 4).
+
+    Half a document is added to each of the four cells of the paired table, so that no interval has width 0. The
+    discordant cells b and c come back from the mean and its standard error: $b - c = n\bar d$ and
+    $b + c = n(s^2(n - 1) + \bar d^2)$ with s the standard error of the mean.
+    """
+    if not score.n or score.stderr is None:
+        return normal(score)
+    n, mean = score.n, score.value
+    discordant = n * (score.stderr**2 * (n - 1) + mean**2)
+    size, surplus, sum_of_both = n + 2, n * mean, discordant + 1
+    middle = surplus / size
+    half = Z * sqrt(max(0.0, sum_of_both - surplus**2 / size)) / size
+    return Interval(middle - half, middle + half)
+
+
+def interval(metric: str, score: Score) -> Interval | None:
+    """The interval that suits a metric of the counting tasks."""
+    arm = metric.removesuffix("_binary")
+    if arm in ("acc", "off_by_one"):
+        return share(score)
+    return paired_share(score) if arm == "acc_gap" else normal(score)

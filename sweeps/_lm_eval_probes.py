@@ -1,0 +1,83 @@
+"""Forward probes that look on while lm-eval runs its tasks."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lm_probe.model_adapters import Architecture, Site, UserError
+from lm_probe.probes import Batch, ForwardProbe, ForwardState, Probe, Reading, Sampled, VectorReading, find_probes
+from lm_probe.sweeps._lm_eval_rows import Row, tokens_that_count
+from lm_probe.sweeps._records import refuse_non_finite
+
+# A probe must know their number before the first batch, and lm-eval tells it batch by batch: beyond it documents share
+# clusters, which keeps a standard error right. Far more than the groups of any jackknife.
+_CLUSTERS = 10_000
+
+
+class TaskProbes:
+    """Forward probes over the rows of lm-eval's log-likelihood batches, in the passes that lm-eval makes anyway."""
+
+    def __init__(self, probes: Sequence[ForwardProbe], architecture: Architecture) -> None:
+        """Starts every probe."""
+        self._architecture = architecture
+        sampled = Sampled(_CLUSTERS, str(architecture.model.device), has_bytes=False)
+        self._states: dict[ForwardProbe, ForwardState] = {probe: probe.start(architecture, sampled) for probe in probes}
+        self._has_seen = False
+
+    @contextmanager
+    def watching(self, token_ids: Int[Tensor, "b t"], rows: Sequence[Row]) -> Iterator[None]:
+        """Shows the probes the hidden states of the batch that runs inside the context; pads do not count."""
+        mask = tokens_that_count(rows, token_ids.shape[1])
+        clusters = torch.tensor([row.document % _CLUSTERS for row in rows])
+        device = token_ids.device
+        batch = Batch(token_ids, None if mask is None else mask.to(device), clusters.to(device), token_bytes=None)
+
+        def see(site: Site, vectors: Tensor) -> None:
+            # lm-eval's mixed precision is the model's business: a statistic is not to be rounded.
+            with torch.autocast(device.type, enabled=False):
+                for state in self._states.values():
+                    state.see_hidden(site, vectors, batch)
+
+        self._has_seen = True
+        with self._architecture.observe(see):
+            yield
+
+    def readings(self) -> list[tuple[str, Reading]]:
+        """Each probe's name with each of its numbers; none before the first batch.
+
+        Raises:
+            UserError: a number is not finite, or too little was seen for one.
+        """
+        found = []
+        for probe, state in self._states.items() if self._has_seen else ():
+            try:
+                readings: list[Reading | VectorReading] = list(state.result())
+            except ValueError as error:
+                raise UserError(f"{probe.name}: {error}; ask more documents with --limit") from error
+            refuse_non_finite(probe.name, readings)
+            found += [(probe.name, reading) for reading in readings if isinstance(reading, Reading)]
+        return found
+
+
+def hidden_state_probes(names: str | Sequence[str | Probe]) -> list[ForwardProbe]:
+    """The probes of `probes=anisotropy+geometry`, or of a list of names or probes.
+
+    Raises:
+        UserError: a name is unknown, or a probe needs more than hidden states.
+    """
+    given = names.split("+") if isinstance(names, str) else list(names)
+    chosen = find_probes([name for name in given if isinstance(name, str) and name])
+    chosen += [probe for probe in given if not isinstance(probe, str)]
+    found = []
+    for probe in chosen:
+        if not isinstance(probe, ForwardProbe) or probe.needs != {"hidden"}:
+            needs = " and ".join(sorted(probe.needs))
+            raise UserError(
+                f"probes={probe.name}: it needs {needs}, and beside a task only hidden states can be seen; "
+                f"measure it with `lm-probe sweep --probes {probe.name}`"
+            )
+        found.append(probe)
+    return found

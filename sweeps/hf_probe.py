@@ -1,0 +1,196 @@
+"""lm-eval's model type `hf-probe`: lm-eval's own for Hugging Face models, faster, stricter, and with probes."""
+
+import functools
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import warning_once
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lm_probe.model_adapters import UserError, architecture_of, is_local, locate, step_of
+from lm_probe.probes import Probe
+from lm_probe.sweeps._lm_eval_probes import TaskProbes, hidden_state_probes
+from lm_probe.sweeps._lm_eval_rows import Row, RowsOfBatches, head_at_last, last_positions
+from lm_probe.sweeps._lm_eval_tokens import PairEncoder, cuts_between_words
+from lm_probe.sweeps._records import Value
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+__all__ = ["HFProbe"]
+
+_log = logging.getLogger(__name__)
+
+Encoded = tuple[Any, list[int], list[int]]  # ((prompt, answer), prompt's tokens, answer's tokens)
+
+
+class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
+    """lm-eval's `hf` with the same numbers, in float32 on a CPU to the last bit.
+
+    - The head is computed only at the positions that are scored, and a prompt is encoded once, not once per answer.
+    - `probes=anisotropy+geometry` measures hidden states in the passes that log-likelihood tasks make anyway.
+    - A prompt that does not fit the context is refused; `hf` would cut off its beginning.
+    - A NaN among log-likelihoods is refused; `hf` would let it choose an answer.
+    - The result file names the revision and the identity of what was loaded, also for local folders.
+
+    Probes see every token that a row of a log-likelihood batch reads, pads left out: a prompt once for all its answers
+    of one token, and again for each longer answer. Standard errors are over documents (windows, in rolling tasks).
+    What `generate_until` runs is not seen.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | PreTrainedModel,
+        *,
+        revision: str | None = None,
+        subfolder: str = "",
+        probes: str | Sequence[str | Probe] = (),
+        checkpoint: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Loads a model, or takes one that is in memory.
+
+        Args:
+            pretrained: Hub repository, local folder or model.
+            revision: Hub revision, or the sub-folder of a local series.
+            subfolder: Sub-folder of the repository.
+            probes: Names joined by `+`, or a list of names or probes.
+            checkpoint: For a model in memory, its `pretrained` (name), `revision` and `sha`.
+            **kwargs: Whatever `hf` takes.
+
+        Raises:
+            UserError: there is no such checkpoint, or a probe cannot be used here.
+        """
+        chosen = hidden_state_probes(probes)
+        if isinstance(pretrained, str):
+            name, inside = pretrained, None if revision == "main" else revision
+            if is_local(pretrained):
+                # transformers ignores a local folder's revision, and would load another checkpoint than was asked for.
+                found = locate(pretrained, "/".join(filter(None, (inside, subfolder))) or None)
+                pretrained, revision, subfolder = str(found.folder), None, ""
+            else:
+                found = locate(pretrained, inside)
+            checkpoint = {"pretrained": name, "revision": found.revision, "sha": found.identity}
+        # lm-eval encodes the prompt again for each of its answers; two entries hold the prompt and the current answer.
+        self._encode = functools.lru_cache(maxsize=2)(super().tok_encode)
+        super().__init__(pretrained, revision=revision or "main", subfolder=subfolder, **kwargs)
+        exact = self.backend == "causal" and cuts_between_words(self.tokenizer)
+        self._pairs = PairEncoder(super().tok_encode) if exact else None
+        self._checkpoint = checkpoint or {}
+        self._probes = TaskProbes(chosen, architecture_of(self.model)) if chosen else None
+        self._asking: list[Instance] = []
+        self._rows: RowsOfBatches | None = None
+        self._numbers = itertools.count()
+
+    @property
+    def probe_values(self) -> list[Value]:
+        """What the probes found in all that this object has run so far.
+
+        Raises:
+            UserError: a number is not finite, or too little was seen for one.
+        """
+        name = str(self._checkpoint.get("pretrained") or self.model.config.name_or_path or "in memory")
+        revision = self._checkpoint.get("revision")
+        return [
+            Value(name, revision, step_of(revision or name), probe, **reading._asdict())
+            for probe, reading in (self._probes.readings() if self._probes else ())
+        ]
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What the result file's `config` says about the model; probes are its `lm_probe`, one row per number."""
+        info: dict[str, Any] = {
+            "model_num_parameters": self.model.num_parameters(),
+            "model_dtype": str(self.model.dtype),
+            "model_revision": self._checkpoint.get("revision"),
+            "model_sha": self._checkpoint.get("sha", ""),
+        }
+        if self.peft or self.delta:
+            info = super().get_model_info() | info
+        if self._probes:
+            info["lm_probe"] = [{"probe": probe, **reading._asdict()} for probe, reading in self._probes.readings()]
+        return info
+
+    def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
+        """The string's tokens, remembered while the same prompt comes back."""
+        return list(self._encode(string, *args, **kwargs))
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        prompt = context.rstrip()  # lm-eval gives the spaces at its end to the answer
+        found = self._pairs.encode(prompt, context[len(prompt) :] + continuation) if self._pairs else None
+        pair: tuple[list[int], list[int]] = found or super()._encode_pair(context, continuation)
+        return pair
+
+    def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Scores the requests, or refuses the first one that cannot be scored, by its task's name."""
+        # lm-eval encodes all requests, in order, and hands them to `_loglikelihood_tokens` without their tasks.
+        self._asking = requests
+        try:
+            scored: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self._asking = []
+        _refuse_nan(requests, [likelihood for likelihood, _ in scored])
+        return scored
+
+    def loglikelihood_rolling(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[float]:
+        """Scores whole texts, or refuses the first one whose score is no number, by its task's name."""
+        scored: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        _refuse_nan(requests, scored)
+        return scored
+
+    def _loglikelihood_tokens(self, requests: list[Encoded], *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
+        if self.backend != "causal":
+            return super()._loglikelihood_tokens(requests, *args, **kwargs)  # type: ignore[no-any-return]
+        documents = self._documents() if self._asking else self._numbers
+        rows = [Row(document, *tokens) for (_, *tokens), document in zip(requests, documents, strict=False)]
+        for request, row in zip(self._asking, rows, strict=False):  # rolling windows fit, and are cut without a task
+            if row.length > self.max_length:
+                raise UserError(
+                    f"{request.task_name}: a prompt with its answer has {row.length} tokens, the model's context holds "
+                    f"{self.max_length}; leave the task out of --tasks, or take one with a smaller m"
+                )
+        self._rows = RowsOfBatches(rows, answers_share_rows=self.logits_cache)
+        try:
+            result: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **kwargs)
+        finally:
+            self._rows = None
+        return result
+
+    def _documents(self) -> list[int]:
+        """For each request the number of its document, on from the documents that were numbered before."""
+        names = [(request.task_name, request.doc_id) for request in self._asking]
+        numbers = dict(zip(dict.fromkeys(names), self._numbers, strict=False))
+        return [numbers[name] for name in names]
+
+    def _model_call(self, inps: Tensor, attn_mask: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        if self._rows is None:
+            return super()._model_call(inps, attn_mask, labels)  # type: ignore[no-any-return]
+        rows = self._rows.take(inps)
+        positions = last_positions(rows, inps.shape[1])
+        with head_at_last(self.model, positions), self._probes.watching(inps, rows) if self._probes else nullcontext():
+            logits: Tensor = super()._model_call(inps)
+        if logits.shape[1] > positions:
+            warning_once(_log, f"{type(self.model).__name__} has no head that could be left out: as slow as --model hf")
+        return logits
+
+    def _detect_batch_size(self, *args: Any, **kwargs: Any) -> int:
+        # It makes trial passes in the middle of a task, which are neither scored nor measured.
+        rows, self._rows = self._rows, None
+        try:
+            size: int = super()._detect_batch_size(*args, **kwargs)
+        finally:
+            self._rows = rows
+        return size
+
+
+def _refuse_nan(requests: "Sequence[Instance]", likelihoods: Sequence[float]) -> None:
+    for request, likelihood in zip(requests, likelihoods, strict=True):
+        if likelihood != likelihood:
+            raise UserError(
+                f"{request.task_name}: the model gives NaN as a log-likelihood, so the task has no score; "
+                "load it in float32, and if that does not help look at the checkpoint"
+            )
