@@ -34,7 +34,7 @@ class PairedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
         if not self.config.dataset_kwargs["cell"].endswith("_cot"):
             return SHORT_ANSWER
         documents = self.dataset["test"]
-        lengths = [tokens or n for tokens, n in zip(documents["list_tokens"], documents["n"], strict=True)]
+        lengths: list[int] = [tokens or n for tokens, n in zip(documents["list_tokens"], documents["n"], strict=True)]
         return 4 * max(lengths) + SHORT_ANSWER
 
     def construct_requests(self, doc: dict[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:

@@ -8,11 +8,12 @@ T = TypeVar("T")
 
 _ANSWER = re.compile(r"answer\s*(?:is)?\s*[:=]", re.IGNORECASE)
 # A whole number, thousands commas allowed; not a piece of a word, of a decimal or of a longer number.
-_DIGITS = re.compile(r"(?<![\w.,])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?![\w]|[.,]\d)|(?<=[-–−+=*/(])\d+(?![\w]|[.,]\d)")
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()  # noqa: SIM905
+_WHOLE = r"(?![\w]|[.,]\d)"
+_DIGITS = re.compile(
+    rf"(?<![\w.,])-?(?:\d{{1,3}}(?:,\d{{3}})+|\d+){_WHOLE}|(?<=[-\u2013\u2212+=*/(])\d+{_WHOLE}"  # also the 7 of "3+7"
+)
+_UNITS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen""".split()  # noqa: SIM905
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # noqa: SIM905
 _VALUES = {word: value for value, word in enumerate(_UNITS)} | {word: 10 * ten for ten, word in enumerate(_TENS, 2)}
 _SCALES = {"hundred": 100, "thousand": 1000}
@@ -66,7 +67,7 @@ def _read(response: str, truncated: bool, find: Callable[[str], list[Found[T]]])
     everywhere = find(response)
     marks = list(_ANSWER.finditer(response))
     marked = find(response[marks[-1].end() :]) if marks else []
-    refused = not marked and bool(_REFUSAL.search(response.replace("’", "'")))
+    refused = not marked and bool(_REFUSAL.search(response.replace("\u2019", "'")))
     truncated = truncated and not marked and not refused
     chosen = marked[:1] or ([] if refused or truncated else everywhere[-1:])
     return Reading(

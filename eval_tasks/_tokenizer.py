@@ -110,5 +110,5 @@ def _context(config: Any, tokenizer: Any) -> int:
         for name in ("n_positions", "max_position_embeddings", "n_ctx"):
             if isinstance(length := getattr(part, name, None), int):
                 return length
-    length = getattr(tokenizer, "model_max_length", _UNSET)
-    return int(length) if length < _UNSET else 2048
+    length = int(getattr(tokenizer, "model_max_length", None) or _UNSET)
+    return length if length < _UNSET else 2048

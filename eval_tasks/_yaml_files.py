@@ -47,9 +47,8 @@ def write(folder: Path = TASKS) -> None:
 
 def _base_file(cell: Cell) -> str:
     """What the cells of a kind and style share."""
-    scores = (
-        f"{'_generation_scores' if cell.style else '_scores'}.score_{'counts' if KINDS[cell.kind].counts else 'words'}"
-    )
+    module = "_generation_scores" if cell.style else "_scores"
+    function = "score_counts" if KINDS[cell.kind].counts else "score_words"
     answers = (
         f"output_type: generate_until\ngeneration_kwargs:\n  do_sample: false\n  until: {_UNTIL[cell.style]}\n"
         "doc_to_target: target\n"
@@ -59,7 +58,7 @@ def _base_file(cell: Cell) -> str:
     return f"""\
 class: !function {_PACKAGE}._paired_task.PairedTask
 custom_dataset: !function {_PACKAGE}._documents.build
-process_results: !function {_PACKAGE}.{scores}
+process_results: !function {_PACKAGE}.{module}.{function}
 test_split: test
 fewshot_split: train
 {answers}doc_to_text: full_prompt

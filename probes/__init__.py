@@ -8,6 +8,7 @@ from lm_probe.probes._alignment import (
     top_directions,
 )
 from lm_probe.probes._anisotropy import AnisotropyProbe
+from lm_probe.probes._coherence import Coherence, coherence
 from lm_probe.probes._condensation import CondensationProbe
 from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
 from lm_probe.probes._distance import Movement, movement
@@ -54,6 +55,7 @@ __all__ = [
     "AnisotropyProbe",
     "Batch",
     "Bulk",
+    "Coherence",
     "CondensationProbe",
     "CosineResult",
     "ForwardProbe",
@@ -76,6 +78,7 @@ __all__ = [
     "WeightsByRole",
     "abs_cosine_of_gaussians",
     "alignment",
+    "coherence",
     "effective_rank",
     "find_probes",
     "gaussian_singular_values",
