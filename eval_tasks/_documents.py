@@ -67,8 +67,8 @@ def documents(
         for item in KINDS[cell.kind].draw(rng, vocabulary.words, options, place)[: options.num_docs - len(drawn)]:
             drawn.append(_document(cell, options, item, len(drawn), place, vocabulary, at_hand))
     shared = constants(drawn, KINDS[cell.kind].counts)
-    if any(document["answers_one_token"] is False for document in drawn) and not cell.style:
-        _warn_once(cell, at_hand)
+    if not cell.style and at_hand is not None:
+        _warn_once(cell, {answer for document in drawn for answer in _split_answers(document, at_hand)})
     return [document | shared for document in drawn]
 
 
@@ -126,17 +126,27 @@ def _token_facts(item: Item, vocabulary: Vocabulary, at_hand: TokenizerAtHand | 
     }
 
 
-_warned: set[tuple[str, int]] = set()
+def _split_answers(document: Document, at_hand: TokenizerAtHand) -> set[str]:
+    """The answers that are more than one token."""
+    if document["answers_one_token"]:
+        return set()
+    return {
+        answer for answer in {*document["choices"], *document["binary_choices"]} if not is_one_token(answer, at_hand)
+    }
 
 
-def _warn_once(cell: Cell, at_hand: TokenizerAtHand | None) -> None:
-    """Say once for each kind and tokenizer that answers are not one token each."""
-    if (cell.kind, id(at_hand)) not in _warned:
-        _warned.add((cell.kind, id(at_hand)))
+_warned: set[tuple[str, frozenset[str]]] = set()
+
+
+def _warn_once(cell: Cell, split: set[str]) -> None:
+    """Say once for each kind and set of answers that they are not one token each."""
+    if split and (cell.kind, frozenset(split)) not in _warned:
+        _warned.add((cell.kind, frozenset(split)))
         logging.getLogger(__name__).warning(
-            "%s: some answers are more than one token in this tokenizer: each costs a pass of its own, and a shorter "
-            "answer is favoured over a longer one that begins with it (documents say answers_one_token)",
+            "%s: answers such as %r are more than one token in this tokenizer: each costs a pass of its own, and a "
+            "shorter answer is favoured over a longer one that begins with it (documents say answers_one_token)",
             cell.name,
+            max(split),
         )
 
 
