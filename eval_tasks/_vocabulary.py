@@ -72,8 +72,8 @@ def _choose(arm: str, separator: str, at_hand: TokenizerAtHand) -> Vocabulary:
 
 def list_tokens(word: str, separator: str, at_hand: TokenizerAtHand) -> tuple[int, ...]:
     """The tokens of a word in a list, separator excluded; empty if they are not the same all along the list."""
-    tokens = at_hand.encode(f"list {SEPARATORS[separator].join([word] * 4)}\n")
-    counts = Counter(tokens)  # the frame and the separator occur at most three times
+    tokens = at_hand.encode(f"0 {SEPARATORS[separator].join([word] * 4)}\n")
+    counts = Counter(tokens)  # the frame shares no letter with the word, and the separator occurs three times
     return tuple(token for token in counts for _ in range(counts[token] // 4)) if _repeats(counts) else ()
 
 
