@@ -135,13 +135,13 @@ def _split_answers(document: Document, at_hand: TokenizerAtHand) -> set[str]:
     }
 
 
-_warned: set[tuple[str, frozenset[str]]] = set()
+_warned: set[str] = set()
 
 
 def _warn_once(cell: Cell, split: set[str]) -> None:
-    """Say once for each kind and set of answers that they are not one token each."""
-    if split and (cell.kind, frozenset(split)) not in _warned:
-        _warned.add((cell.kind, frozenset(split)))
+    """Say once for each kind of question that answers are not one token each."""
+    if split and cell.kind not in _warned:
+        _warned.add(cell.kind)
         logging.getLogger(__name__).warning(
             "%s: answers such as %r are more than one token in this tokenizer: each costs a pass of its own, and a "
             "shorter answer is favoured over a longer one that begins with it (documents say answers_one_token)",

@@ -8,7 +8,15 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, PreTrainedTokenizerFast
 
-from lm_probe.eval_tasks import TaskError, fingerprint, task_manager, tokenizer_at_hand, vocabulary, word_tokens
+from lm_probe.eval_tasks import (
+    TaskError,
+    _documents,
+    fingerprint,
+    task_manager,
+    tokenizer_at_hand,
+    vocabulary,
+    word_tokens,
+)
 from lm_probe.eval_tasks._cells import cell_of
 from lm_probe.eval_tasks._documents import build, documents, options_of
 from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer
@@ -137,7 +145,8 @@ def test_an_unknown_word_is_not_one_token() -> None:
         choose_vocabulary("t", 5, "rare", "space", TokenizerAtHand(tokenizer))
 
 
-def test_answers_of_several_tokens_are_reported_once(caplog) -> None:
+def test_answers_of_several_tokens_are_reported_once(caplog, monkeypatch) -> None:
+    monkeypatch.setattr(_documents, "_warned", set())
     tokenizer = byte_level(WORDS, [f"\u0120{k}" for k in range(10)])
     at_hand = TokenizerAtHand(tokenizer)
     assert is_one_token("7", at_hand) and not is_one_token("12", at_hand)

@@ -21,7 +21,7 @@ CONTEXT = 1600  # the longest list of the grid has 1501 words
 
 def word_level_tokenizer(leave_out: int = 0) -> PreTrainedTokenizerFast:
     """Splits at spaces and around punctuation; knows all words of the default arm but some."""
-    split = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Punctuation()])
+    split = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), "removed", invert=True)
     frames = [*_FRAMES, *(text for texts in _QUESTIONS.values() for text in texts)]
     frames += [text for style in STYLES.values() for text in style]
     asked = [piece for frame in frames for piece, _ in split.pre_tokenize_str(frame)]
