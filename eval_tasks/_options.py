@@ -1,6 +1,7 @@
 """What `--metadata` can set, and the refusal of what it cannot."""
 
 import difflib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -97,5 +98,5 @@ def _is_whole(value: object) -> bool:
 def _refuse(task: str, name: str, value: object, possible: str, example: Options) -> None:
     raise TaskError(
         f"{task}: {name}={value!r} cannot be used; possible: {possible}, "
-        f"for example --metadata {name}={getattr(example, name)}"
+        f"for example --metadata '{json.dumps({name: getattr(example, name)})}'"
     )

@@ -5,6 +5,7 @@ the list. A word of `two_token` is two. Inside the question's quotes most tokeni
 space before it), which is said in the document and not refused.
 """
 
+import json
 from collections import Counter
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ def choose_vocabulary(task: str, m: int, arm: str, separator: str, at_hand: Toke
         if arm == "two_token":
             raise TaskError(
                 f"{task}: arm=two_token needs to know the tokenizer; name one, for example "
-                "--metadata tokenizer=EleutherAI/pythia-14m, or take arm=single"
+                '--metadata \'{"tokenizer": "EleutherAI/pythia-14m"}\', or take the arm "single"'
             )
         chosen = Vocabulary(_WORDS[arm], {})
     else:
@@ -53,9 +54,10 @@ def choose_vocabulary(task: str, m: int, arm: str, separator: str, at_hand: Toke
         chosen = at_hand.remember[key]
     if len(chosen.words) < m:
         wanted = f"{_TOKENS[arm]} token{'s' * (_TOKENS[arm] > 1)}" if arm in _TOKENS else "made of known tokens"
+        other = json.dumps({"arm": "single" if arm == "rare" else "rare"})
         raise TaskError(
             f"{task}: {m} words are needed, {len(chosen.words)} of {len(_WORDS[arm])} are {wanted} in this tokenizer; "
-            f"take a task with a smaller m, or other words with --metadata arm={'rare' if arm != 'rare' else 'single'}"
+            f"take a task with a smaller m, or other words with --metadata '{other}'"
         )
     return chosen
 

@@ -77,7 +77,7 @@ def test_three_ways_to_the_same_scores_of_every_cell(family: str, tokenizer, tmp
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     bridge = run_tasks(model, tokenizer, ["word_counting"], num_docs=1, batch_size=8, model_args=ARGS)
-    theirs = by_command(lm_evals, tmp_path / "model", tmp_path / "theirs", "word_counting", "num_docs=1")
+    theirs = by_command(lm_evals, tmp_path / "model", tmp_path / "theirs", "word_counting", '{"num_docs": 1}')
     same = by_command(ours, tmp_path / "model", tmp_path / "ours", "word_counting", '{"num_docs": 1}')
     names = {cell.name for cell in GROUPS["word_counting"]}
     assert {score.task for score in bridge.scores} == names < set(theirs)
@@ -98,7 +98,7 @@ def test_generated_answers_are_the_same_three_ways(tokenizer, tmp_path: Path) ->
     scores = {(score.task, score.metric): score.value for score in bridge.scores}
     assert scores[names[0], "truncated"] == 1  # a random model never ends its line
     for turn, run in enumerate((lm_evals, ours)):
-        results = by_command(run, tmp_path / "model", tmp_path / str(turn), ",".join(names), "num_docs=2")
+        results = by_command(run, tmp_path / "model", tmp_path / str(turn), ",".join(names), '{"num_docs": 2}')
         for (task, metric), value in scores.items():
             if not metric.startswith("vocabulary_"):
                 assert results[task][f"{metric},none"] == pytest.approx(value)
@@ -109,7 +109,7 @@ def test_lm_evals_command_refuses_a_prompt_that_does_not_fit(tokenizer, tmp_path
     tiny_model("gpt2", len(tokenizer), context=100).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"count_query_m10: .* the model's context holds 100; leave the task out"):
-        by_command(lm_evals, tmp_path, tmp_path / "out", "count_query_m5,count_query_m10", "num_docs=1")
+        by_command(lm_evals, tmp_path, tmp_path / "out", "count_query_m5,count_query_m10", '{"num_docs": 1}')
 
 
 # What the bridge adds

@@ -272,7 +272,7 @@ def folder(tmp_path_factory, tokenizer, model):
 
 def common(folder: Path, out: Path) -> list[str]:
     model = ["--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--device", "cpu"]
-    return [*model, "--metadata", "num_docs=2", "--output_path", str(out)]
+    return [*model, "--metadata", '{"num_docs": 2}', "--output_path", str(out)]
 
 
 def check_results(out: Path, tasks: set[str], model, tokenizer) -> None:
