@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 _UNSET = 10**9  # a tokenizer that knows no limit gives a number beyond any context
@@ -91,7 +92,7 @@ def _load(
 
     where: dict[str, Any] = {"revision": revision, "subfolder": subfolder, "trust_remote_code": trust_remote_code}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        tokenizer = AutoTokenizer.from_pretrained(_checkpoint(name, revision), **where)
     except Exception as error:  # what is raised depends on the file that is missing or damaged
         logging.getLogger(__name__).warning(
             "the tokenizer of %s cannot be loaded (%s): the words are not checked to be one token",
@@ -100,8 +101,14 @@ def _load(
         )
         return None
     if max_length is None and model is not None:
-        max_length = _context(AutoConfig.from_pretrained(model, **where), tokenizer)
+        max_length = _context(AutoConfig.from_pretrained(_checkpoint(model, revision), **where), tokenizer)
     return TokenizerAtHand(tokenizer, max_length, add_bos_token)
+
+
+def _checkpoint(name: str, revision: str) -> str:
+    """The folder of one checkpoint where the name is that of a local series, which has a sub-folder for each."""
+    folder = Path(name) / revision
+    return str(folder) if folder.is_dir() and not (Path(name) / "config.json").exists() else name
 
 
 def _context(config: Any, tokenizer: Any) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,14 @@ def test_the_models_arguments_name_the_tokenizer(folder: Path, tmp_path_factory)
     documents = task_manager({"pretrained": str(folder), "num_docs": 3}).load(["count_query_m5"])
     rows = documents["tasks"]["count_query_m5"].eval_docs
     assert all(row["words_checked"] and set(row["vocabulary"]) <= set(WORDS[:100]) for row in rows)
+
+
+def test_a_checkpoint_of_a_local_series_is_found(folder: Path) -> None:
+    step = folder.parent / f"{folder.name}-series" / "step8"
+    shutil.copytree(folder, step)
+    found = find_tokenizer({"pretrained": str(step.parent), "revision": "step8"})
+    assert found is not None
+    assert (len(word_tokens(found._tokenizer)), found.max_length) == (100, 77)
 
 
 def test_the_surrounding_block_comes_first_and_ends(folder: Path) -> None:
