@@ -1,7 +1,9 @@
 """What a sweep is asked to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,6 +50,8 @@ class SweepConfig:
     """Of the token sample and the tasks' documents."""
     task_documents: int | None = None
     """Documents in each task; None is the task's own number."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Options of our tasks, as lm-eval's `--metadata`."""
     trust_remote_code: bool = False
     """Run model code that a checkpoint carries."""
     debug: bool = field(default=False, compare=False)

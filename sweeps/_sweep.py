@@ -65,9 +65,10 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
     probes = find_probes(config.probes)
     tasks: Sequence[str] = ()
     if config.tasks:
-        from lm_probe.sweeps.lm_eval_bridge import expand_tasks
+        from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
 
         tasks = expand_tasks(config.tasks)
+        refuse_options(tasks, config.metadata)
     visits = plan(config.sources, config.revisions)
     text = read_text(config.text) if any(map(needs_text, probes)) else None
     with (

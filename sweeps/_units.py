@@ -64,7 +64,7 @@ def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig
             TASK_PROBE,
             {
                 "task": task,
-                "asks": task_config_hash(task, config.task_documents, config.seed),
+                "asks": task_config_hash(task, config.task_documents, config.seed, config.metadata),
                 "tokenizer": tokenizer,
                 "dtype": config.dtype,
             },

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TaskRun", "TaskScore", "expand_tasks", "run_tasks", "save_results", "task_config_hash"]
+__all__ = ["TaskRun", "TaskScore", "expand_tasks", "refuse_options", "run_tasks", "save_results", "task_config_hash"]
 
 
 class TaskScore(NamedTuple):
@@ -109,7 +109,7 @@ def run_tasks(
     finally:
         model.train(was_training)
     plain = _plain(results)
-    plain["config"]["model"] = "hf"  # lm-eval has the class's name here
+    plain["config"]["model"] = "hf-probe"  # lm-eval has the class's name here
     samples = plain.pop("samples")
     scores = _scores(plain, samples)
     for name in filter(is_ours, names):
@@ -140,7 +140,7 @@ def save_results(task_run: TaskRun, folder: Path, *, samples: bool = False) -> P
     # With a path that ends in .json lm-eval adds no folder named after the model: all revisions would share that one.
     tracker = EvaluationTracker(output_path=str(folder / "results.json"))
     general = tracker.general_config_tracker
-    general.log_experiment_args("hf", results["config"]["model_args"], None, None, False)
+    general.log_experiment_args("hf-probe", results["config"]["model_args"], None, None, False)
     general.start_time = time.perf_counter() - task_run.seconds
     with quiet():
         tracker.save_results_aggregated(results, task_run.samples)
@@ -162,6 +162,19 @@ def task_config_hash(task: str, num_docs: int | None, seed: int, metadata: Mappi
     from lm_eval import __version__
 
     return hashlib.sha256(json.dumps([what_it_asks(task), __version__, num_docs, seed]).encode()).hexdigest()
+
+
+def refuse_options(tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    """Refuses options that one of our tasks cannot have, before anything is measured.
+
+    Raises:
+        UserError: an option cannot have its value.
+    """
+    try:
+        for task in filter(is_ours, tasks):
+            fingerprint(task, metadata=metadata)
+    except TaskError as error:
+        raise UserError(str(error)) from error
 
 
 def _load(

@@ -240,7 +240,7 @@ def test_the_result_file_is_lm_evals_and_says_which_checkpoint(task_run, tmp_pat
     assert path.name.startswith("results_")
     assert stored["results"]["count_query_m5"]["mae,none"] == task_run.results["results"]["count_query_m5"]["mae,none"]
     config = stored["config"]
-    assert (config["model"], config["model_revision"], config["model_sha"]) == ("hf", "step64", "0123abcd")
+    assert (config["model"], config["model_revision"], config["model_sha"]) == ("hf-probe", "step64", "0123abcd")
     assert config["model_args"] == ARGS
     assert config["batch_size"] == 16
     assert stored["model_name"] == "somebody/tiny"

@@ -141,6 +141,18 @@ def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
         assert set(store.failures().probe) == failed
 
 
+def test_options_of_our_tasks_reach_them(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(tasks=("count_query_m5",), task_documents=4, probes=())
+    assert _sweep(series / "step8", tmp_path, settings, **asked).measured == 1
+    assert _sweep(series / "step8", tmp_path, settings, **asked, metadata={"n": 20}).measured == 1
+    values = _values(tmp_path)[lambda v: v.component == "count_query_m5"]
+    assert set(values.metric) >= {"acc", "acc_gap", "floor_constant_mae", "vocabulary_max_cos"}
+    results = sorted((tmp_path / "lm_eval").rglob("results_*.json"))
+    assert '"n": 20' in results[-1].read_text()
+    with pytest.raises(UserError, match="paraphrase"):
+        _sweep(series / "step8", tmp_path, settings, **asked, metadata={"paraphrase": 9})
+
+
 @pytest.fixture
 def damaged(series: Path, tmp_path: Path) -> Path:
     """A series in which one checkpoint is truncated, one holds NaN, one has no weights and one another architecture."""
