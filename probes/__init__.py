@@ -8,14 +8,31 @@ from lm_probe.probes._alignment import (
     top_directions,
 )
 from lm_probe.probes._anisotropy import AnisotropyProbe
+from lm_probe.probes._cka import linear_cka
 from lm_probe.probes._coherence import Coherence, coherence
 from lm_probe.probes._condensation import CondensationProbe
+from lm_probe.probes._controls import NormMatchedGaussian, random_twin, shuffle_tokens, token_curve
 from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
+from lm_probe.probes._covariance import Covariance, CovarianceResult
+from lm_probe.probes._dimension import spectral_exponent, two_nn_dimension
+from lm_probe.probes._directions import DirectionSums
 from lm_probe.probes._distance import Movement, movement
 from lm_probe.probes._forward import run_forward
+from lm_probe.probes._geometry import GeometryProbe, GeometryState
 from lm_probe.probes._gram import Gram
 from lm_probe.probes._head_spectrum import HeadSpectrumProbe
+from lm_probe.probes._isotropy import (
+    isoscore,
+    isoscore_star,
+    log_partition_isotropy,
+    participation_ratio,
+    partition_isotropy,
+    shrinkage_weight,
+)
+from lm_probe.probes._jackknife import Estimate, jackknife
+from lm_probe.probes._labels import TokenLabeller, TokenLabels
 from lm_probe.probes._loss import LossProbe
+from lm_probe.probes._magnitudes import Magnitudes, max_over_median, mean_vector_share
 from lm_probe.probes._neurons import Likeness, greedy_groups, likeness
 from lm_probe.probes._power_law import PowerLawTail, power_law_tail
 from lm_probe.probes._protocol import (
@@ -39,6 +56,15 @@ from lm_probe.probes._random_matrix import (
     share_above_of_gaussians,
 )
 from lm_probe.probes._registry import find_probes, probe_names
+from lm_probe.probes._reservoir import Reservoir, SampledVectors
+from lm_probe.probes._rogue import (
+    cosine_contributions,
+    mean_cosine_centred,
+    mean_cosine_standardised,
+    mean_cosine_without,
+    rogue_share,
+)
+from lm_probe.probes._similarity import intra_sentence_similarity, self_similarity
 from lm_probe.probes._spectrum import (
     effective_rank,
     resolution,
@@ -58,19 +84,31 @@ __all__ = [
     "Coherence",
     "CondensationProbe",
     "CosineResult",
+    "Covariance",
+    "CovarianceResult",
+    "DirectionSums",
+    "Estimate",
     "ForwardProbe",
     "ForwardState",
+    "GeometryProbe",
+    "GeometryState",
     "Gram",
     "HeadSpectrumProbe",
     "Likeness",
     "LossProbe",
+    "Magnitudes",
     "MeanCosine",
     "Movement",
     "Need",
+    "NormMatchedGaussian",
     "PowerLawTail",
     "Probe",
     "Reading",
+    "Reservoir",
     "Sampled",
+    "SampledVectors",
+    "TokenLabeller",
+    "TokenLabels",
     "VectorReading",
     "WeightContext",
     "WeightProbe",
@@ -79,27 +117,49 @@ __all__ = [
     "abs_cosine_of_gaussians",
     "alignment",
     "coherence",
+    "cosine_contributions",
     "effective_rank",
     "find_probes",
     "gaussian_singular_values",
     "greedy_groups",
+    "intra_sentence_similarity",
+    "isoscore",
+    "isoscore_star",
+    "jackknife",
     "likeness",
+    "linear_cka",
     "log_frequency_alignment",
+    "log_partition_isotropy",
     "marchenko_pastur",
+    "max_over_median",
     "mean_cosine",
+    "mean_cosine_centred",
+    "mean_cosine_standardised",
+    "mean_cosine_without",
+    "mean_vector_share",
     "movement",
     "norm_frequency_correlation",
+    "participation_ratio",
+    "partition_isotropy",
     "power_law_tail",
     "probe_names",
+    "random_twin",
     "resolution",
+    "rogue_share",
     "run_forward",
+    "self_similarity",
     "share_above_of_gaussians",
+    "shrinkage_weight",
+    "shuffle_tokens",
     "singular_entropy",
     "singular_values",
+    "spectral_exponent",
     "stable_rank",
     "subspace_overlap",
+    "token_curve",
     "top_directions",
     "top_ratio",
     "top_share",
+    "two_nn_dimension",
     "w_error",
 ]

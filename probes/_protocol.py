@@ -56,6 +56,8 @@ class Sampled:
     n_clusters: int
     device: str
     has_bytes: bool
+    token_counts: Int[Tensor, " V"] | None = None
+    """How often each token id occurs in the whole sample; None where it is not known before the pass."""
 
 
 @runtime_checkable

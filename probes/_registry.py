@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from lm_probe.model_adapters import UserError
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.probes._condensation import CondensationProbe
+from lm_probe.probes._geometry import GeometryProbe
 from lm_probe.probes._head_spectrum import HeadSpectrumProbe
 from lm_probe.probes._loss import LossProbe
 from lm_probe.probes._protocol import ForwardProbe, Probe, WeightProbe
@@ -14,6 +15,7 @@ from lm_probe.probes._weight_spectra import WeightSpectraProbe
 BUILT_IN: dict[str, type[Probe]] = {
     "loss": LossProbe,
     "anisotropy": AnisotropyProbe,
+    "geometry": GeometryProbe,
     "head_spectrum": HeadSpectrumProbe,
     "weight_spectra": WeightSpectraProbe,
     "condensation": CondensationProbe,

@@ -1,0 +1,155 @@
+"""Everything that follows from sums of unit vectors: mean cosines, similarities, shares of single dimensions."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_probe.probes._cosine import _mean_from_sum
+from lm_probe.probes._jackknife import Estimate, jackknife
+from lm_probe.probes._labels import TokenLabels
+from lm_probe.probes._rogue import rogue_share
+
+TOP_DIMENSIONS = (1, 3, 5)
+
+
+class DirectionSums:
+    """Streaming sums of unit vectors: O(groups x strata x d) memory, exact, and merged by adding.
+
+    Gives the mean cosine of all vectors, without the first position and for each frequency stratum (without the first
+    position too), the similarity within windows and of the occurrences of a token type, both raw and less the mean
+    cosine, and the share of the mean cosine that the 1, 3 and 5 strongest dimensions carry.
+    """
+
+    def __init__(self, width: int, groups: int, strata: int, types: int, device: torch.device) -> None:
+        """Starts empty; group, stratum and type numbers in the labels must be below these."""
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, dtype=torch.float64, device=device)
+
+        self._counts = zeros(groups, strata + 1)
+        self._units = zeros(groups, strata + 1, width)
+        self._squares = zeros(groups, width)
+        self._windows = zeros(groups, 2)
+        self._type_counts = zeros(types)
+        self._type_units = zeros(types, width)
+        self._zeros = zeros(1)
+
+    def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
+        """Adds whole windows, in float64, pads set to zero."""
+        norms = torch.linalg.vector_norm(vectors, dim=2)
+        directed = labels.counted & (norms != 0)
+        self._zeros += (labels.counted & (norms == 0)).sum()
+        units = vectors * torch.where(directed, norms.reciprocal(), 0.0)[..., None]
+
+        strata = torch.arange(self._counts.shape[1], device=vectors.device)
+        members = ((labels.stratum[:, None] == strata[:, None]) & directed[:, None]).double()
+        by_stratum = members @ units
+        self._counts.index_add_(0, labels.group, members.sum(2))
+        self._units.index_add_(0, labels.group, by_stratum)
+        self._squares.index_add_(0, labels.group, units.square().sum(1))
+
+        # mean_i cos(x_i, mean of the window) is one product: sum of unit vectors by the direction of the mean.
+        total = vectors.sum(1)
+        length = torch.linalg.vector_norm(total, dim=1, keepdim=True)
+        mean = total / torch.where(length == 0, 1.0, length)
+        n = directed.sum(1)
+        similarity = (by_stratum.sum(1) * mean).sum(1) / n.clamp_min(1)
+        self._windows.index_add_(0, labels.group, torch.stack([similarity * (n > 0), (n > 0).double()], 1))
+
+        if len(self._type_counts):
+            types = torch.arange(len(self._type_counts), device=vectors.device)
+            chosen = ((labels.followed.flatten() == types[:, None]) & directed.flatten()).double()
+            self._type_counts += chosen.sum(1)
+            self._type_units += chosen @ units.flatten(0, 1)
+
+    def merge(self, other: "DirectionSums") -> None:
+        """Adds what another has seen."""
+        for name, total in vars(self).items():
+            total += getattr(other, name).to(total.device)
+
+    def contributions(self) -> Float[Tensor, " d"]:
+        """What each dimension adds to the mean cosine; see `cosine_contributions`."""
+        return _contributions(self._units.sum((0, 1)), self._squares.sum(0), self._counts.sum()).cpu()
+
+    def result(self) -> dict[str, Estimate]:
+        """The values by name; one that is not defined on what was seen is left out.
+
+        Raises:
+            ValueError: fewer than two vectors that are not zero were seen.
+        """
+        counts, units, squares, windows = (
+            total.cpu() for total in (self._counts, self._units, self._squares, self._windows)
+        )
+        n = int(counts.sum())
+        if n < 2:
+            raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
+        found = _named(["mean_cosine"], _all, [counts, units], n)
+        if 2 <= (past_first := int(counts[:, 1:].sum())) < n:
+            found |= _named(["mean_cosine_no_first"], _all, [counts[:, 1:], units[:, 1:]], past_first)
+        if counts.shape[1] > 2:
+            for stratum in range(1, counts.shape[1]):
+                if (size := int(counts[:, stratum].sum())) >= 2:
+                    part = slice(stratum, stratum + 1)
+                    found |= _named([f"mean_cosine_q{stratum}"], _all, [counts[:, part], units[:, part]], size)
+        found |= _named(
+            ["intra_sentence_similarity", "intra_sentence_similarity_adjusted"],
+            _intra,
+            [windows, counts, units],
+            int(windows[:, 1].sum()),
+        )
+        if found["mean_cosine"].value > 0:
+            names = [f"rogue_top{k}" for k in TOP_DIMENSIONS]
+            found |= _named(names, _rogue, [counts, units, squares], n)
+        found |= self._self_similarity(found["mean_cosine"])
+        if int(self._zeros):
+            found["zero_vectors"] = Estimate(float(self._zeros), None, n + int(self._zeros))
+        return found
+
+    def _self_similarity(self, baseline: Estimate) -> dict[str, Estimate]:
+        """The mean over token types; its error is that over types, because types are what it averages."""
+        counts, units = self._type_counts.cpu(), self._type_units.cpu()
+        enough = counts >= 2
+        if not bool(enough.any()):
+            return {}
+        each = _mean_from_sum(units[enough], counts[enough].long())
+        types, value = len(each), float(each.mean())
+        error = float(each.std() / types**0.5) if types > 1 else None
+        both = None if error is None or baseline.stderr is None else (error**2 + baseline.stderr**2) ** 0.5
+        return {
+            "self_similarity": Estimate(value, error, types),
+            "self_similarity_adjusted": Estimate(value - baseline.value, both, types),
+        }
+
+
+def _named(names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], n: int) -> dict[str, Estimate]:
+    estimates = jackknife(statistic, totals)
+    return {name: estimate._replace(n=n) for name, estimate in zip(names, estimates, strict=True)}
+
+
+def _all(counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]) -> Float[Tensor, " 1"]:
+    return _mean_from_sum(units.sum(0), counts.sum().long())[None]
+
+
+def _intra(
+    windows: Float[Tensor, " 2"], counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]
+) -> Float[Tensor, " 2"]:
+    raw = windows[0] / windows[1]
+    return torch.stack([raw, raw - _all(counts, units)[0]])
+
+
+def _contributions(
+    total: Float[Tensor, " d"], squares: Float[Tensor, " d"], n: Float[Tensor, ""]
+) -> Float[Tensor, " d"]:
+    return (total.square() - squares) / (n * (n - 1))
+
+
+def _rogue(
+    counts: Float[Tensor, " s"], units: Float[Tensor, "s d"], squares: Float[Tensor, " d"]
+) -> Float[Tensor, " k"]:
+    contributions = _contributions(units.sum(0), squares, counts.sum())
+    # A sample without one group may have no positive mean cosine: then there is no error.
+    if float(contributions.sum()) <= 0:
+        return torch.full((len(TOP_DIMENSIONS),), torch.nan, dtype=torch.float64)
+    return torch.tensor([rogue_share(contributions, k) for k in TOP_DIMENSIONS], dtype=torch.float64)

@@ -1,0 +1,99 @@
+"""How long hidden states are, how far the longest stands out, and how much of them is their mean."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_probe.probes._jackknife import Estimate, jackknife
+from lm_probe.probes._labels import TokenLabels
+
+
+def mean_vector_share(vectors: Float[Tensor, "n d"]) -> float:
+    r"""Squared length of the mean vector over the mean squared length, $\|\bar x\|^2 / \overline{\|x\|^2}$.
+
+    Range [0, 1]: 0 without a common direction, 1 when all vectors are one. Where all norms are equal it is the mean
+    cosine up to 1/n; where they are not, long vectors count more. Invariant to rotation and to one scale for all; O(n
+    d). It does not tell a shift from a few vectors that are very long. Source: Mimno and Thompson 2017 (EMNLP); Cai et
+    al. 2021 (ICLR).
+
+    Raises:
+        ValueError: all vectors are zero.
+    """
+    rows = vectors.double()
+    mean_square = float(rows.square().sum(1).mean())
+    if mean_square == 0:
+        raise ValueError("all vectors are zero: they have no mean direction")
+    return float(rows.mean(0).square().sum()) / mean_square
+
+
+def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = None) -> float:
+    """The largest magnitude over the median one: of norms, or of absolute values of single activations.
+
+    From 1 up; above 1000 for single activations is what the source calls massive. Invariant to one scale for all.
+    A maximum grows with the number of tokens: compare equal samples only. It does not say which token or dimension.
+    Source: Sun et al. 2024 (arXiv 2402.17762).
+
+    Args:
+        magnitudes: not negative; of an even number the lower of the two in the middle is the median.
+        largest: the largest of all, where the magnitudes are a sample of them.
+
+    Raises:
+        ValueError: the median is 0.
+    """
+    median = float(magnitudes.double().median())
+    if median == 0:
+        raise ValueError("the median magnitude is 0: nothing to compare the largest with")
+    return (float(magnitudes.max()) if largest is None else largest) / median
+
+
+class Magnitudes:
+    """Streaming norms: sums for each jackknife group, the largest norm and activation; O(groups x d) memory."""
+
+    def __init__(self, width: int, groups: int, device: torch.device) -> None:
+        """Starts empty."""
+        self._sums = torch.zeros(groups, 5, dtype=torch.float64, device=device)
+        self._vectors = torch.zeros(groups, width, dtype=torch.float64, device=device)
+        self._largest = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
+        """Adds whole windows, in float64, pads set to zero."""
+        squares = vectors.square().sum(2)
+        norms = squares.sqrt()
+        first = (labels.stratum == 0) & labels.counted
+        sums = [labels.counted.sum(1), norms.sum(1), squares.sum(1), first.sum(1), (norms * first).sum(1)]
+        self._sums.index_add_(0, labels.group, torch.stack([part.double() for part in sums], 1))
+        self._vectors.index_add_(0, labels.group, vectors.sum(1))
+        self._largest = torch.maximum(self._largest, torch.stack([norms.max(), vectors.abs().max()]))
+
+    def merge(self, other: "Magnitudes") -> None:
+        """Adds what another has seen."""
+        self._sums += other._sums.to(self._sums.device)
+        self._vectors += other._vectors.to(self._vectors.device)
+        self._largest = torch.maximum(self._largest, other._largest.to(self._largest.device))
+
+    def largest(self) -> tuple[float, float]:
+        """The largest norm and the largest single activation."""
+        norm, activation = self._largest.tolist()
+        return norm, activation
+
+    def group_sizes(self) -> Float[Tensor, " g"]:
+        """Vectors in each jackknife group."""
+        return self._sums[:, 0].cpu()
+
+    def result(self) -> dict[str, Estimate]:
+        """`norm_mean`, `norm_first` (at the first position of each window) and `mean_vector_share`."""
+        sums, vectors = self._sums.cpu(), self._vectors.cpu()
+        n = int(sums[:, 0].sum())
+        estimates = jackknife(_values, [sums[:, :1], sums[:, 1:], vectors])
+        names = ("norm_mean", "norm_first", "mean_vector_share")
+        sizes = (n, int(sums[:, 3].sum()), n)
+        return {
+            name: estimate._replace(n=size)
+            for name, estimate, size in zip(names, estimates, sizes, strict=True)
+            if size and not (name == "mean_vector_share" and float(sums[:, 2].sum()) == 0)
+        }
+
+
+def _values(count: Float[Tensor, " 1"], sums: Float[Tensor, " 4"], vector: Float[Tensor, " d"]) -> Float[Tensor, " 3"]:
+    norm, square, first, first_norm = sums
+    return torch.stack([norm / count[0], first_norm / first, vector.square().sum() / count[0] / square])

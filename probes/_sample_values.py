@@ -1,0 +1,129 @@
+"""Measures that need a second look at the vectors, taken on a bounded sample of them."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lm_probe.probes._cka import cka_error, linear_cka
+from lm_probe.probes._cosine import MeanCosine
+from lm_probe.probes._dimension import neighbour_ratios
+from lm_probe.probes._directions import TOP_DIMENSIONS
+from lm_probe.probes._jackknife import Estimate, jackknife, spread_of_left_out
+from lm_probe.probes._magnitudes import max_over_median
+from lm_probe.probes._reservoir import SampledVectors
+from lm_probe.probes._rogue import centred, standardised, without_dimensions
+
+
+def sample_values(
+    sample: SampledVectors,
+    mean: Float[Tensor, " d"],
+    variance: Float[Tensor, " d"],
+    contributions: Float[Tensor, " d"],
+    directions: Float[Tensor, "d k"],
+    largest: tuple[float, float],
+) -> dict[str, Estimate]:
+    """Values by name, with jackknife errors over the sample's own documents: they include that it is a sample.
+
+    What belongs to the whole pass is taken from it and treated as known: mean and variance of each dimension, their
+    contributions to the mean cosine, eigenvectors of the second moment, the largest norm and activation. A measure that
+    is not defined on the sample (all vectors the same, too few of them) is left out.
+    """
+    rows, groups = sample.vectors.double(), sample.groups
+    top = contributions.topk(min(max(TOP_DIMENSIONS), len(contributions))).indices.tolist()
+    measures: dict[str, Callable[[], Estimate]] = {
+        "mean_cosine_centred": lambda: _cosine(centred(rows, mean), groups),
+        "mean_cosine_standardised": lambda: _cosine(standardised(rows, mean, variance), groups),
+        "intrinsic_dimension": lambda: _intrinsic_dimension(sample),
+        "log_partition_isotropy": lambda: _log_partition_isotropy(rows, groups, directions),
+        "norm_max_over_median": lambda: _stands_out(rows.norm(dim=1), largest[0]),
+        "activation_max_over_median": lambda: _stands_out(rows.abs().flatten(), largest[1]),
+    }
+    for k in TOP_DIMENSIONS:
+        if k < rows.shape[1]:
+            measures[f"mean_cosine_drop{k}"] = partial(_cosine, without_dimensions(rows, top[:k]), groups)
+    found = {}
+    for name, measure in measures.items():
+        try:
+            found[name] = measure()._replace(n=len(rows))
+        except ValueError:
+            continue
+    if "log_partition_isotropy" in found:
+        log = found["log_partition_isotropy"]
+        ratio = float(torch.tensor(log.value, dtype=torch.float64).exp())
+        found["partition_isotropy"] = log._replace(
+            value=ratio, stderr=None if log.stderr is None else ratio * log.stderr
+        )
+    return found
+
+
+def cka_with(sample: SampledVectors, reference: SampledVectors) -> Estimate:
+    """Debiased linear CKA over the tokens that both samples hold, with a jackknife error over documents.
+
+    Raises:
+        ValueError: the samples have fewer than four tokens in common, so they are of different texts.
+    """
+    common = torch.isin(sample.keys, reference.keys)
+    there = torch.isin(reference.keys, sample.keys)
+    # Windows that occur twice have the same keys and the same states; one of them is enough.
+    keys, places = _first_places(sample.keys[common])
+    reference_keys, reference_places = _first_places(reference.keys[there])
+    if len(keys) < 4 or not torch.equal(keys, reference_keys):
+        raise ValueError(
+            f"the reference for CKA shares {len(keys)} tokens with this sample: measure both on the same text"
+        )
+    x, y = sample.vectors[common][places], reference.vectors[there][reference_places]
+    groups = sample.groups[common][places]
+    return Estimate(linear_cka(x, y), cka_error(x, y, groups), len(keys))
+
+
+def _first_places(keys: Int[Tensor, " m"]) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """Different keys (which come sorted) and where each stands first."""
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys[1:] != keys[:-1]
+    places = first.nonzero()[:, 0]
+    return keys[places], places
+
+
+def _cosine(rows: Float[Tensor, "m k"], groups: Int[Tensor, " m"]) -> Estimate:
+    statistic = MeanCosine(int(groups.max()) + 1)
+    statistic.update(rows, group=groups)
+    found = statistic.result()
+    return Estimate(found.value, found.stderr)
+
+
+def _intrinsic_dimension(sample: SampledVectors) -> Estimate:
+    """The error leaves out a group's terms and keeps the neighbours: a sum over the rest, as for any ratio."""
+    logs, places = neighbour_ratios(sample.vectors)
+    groups = sample.groups[torch.from_numpy(places)]
+    sums = torch.zeros(int(groups.max()) + 1, 2, dtype=torch.float64)
+    sums.index_add_(0, groups, torch.stack([torch.ones(len(logs)).double(), torch.from_numpy(logs)], 1))
+    (found,) = jackknife(lambda counts, sums: (counts / sums)[None], [sums[:, 0], sums[:, 1]])
+    return found
+
+
+def _log_partition_isotropy(
+    rows: Float[Tensor, "m d"], groups: Int[Tensor, " m"], directions: Float[Tensor, "d k"]
+) -> Estimate:
+    projections = (rows.to(directions.dtype) @ directions).double()
+    projections = torch.cat([projections, -projections], 1)
+    names = groups.unique()
+    by_group = torch.stack([torch.logsumexp(projections[groups == name], 0) for name in names])
+
+    def ratio(by_group: Float[Tensor, "g k"]) -> Tensor:
+        whole = torch.logsumexp(by_group, 0)
+        return whole.min() - whole.max()
+
+    value = float(ratio(by_group))
+    if len(names) < 2:
+        return Estimate(value)
+    keep = ~torch.eye(len(names), dtype=torch.bool)
+    left_out = torch.stack([ratio(by_group[keep[g]]) for g in range(len(names))])
+    return Estimate(value, spread_of_left_out(left_out[:, None])[0])
+
+
+def _stands_out(magnitudes: Float[Tensor, " n"], largest: float) -> Estimate:
+    """A maximum has no error of the root-n kind, and none is made up: a jackknife of an extreme is inconsistent."""
+    return Estimate(max_over_median(magnitudes, largest))

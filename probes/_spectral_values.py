@@ -1,0 +1,139 @@
+"""Measures of a covariance's eigenvalues, with errors that need no covariance for each group of documents."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lm_probe.probes._dimension import regression_of_logs, spectral_exponent
+from lm_probe.probes._isotropy import isoscore, participation_ratio, shrink
+from lm_probe.probes._jackknife import Estimate
+from lm_probe.probes._spectrum import Spectrum, effective_rank, stable_rank, top_share
+
+
+class SpectralMeasure(NamedTuple):
+    """A function of eigenvalues (largest first) and its gradient."""
+
+    value: Callable[[Spectrum], float]
+    gradient: Callable[[Spectrum], Spectrum]
+
+
+def spectral_measures(shrinkage: float) -> dict[str, SpectralMeasure]:
+    """The measures by name; `shrinkage` is the weight of the identity in `isoscore_shrunk`, taken as fixed."""
+
+    def shrunk_gradient(values: Spectrum) -> Spectrum:
+        gradient = _isoscore_gradient(shrink(values, shrinkage))
+        return np.asarray((1 - shrinkage) * gradient + shrinkage * gradient.mean())
+
+    return {
+        "effective_rank": SpectralMeasure(lambda v: effective_rank(np.sqrt(v)), lambda v: _rank_gradient(v, 0.5)),
+        "effective_rank_power2": SpectralMeasure(effective_rank, lambda v: _rank_gradient(v, 1.0)),
+        "participation_ratio": SpectralMeasure(participation_ratio, _participation_gradient),
+        "stable_rank": SpectralMeasure(
+            lambda v: stable_rank(np.sqrt(v)), lambda v: -_share_gradient(v) * (v.sum() / v[0]) ** 2
+        ),
+        "top_component_share": SpectralMeasure(lambda v: top_share(np.sqrt(v)), _share_gradient),
+        "spectral_exponent": SpectralMeasure(spectral_exponent, _exponent_gradient),
+        "isoscore": SpectralMeasure(isoscore, _isoscore_gradient),
+        "isoscore_shrunk": SpectralMeasure(lambda v: isoscore(shrink(v, shrinkage)), shrunk_gradient),
+    }
+
+
+def spectral_values(
+    eigenvalues: Spectrum,
+    shrinkage: float,
+    components: Float[Tensor, "m d"],
+    groups: Int[Tensor, " m"],
+    group_sizes: Float[Tensor, " g"],
+) -> dict[str, Estimate]:
+    r"""The measures with linearised standard errors.
+
+    An eigenvalue moves with the covariance by $v_i^\top\,dC\,v_i$, so one vector x moves a measure T by
+    $\sum_i \partial T/\partial\lambda_i\,((v_i \cdot (x - \bar x))^2 - \lambda_i)$ over n: the infinitesimal jackknife
+    (Jaeckel 1972; Shao and Tu 1995, section 2.1). It is taken on the bounded sample, so no group needs a covariance of
+    its own; `clustered_error` brings it to the whole pass. A measure that is not defined on the spectrum is left out.
+
+    Args:
+        eigenvalues: of the covariance of the whole pass, largest first.
+        shrinkage: see `spectral_measures`.
+        components: of sampled vectors, centred, along the eigenvectors.
+        groups: of the sampled vectors.
+        group_sizes: vectors of the whole pass in each group.
+    """
+    found: dict[str, float] = {}
+    gradients = []
+    for name, measure in spectral_measures(shrinkage).items():
+        try:
+            found[name] = measure.value(eigenvalues)
+        except ValueError:
+            continue
+        gradients.append(measure.gradient(eigenvalues))
+    if not found:
+        return {}
+    slopes = torch.from_numpy(np.stack(gradients, 1))
+    influences = components.double().square() @ slopes - torch.from_numpy(eigenvalues) @ slopes
+    n = int(group_sizes.sum())
+    errors = clustered_error(influences, groups, group_sizes)
+    return {name: Estimate(value, error, n) for (name, value), error in zip(found.items(), errors, strict=True)}
+
+
+def clustered_error(
+    influences: Float[Tensor, "m k"], groups: Int[Tensor, " m"], group_sizes: Float[Tensor, " g"]
+) -> list[float | None]:
+    """Standard errors of means over clusters of vectors, from a sample of the vectors in each (two-stage sampling).
+
+    The spread of the groups' estimated totals, less what of it comes from having sampled within groups (Cochran 1977,
+    section 11.3), and no less than the error for independent vectors. With every vector in the sample this is the
+    ordinary cluster error. None with fewer than two groups.
+    """
+    number = len(group_sizes)
+    sampled = torch.bincount(groups, minlength=number).double()
+    used = sampled > 0
+    if int(used.sum()) < 2:
+        return [None] * influences.shape[1]
+    sums = torch.zeros(number, influences.shape[1], dtype=torch.float64).index_add_(0, groups, influences)
+    means = sums[used] / sampled[used, None]
+    size, taken, present = group_sizes[used, None], sampled[used, None], int(used.sum())
+    n = size.sum()
+    totals = size * (means - (size * means).sum(0) / n)
+    residuals = influences - (sums / sampled.clamp_min(1)[:, None])[groups]
+    within = residuals.square().sum(0) / max(1, len(influences) - present)
+    from_sampling = (size.square() * (1 - taken / size).clamp_min(0) / taken).sum() * within
+    variance = present / (present - 1) * (totals.square().sum(0) - from_sampling)
+    floor = n * within if bool((taken < size).any()) else torch.zeros_like(within)
+    return [float(error) for error in torch.maximum(variance, floor).sqrt() / n]
+
+
+def _rank_gradient(values: Spectrum, power: float) -> Spectrum:
+    weights = (values / values.max()) ** power
+    p = weights / weights.sum()
+    logs = np.log(np.where(p > 0, p, 1.0))
+    entropy = -(p * logs).sum()
+    slopes = np.exp(entropy) * power * p * (-logs - entropy)
+    return np.asarray(np.divide(slopes, values, out=np.zeros_like(values), where=values > 0))
+
+
+def _participation_gradient(values: Spectrum) -> Spectrum:
+    total, square = values.sum(), np.square(values).sum()
+    return np.asarray(2 * total / square - 2 * total**2 * values / square**2)
+
+
+def _isoscore_gradient(values: Spectrum) -> Spectrum:
+    return _participation_gradient(values) / (len(values) - 1)
+
+
+def _share_gradient(values: Spectrum) -> Spectrum:
+    total = values.sum()
+    gradient = np.full_like(values, -values[0] / total**2)
+    gradient[0] += 1 / total
+    return gradient
+
+
+def _exponent_gradient(values: Spectrum) -> Spectrum:
+    part, weights = regression_of_logs(values)
+    gradient = np.zeros_like(values)
+    gradient[part] = -weights / values[part]
+    return gradient

@@ -1,0 +1,273 @@
+"""The streaming objects of geometry: one pass, merged parts and brute force agree; errors are what they claim."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lm_probe.probes import (
+    Batch,
+    Covariance,
+    DirectionSums,
+    Magnitudes,
+    Reservoir,
+    Sampled,
+    TokenLabeller,
+    intra_sentence_similarity,
+    mean_cosine,
+    mean_vector_share,
+    self_similarity,
+)
+from lm_probe.probes._jackknife import jackknife
+from lm_probe.probes._labels import NO_KEY, frequency_strata, token_keys
+from lm_probe.probes._spectral_values import clustered_error, spectral_measures, spectral_values
+
+CPU = torch.device("cpu")
+
+
+def make_batch(rows: int = 9, length: int = 7, seed: int = 0, padded: bool = True) -> tuple[Batch, Sampled]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = (12 ** torch.rand(rows, length, generator=generator)).long()
+    mask = None
+    if padded:
+        mask = torch.arange(length) < torch.randint(2, length + 1, (rows, 1), generator=generator)
+        ids = ids * mask
+    counts = torch.bincount(ids.flatten() if mask is None else ids[mask], minlength=14)
+    return Batch(ids, mask, torch.arange(rows) // 2, None), Sampled(5, "cpu", False, counts)
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    return Batch(batch.token_ids[rows], None if batch.mask is None else batch.mask[rows], batch.clusters[rows], None)
+
+
+@pytest.mark.parametrize("width", [3, 191, 193, 400])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_covariance_is_numpys(width: int, offset: float) -> None:
+    vectors = torch.randn(1500, width, generator=torch.Generator().manual_seed(1)).double()
+    vectors = vectors * torch.linspace(0.1, 3, width) + offset
+    statistic = Covariance()
+    statistic.update(vectors[:3])
+    statistic.update(vectors[3:].reshape(-1, 3, width))
+    found = statistic.result()
+    expected = np.cov(vectors.numpy().T, bias=True)
+    assert found.n == 1500
+    np.testing.assert_allclose(found.mean, vectors.mean(0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, expected, rtol=1e-10, atol=1e-12 * expected.max())
+    torch.testing.assert_close(found.covariance, found.covariance.T, rtol=1e-12, atol=1e-12)
+
+
+@given(st.integers(1, 29), st.integers(2, 6), st.floats(-50, 50))
+def test_covariance_merges_to_one_pass(cut: int, width: int, offset: float) -> None:
+    vectors = torch.randn(30, width, generator=torch.Generator().manual_seed(cut)).double() + offset
+    mask = torch.arange(30) % 7 != 3
+    whole, first, second = Covariance(), Covariance(), Covariance()
+    whole.update(vectors, mask)
+    first.update(vectors[:cut], mask[:cut])
+    second.update(torch.where(mask[:, None], vectors, torch.nan)[cut:], mask[cut:])
+    first.merge(Covariance())
+    first.merge(second)
+    expected, found = whole.result(), first.result()
+    assert found.n == expected.n == int(mask.sum())
+    torch.testing.assert_close(found.mean, expected.mean, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.covariance, expected.covariance, rtol=1e-12, atol=1e-12)
+
+
+def test_covariance_refuses_what_has_none() -> None:
+    with pytest.raises(ValueError, match="two vectors: found 0"):
+        Covariance().result()
+    bad = Covariance()
+    bad.update(torch.tensor([[1.0, 2.0], [float("inf"), 1.0]]))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        bad.result()
+
+
+def test_keys_follow_the_text_and_not_the_batch() -> None:
+    batch, _ = make_batch()
+    assert batch.mask is not None
+    keys = token_keys(batch.token_ids, batch.mask, batch.clusters)
+    assert bool((keys[~batch.mask] == NO_KEY).all())
+    one_by_one = [
+        token_keys(batch.token_ids[i : i + 1, :n], torch.ones(1, n, dtype=torch.bool), batch.clusters[i : i + 1])[0]
+        for i, n in enumerate(batch.mask.sum(1).tolist())
+    ]
+    assert torch.equal(torch.cat(one_by_one), keys[batch.mask])
+    # About uniform: a sample by smallest keys is a random one.
+    ids = torch.arange(20000).reshape(40, 500) % 97
+    many = token_keys(ids, torch.ones_like(ids, dtype=torch.bool), torch.arange(40))
+    assert len(many.unique()) == 20000
+    shares = torch.histc(many.double() / 2**63, 10, 0, 1) / 20000
+    assert float((shares - 0.1).abs().max()) < 0.01
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.randoms())
+def test_a_sample_does_not_depend_on_batches_or_merges(sizes: list[int], random) -> None:
+    n = sum(sizes)
+    generator = torch.Generator().manual_seed(n)
+    keys, vectors = torch.randperm(10 * n, generator=generator)[:n], torch.randn(n, 3, generator=generator)
+    groups = torch.arange(n) % 4
+    parts = list(zip(keys.split(sizes), vectors.split(sizes), groups.split(sizes), strict=True))
+    random.shuffle(parts)
+    first, second = Reservoir(25), Reservoir(25)
+    for key, vector, group in parts:
+        (first if random.random() < 0.5 else second).update(vector, key, group)
+    first.merge(second)
+    found = first.result()
+    order = keys.argsort()[:25]
+    assert torch.equal(found.keys, keys[order])
+    assert torch.equal(found.vectors, vectors[order])
+    assert torch.equal(found.groups, groups[order])
+
+
+def test_strata_hold_about_equally_many_tokens_and_ties_are_settled() -> None:
+    counts = torch.tensor([0, 50, 3, 25, 12, 1, 9])
+    strata = frequency_strata(counts, 4)
+    assert strata.tolist() == [4, 2, 4, 3, 4, 4, 4]  # half of all tokens end before the middle: stratum 1 is empty
+    uniform = frequency_strata(torch.full((40,), 5), 4)
+    assert Counter(uniform.tolist()) == {1: 10, 2: 10, 3: 10, 4: 10}
+    assert uniform.tolist() == sorted(uniform.tolist())
+
+
+def _seen(batch: Batch, sampled: Sampled, vectors: torch.Tensor, parts: list[slice], groups: int = 3):
+    labeller = TokenLabeller(sampled, groups)
+    totals = []
+    for rows in parts:
+        directions = DirectionSums(vectors.shape[-1], groups, labeller.strata, labeller.types, CPU)
+        magnitudes = Magnitudes(vectors.shape[-1], groups, CPU)
+        labels = labeller.label(rows_of(batch, rows))
+        directions.update(vectors[rows], labels)
+        magnitudes.update(vectors[rows], labels)
+        totals.append((directions, magnitudes))
+    for directions, magnitudes in totals[1:]:
+        totals[0][0].merge(directions)
+        totals[0][1].merge(magnitudes)
+    return totals[0][0].result() | totals[0][1].result(), labeller.label(batch), totals[0]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("parts", [[slice(0, 9)], [slice(0, 2), slice(2, 7), slice(7, 9)]])
+def test_sums_give_what_brute_force_gives(parts: list[slice], padded: bool) -> None:
+    batch, sampled = make_batch(padded=padded)
+    generator = torch.Generator().manual_seed(4)
+    vectors = torch.randn(9, 7, 5, generator=generator).double() + 0.4
+    mask = torch.ones(9, 7, dtype=torch.bool) if batch.mask is None else batch.mask
+    vectors[~mask] = 0.0
+    vectors[0, 1] = 0.0  # a hidden state of length zero has no direction
+    found, labels, (directions, magnitudes) = _seen(batch, sampled, vectors, parts)
+    flat = vectors[mask]
+    past = mask & (torch.arange(7) > 0)
+
+    assert found["mean_cosine"].value == pytest.approx(mean_cosine(flat), abs=1e-12)
+    assert found["mean_cosine_no_first"].value == pytest.approx(mean_cosine(vectors[past]), abs=1e-12)
+    assert found["zero_vectors"].value == 1
+    for stratum in range(1, 5):
+        chosen = vectors[past & (labels.stratum == stratum)]
+        if f"mean_cosine_q{stratum}" in found:
+            assert found[f"mean_cosine_q{stratum}"].value == pytest.approx(mean_cosine(chosen), abs=1e-12)
+    assert sum(found[f"mean_cosine_q{s}"].n for s in range(1, 5) if f"mean_cosine_q{s}" in found) > 20
+    intra = intra_sentence_similarity(vectors, mask)
+    assert found["intra_sentence_similarity"].value == pytest.approx(intra, abs=1e-12)
+    assert found["intra_sentence_similarity_adjusted"].value == pytest.approx(intra - mean_cosine(flat), abs=1e-12)
+    nonzero = past & (vectors.norm(dim=2) > 0)
+    own = self_similarity(vectors[nonzero], batch.token_ids[nonzero])
+    assert found["self_similarity"].value == pytest.approx(own, abs=1e-12)
+    assert found["self_similarity_adjusted"].value == pytest.approx(own - mean_cosine(flat), abs=1e-12)
+    assert found["mean_vector_share"].value == pytest.approx(mean_vector_share(flat), abs=1e-12)
+    assert found["norm_mean"].value == pytest.approx(float(flat.norm(dim=1).mean()), rel=1e-12)
+    assert found["norm_first"].value == pytest.approx(float(vectors[:, 0].norm(dim=1).mean()), rel=1e-12)
+    assert magnitudes.largest() == pytest.approx((float(flat.norm(dim=1).max()), float(flat.abs().max())))
+    assert float(directions.contributions().sum()) == pytest.approx(mean_cosine(flat), abs=1e-12)
+
+
+def test_errors_of_sums_are_those_of_leaving_documents_out() -> None:
+    batch, sampled = make_batch(padded=False)
+    vectors = torch.randn(9, 7, 5, generator=torch.Generator().manual_seed(4)).double() + 0.4
+    found, labels, _ = _seen(batch, sampled, vectors, [slice(0, 9)])
+    left_out = {name: [] for name in ("mean_cosine", "intra_sentence_similarity_adjusted", "mean_vector_share")}
+    for group in range(3):
+        kept = vectors[labels.group != group]
+        left_out["mean_cosine"].append(mean_cosine(kept.flatten(0, 1)))
+        left_out["intra_sentence_similarity_adjusted"].append(intra_sentence_similarity(kept, adjusted=True))
+        left_out["mean_vector_share"].append(mean_vector_share(kept.flatten(0, 1)))
+    for name, values in left_out.items():
+        expected = np.sqrt(2 / 3 * np.square(np.array(values) - np.mean(values)).sum())
+        assert found[name].stderr == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_group_has_no_error() -> None:
+    (found,) = jackknife(lambda n, s: (s / n)[None], [torch.tensor([3.0, 0.0]), torch.tensor([6.0, 0.0])])
+    assert (found.value, found.stderr) == (2.0, None)
+
+
+@pytest.mark.parametrize("name", list(spectral_measures(0.3)))
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    values = np.sort(np.random.default_rng(0).gamma(1.0, size=40))[::-1].copy() + 1e-3
+    measure = spectral_measures(0.3)[name]
+    for i in (0, 1, 7, 15, 39):
+        step = np.zeros(40)
+        step[i] = 1e-5 * values[i]
+        slope = (measure.value(values + step) - measure.value(values - step)) / (2 * step[i])
+        assert measure.gradient(values)[i] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+def _documents(generator: torch.Generator, documents: int = 20, length: int = 60, d: int = 8) -> torch.Tensor:
+    """Documents that differ in how widely their vectors spread, so that tokens of one are dependent."""
+    spread = torch.exp(0.25 * torch.randn(documents, 1, d, generator=generator)) * 0.6 ** torch.arange(d)
+    return (spread * torch.randn(documents, length, d, generator=generator)).double()
+
+
+def _spectrum_with_errors(vectors: torch.Tensor, sampled: torch.Tensor):
+    flat, groups = vectors.flatten(0, 1), torch.arange(len(vectors)).repeat_interleave(vectors.shape[1])
+    centred = flat - flat.mean(0)
+    eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(flat))
+    sizes = torch.full((len(vectors),), float(vectors.shape[1])).double()
+    components = (centred @ eigenvectors.flip(1))[sampled]
+    return spectral_values(eigenvalues.flip(0).numpy(), 0.1, components, groups[sampled], sizes)
+
+
+def test_spectral_errors_are_close_to_leaving_documents_out() -> None:
+    vectors = _documents(torch.Generator().manual_seed(0))
+    everything = torch.arange(1200)
+    found = _spectrum_with_errors(vectors, everything)
+    without = [_spectrum_with_errors(vectors[torch.arange(20) != g], everything[:1140]) for g in range(20)]
+    for name, estimate in found.items():
+        left_out = np.array([one[name].value for one in without])
+        jackknifed = np.sqrt(19 / 20 * np.square(left_out - left_out.mean()).sum())
+        assert estimate.stderr == pytest.approx(jackknifed, rel=0.15), name
+
+
+def test_spectral_errors_from_a_part_of_the_vectors_are_about_the_spread_over_texts() -> None:
+    generator = torch.Generator().manual_seed(1)
+    values, errors = [], []
+    for _ in range(60):
+        part = torch.randperm(1200, generator=generator)[:300].sort().values
+        found = _spectrum_with_errors(_documents(generator), part)
+        values.append([each.value for each in found.values()])
+        errors.append([each.stderr for each in found.values()])
+    ratio = np.sqrt(np.mean(np.square(errors), 0)) / np.std(values, 0)
+    assert bool((ratio > 0.6).all() and (ratio < 1.6).all()), dict(zip(found, ratio, strict=True))
+
+
+def test_clustered_error_with_all_vectors_is_the_ordinary_one() -> None:
+    influences = torch.randn(60, 1, generator=torch.Generator().manual_seed(2)).double()
+    groups = torch.arange(60) % 6
+    influences += groups[:, None]
+    totals = torch.stack([(influences[groups == g] - influences.mean()).sum() for g in range(6)])
+    expected = float((6 / 5 * totals.square().sum()).sqrt()) / 60
+    (found,) = clustered_error(influences, groups, torch.full((6,), 10.0).double())
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert clustered_error(influences, torch.zeros(60).long(), torch.tensor([60.0]).double()) == [None]
+
+
+def test_having_sampled_within_documents_is_not_taken_for_a_difference_between_them() -> None:
+    """Independent vectors, a quarter of them sampled: the error must be that of all 1200, not of the 300."""
+    generator = torch.Generator().manual_seed(3)
+    groups, sizes = torch.arange(300) % 20, torch.full((20,), 60.0).double()
+    squares = []
+    for _ in range(200):
+        (error,) = clustered_error(torch.randn(300, 1, generator=generator).double(), groups, sizes)
+        assert error is not None
+        squares.append(error**2 * 1200)
+    assert 0.8 < np.sqrt(np.mean(squares)) < 1.5
