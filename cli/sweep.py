@@ -54,6 +54,15 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
         help="comma-separated, or none (default: %(default)s)",
     )
     what.add_argument(
+        "--controls",
+        default="none",
+        metavar="NAMES",
+        help="of anisotropy and geometry: random (weights), gaussian (norm-matched), shuffled (tokens), curve (over n)",
+    )
+    what.add_argument(
+        "--reference", metavar="REVISION", help="checkpoint of each series that geometry compares with (linear CKA)"
+    )
+    what.add_argument(
         "--tasks",
         default="word_counting_small",
         metavar="NAMES",
@@ -109,6 +118,8 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
             out=args.out,
             revisions=revisions,
             probes=_names(args.probes),
+            controls=_names(args.controls),
+            reference=args.reference,
             tasks=_names(args.tasks),
             text=args.text,
             tokens=args.tokens,

@@ -34,6 +34,10 @@ class SweepConfig:
     """Names of probes."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
     """Names of lm-eval tasks or groups, ours or lm-eval's own."""
+    controls: tuple[str, ...] = ()
+    """Controls of hidden-state probes: `random`, `gaussian`, `shuffled`, `curve`."""
+    reference: str | None = None
+    """Revision (or step) of each series that `geometry` compares with by linear CKA."""
     text: str | None = None
     """A file, a folder or a Hub dataset; None is the built-in text."""
     tokens: int = 50_000

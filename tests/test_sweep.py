@@ -141,6 +141,38 @@ def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
         assert set(store.failures().probe) == failed
 
 
+def test_controls_are_measurements_of_their_own(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(probes=("anisotropy", "geometry"), controls=("random", "gaussian", "shuffled", "curve"))
+    done = _sweep(series, tmp_path, settings, **asked, revisions="step1,step8")
+    assert (done.measured, done.failures) == (2 * 2 * 5, [])
+    assert _sweep(series, tmp_path, settings, **asked, revisions="step1,step8").finished_before == 20
+    values = _values(tmp_path)[lambda v: (v.step == 8) & (v.metric == "mean_cosine") & (v.site == "block")]
+    last = values[values.layer == 3].set_index("probe")
+    assert last.loc["geometry"].value == pytest.approx(last.loc["anisotropy"].value, abs=1e-12)
+    for control in ("random", "gaussian", "shuffled"):
+        assert last.loc[f"geometry_{control}"].value == pytest.approx(last.loc[f"anisotropy_{control}"].value, abs=1e-9)
+        assert last.loc[f"geometry_{control}"].value != last.loc["geometry"].value
+    assert abs(last.loc["geometry_gaussian"].value) < 0.05
+    curve = last.loc["anisotropy_curve"]
+    # A sixteenth and an eighth of 600 tokens are both reached with the first batch of 128.
+    assert len(curve) == 4 and curve.component.str.endswith(" tokens").all()
+    assert curve.value.iloc[list(curve.n).index(max(curve.n))] == pytest.approx(last.loc["anisotropy"].value, abs=1e-9)
+    with pytest.raises(UserError, match="no control frozen: known are random, gaussian, shuffled, curve"):
+        _sweep(series, tmp_path, settings, controls=("frozen",))
+    with pytest.raises(UserError, match="--controls needs a probe of hidden states"):
+        _sweep(series, tmp_path, settings, probes=("loss",), controls=("random",))
+
+
+def test_geometry_compares_with_a_reference_checkpoint(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(probes=("geometry",), reference="step8")
+    assert not _sweep(series, tmp_path, settings, **asked).failures
+    cka = _values(tmp_path)[lambda v: v.metric == "cka"].set_index(["step", "layer", "site"]).value
+    assert cka.loc[8].to_numpy() == pytest.approx(1.0, abs=1e-9)
+    assert (cka.loc[0] < 0.99).all() and cka.loc[0].size == cka.loc[8].size == 5
+    with pytest.raises(UserError, match="--reference step9 is not among the checkpoints of"):
+        _sweep(series, tmp_path, settings, probes=("geometry",), reference="step9")
+
+
 def test_options_of_our_tasks_reach_them(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     asked = dict(tasks=("count_query_m5",), task_documents=4, probes=())
     assert _sweep(series / "step8", tmp_path, settings, **asked).measured == 1
