@@ -51,9 +51,12 @@ def run(args: argparse.Namespace) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ValueError as error:
-        if str(error).startswith(_MISTAKES):
-            from lm_probe.model_adapters import UserError  # brings torch
+        from lm_probe.eval_tasks import TaskError
+        from lm_probe.model_adapters import UserError  # brings torch
 
+        if isinstance(error, TaskError):
+            raise UserError(str(error)) from error
+        if str(error).startswith(_MISTAKES):
             raise UserError(
                 f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the tasks"
             ) from error

@@ -1,9 +1,10 @@
 """`lm-probe sweep`: the main job."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -53,6 +54,15 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
         help="comma-separated, or none (default: %(default)s)",
     )
     what.add_argument(
+        "--controls",
+        default="none",
+        metavar="NAMES",
+        help="of anisotropy and geometry: random (weights), gaussian (norm-matched), shuffled (tokens), curve (over n)",
+    )
+    what.add_argument(
+        "--reference", metavar="REVISION", help="checkpoint of each series that geometry compares with (linear CKA)"
+    )
+    what.add_argument(
         "--tasks",
         default="word_counting_small",
         metavar="NAMES",
@@ -64,6 +74,13 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
         metavar="N",
         default=defaults.task_documents,
         help=f"documents a task (default: {defaults.task_documents or 'the own number of the task, 200 for ours'})",
+    )
+    what.add_argument(
+        "--metadata",
+        type=_options,
+        default={},
+        metavar="JSON",
+        help='options of our tasks, as for lm-eval: {"separator": "comma"} (see docs/tasks.md)',
     )
     what.add_argument(
         "--text", help=f"a .txt, .jsonl or .jsonl.zst file, a folder, or a Hub dataset (default: {defaults.text})"
@@ -101,6 +118,8 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
             out=args.out,
             revisions=revisions,
             probes=_names(args.probes),
+            controls=_names(args.controls),
+            reference=args.reference,
             tasks=_names(args.tasks),
             text=args.text,
             tokens=args.tokens,
@@ -110,6 +129,7 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
             dtype=args.dtype,
             seed=args.seed,
             task_documents=args.task_documents,
+            metadata=args.metadata,
             trust_remote_code=args.trust_remote_code,
             debug=args.debug,
         )
@@ -134,3 +154,13 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
 def _names(given: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given.split(",") if name.strip())
     return () if names == ("none",) else names
+
+
+def _options(given: str) -> dict[str, Any]:
+    try:
+        options = json.loads(given)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'not valid JSON ({error}): give e.g. \'{{"separator": "comma"}}\'') from error
+    if not isinstance(options, dict):
+        raise argparse.ArgumentTypeError('not a JSON object: give e.g. \'{"separator": "comma"}\'')
+    return options

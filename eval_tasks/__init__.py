@@ -10,15 +10,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_probe.eval_tasks._cells import CELLS, GROUPS
-from lm_probe.eval_tasks._documents import NUM_DOCS, SEED, document
+from lm_probe.eval_tasks._cells import CELLS, GROUPS, cell_of
+from lm_probe.eval_tasks._documents import first_hashes, options_of
+from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._kind import GENERATOR_VERSION
-from lm_probe.eval_tasks._words import WORDS
+from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer, tokenizer_at_hand
+from lm_probe.eval_tasks._vocabulary import choose_vocabulary, list_tokens
+from lm_probe.eval_tasks._words import INVENTED_WORDS, LONGER_WORDS, WORDS
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-__all__ = ["describe", "fingerprint", "group_names", "task_manager", "task_names", "tasks_path", "vocabulary"]
+__all__ = [
+    "TaskError",
+    "describe",
+    "fingerprint",
+    "group_names",
+    "task_manager",
+    "task_names",
+    "tasks_path",
+    "tokenizer_at_hand",
+    "vocabulary",
+    "word_tokens",
+]
 
 
 def tasks_path() -> Path:
@@ -37,8 +51,15 @@ def group_names() -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """The words that every list is drawn from."""
+    """The words that every list of the default arm is drawn from."""
     return list(WORDS)
+
+
+def word_tokens(tokenizer: Any, separator: str = "space") -> dict[str, int]:
+    """The token of each word of the default arm in a list, for the words that are one token there."""
+    at_hand = TokenizerAtHand(tokenizer)
+    tokens = {word: list_tokens(word, separator, at_hand) for word in WORDS}
+    return {word: found[0] for word, found in tokens.items() if len(found) == 1 and found[0] != at_hand.unknown}
 
 
 def describe(name: str) -> str:
@@ -47,29 +68,39 @@ def describe(name: str) -> str:
     Raises:
         KeyError: the name is neither.
     """
-    if name in GROUPS:
-        return "the tasks " + ", ".join(cell.name for cell in GROUPS[name])
-    return {cell.name: cell.description for cell in CELLS}[name]
+    if name not in GROUPS:
+        return cell_of(name).description
+    cells = GROUPS[name]
+    sizes = ", ".join(str(m) for m in sorted({cell.m for cell in cells}))
+    kinds = ", ".join(dict.fromkeys(cell.base for cell in cells))
+    return f"{len(cells)} tasks: {kinds}, each with m = {sizes}"
 
 
-def fingerprint(name: str, num_docs: int | None = None, seed: int | None = None) -> str:
-    """A hash of what one of our tasks asks: of its YAML files, its generator, and how many documents of which seed.
+def fingerprint(
+    name: str, num_docs: int | None = None, seed: int | None = None, metadata: Mapping[str, Any] | None = None
+) -> str:
+    """A hash of what one of our tasks asks: its YAML files, its generator, its options, the words it chooses from.
 
-    The first documents are in it, so that a changed word list or prompt changes it even where somebody forgot to
-    raise the generator's version.
+    The first documents are in it, so that a changed prompt changes it even where somebody forgot to raise the
+    generator's version. With a tokenizer (that of `tokenizer_at_hand`, or one that the metadata names) the words and
+    documents are those for that tokenizer; without one they are those for a tokenizer that has all words.
 
     Raises:
         KeyError: no task of ours has the name.
+        TaskError: an option cannot have its value, or the tokenizer leaves too few words.
     """
-    cell = {cell.name: cell for cell in CELLS}[name]
-    seed = SEED if seed is None else seed
+    cell = cell_of(name)
+    said = {"num_docs": num_docs, "seed": seed}
+    asked_for = {**(metadata or {}), **{key: value for key, value in said.items() if value is not None}}
+    options, at_hand = options_of(cell, asked_for), find_tokenizer(asked_for)
     asked = [
         GENERATOR_VERSION,
         [path.read_text(encoding="utf-8") for path in sorted(tasks_path().glob(f"*/{name}.yaml"))],
-        [path.read_text(encoding="utf-8") for path in sorted(tasks_path().glob(f"*/_{cell.kind}"))],
-        [document(*cell, index, seed)["hash"] for index in range(3)],
-        NUM_DOCS if num_docs is None else num_docs,
-        seed,
+        [path.read_text(encoding="utf-8") for path in sorted(tasks_path().glob(f"*/_{cell.base}"))],
+        options._asdict(),
+        [WORDS, LONGER_WORDS, INVENTED_WORDS],
+        choose_vocabulary(name, options.m, options.arm, options.separator, at_hand).words,
+        first_hashes(cell, options, at_hand),
     ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
@@ -82,7 +113,8 @@ def task_manager(
     """An lm-eval task manager that knows our tasks.
 
     Args:
-        metadata: What the tasks' generators are asked for; ours read `num_docs` (200) and `seed` (1234).
+        metadata: What the tasks' generators are asked for; what ours read is in docs/tasks.md, first `num_docs` (200)
+            and `seed` (1234).
         include_path: Further folders of tasks; on equal names the later folder wins, ours coming first.
         include_defaults: Also lm-eval's own tasks. Reading their 14,000 files takes seconds, ours take milliseconds.
     """

@@ -3,75 +3,66 @@
 The control replaces every other word by one filler: the query word keeps its positions and its count, the list its
 length and the question its wording. Only the number of different words changes (m against 2), so the difference
 between the two errors, taken inside each document, is the effect of the vocabulary at that length.
+
+With `control=matched` the control is another list, of the query word with probability 1 / m and of the filler: the
+count then differs from the full list's, though not its distribution (under `iid`), and the difference is not one of
+relabelling alone.
 """
 
-import math
 import random
 from collections.abc import Sequence
 
-from lm_probe.eval_tasks._kind import Document, Item, Kind, Response, chosen_answers
-from lm_probe.eval_tasks._words import WORDS
+from lm_probe.eval_tasks._kind import Item, Kind
+from lm_probe.eval_tasks._options import Options
+from lm_probe.eval_tasks._sampling import draw_list, largest_count
 
 
-def largest_count(m: int, n: int) -> int:
-    """The largest count that is asked for and offered: 6.5 standard deviations over the mean n / m.
+def draw(rng: random.Random, words: Sequence[str], options: Options, place: int) -> list[Item]:
+    """Draw m words and a list of n of them; ask for some that occur. The filler rotates with the place.
 
-    Fewer than one list in ten million would go beyond it and is drawn again.
+    A list is drawn again if too few words can be asked for: those that occur (5 in 100,000 do not at n = 10 m), at
+    most as often as the answers go, and do not fill the list, for their control would have one word instead of two.
     """
-    mean = n / m
-    return min(n - 1, math.ceil(mean + 6.5 * math.sqrt(mean)))
-
-
-def draw(rng: random.Random, m: int, n: int, index: int) -> Item:
-    """Draw n words uniformly from m, ask for one of the m that occurs; the filler rotates with the index.
-
-    A query word that does not occur (about 5 in 100,000 at n = 10 m) or that fills the whole list is drawn again:
-    its control would have one word instead of two.
-    """
-    top = largest_count(m, n)
+    top = largest_count(options.m, options.n, options.sampling)
     while True:
-        vocabulary = rng.sample(WORDS, m)
-        full = rng.choices(vocabulary, k=n)
-        query = rng.choice(vocabulary)
-        count = full.count(query)
-        if 1 <= count <= top:
+        vocabulary = rng.sample(words, options.m)
+        full = draw_list(rng, vocabulary, options.n, options.sampling)
+        queries = rng.sample(vocabulary, options.questions_per_list)
+        if all(1 <= full.count(query) <= top for query in queries):
             break
+    return [
+        _item(rng, vocabulary, full, query, options, top, place * len(queries) + turn)
+        for turn, query in enumerate(queries)
+    ]
+
+
+def _item(
+    rng: random.Random, vocabulary: list[str], full: list[str], query: str, options: Options, top: int, turn: int
+) -> Item:
     others = [word for word in vocabulary if word != query]
-    filler = others[index % len(others)]
+    filler = others[turn % len(others)]
+    binary = [word if word == query else filler for word in full]
+    if options.control == "matched":
+        binary = _matched(rng, query, filler, options, top)
+    answers = [str(number) for number in range(top + 1)]
     return Item(
         full=full,
-        binary=[word if word == query else filler for word in full],
-        question=f'How many times does the word "{query}" appear in the list? Answer with a single number.',
-        answers=[str(number) for number in range(top + 1)],
-        gold=count,
-        facts={"query": query, "filler": filler},
+        binary=binary,
+        vocabulary=vocabulary,
+        answers=answers,
+        gold=full.count(query),
+        binary_answers=answers,
+        binary_gold=binary.count(query),
+        query=query,
+        facts={"filler": filler},
     )
 
 
-def score(document: Document, responses: Sequence[Response]) -> dict[str, float]:
-    """Accuracy and absolute error in both arms; a gap is positive where the full list is harder than its control."""
-    gold: int = document["gold"]
-    full, binary = chosen_answers(document, responses)
-    return {
-        "acc": float(full == gold),
-        "acc_binary": float(binary == gold),
-        "acc_gap": float(binary == gold) - float(full == gold),
-        "mae": float(abs(full - gold)),
-        "mae_binary": float(abs(binary - gold)),
-        "mae_gap": float(abs(full - gold) - abs(binary - gold)),
-    }
+def _matched(rng: random.Random, query: str, filler: str, options: Options, top: int) -> list[str]:
+    while True:
+        words = rng.choices((query, filler), (1, options.m - 1), k=options.n)
+        if 1 <= words.count(query) <= top:
+            return words
 
 
-KIND = Kind(
-    description="how often does a given word occur in a list of n words",
-    draw=draw,
-    score=score,
-    higher_is_better={
-        "acc": True,
-        "acc_binary": True,
-        "acc_gap": False,
-        "mae": False,
-        "mae_binary": False,
-        "mae_gap": False,
-    },
-)
+KIND = Kind("count_query", "how often does a given word occur in a list of n words", True, draw)

@@ -1,16 +1,16 @@
-"""What a kind of counting question is: how an item is drawn, what is asked, how the two answers are scored."""
+"""What a kind of counting question is: how items are drawn from a list, and what kind of answer they have."""
 
 import hashlib
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-Document = dict[str, Any]
-Response = tuple[float, bool]  # lm-eval's (log-likelihood of the answer, whether greedy decoding would give it)
+from lm_probe.eval_tasks._options import Options
 
-# Part of every document's seed. Raise it whenever the same (kind, m, n, index, seed) would give another document.
-GENERATOR_VERSION = 1
+Document = dict[str, Any]
+
+# Part of every document's seed. Raise it whenever the same (kind, options, index) would give another document.
+GENERATOR_VERSION = 2
 
 
 class Item(NamedTuple):
@@ -18,39 +18,29 @@ class Item(NamedTuple):
 
     full: list[str]
     binary: list[str]
-    question: str
-    answers: list[str]  # what the model chooses from, the same in both arms
-    gold: int  # index of the right answer, the same in both arms
-    facts: dict[str, str | int]  # what the kind wants recorded: query, filler, margin, ...
+    vocabulary: list[str]  # the m words
+    answers: list[str]  # what the model chooses from
+    gold: int  # index of the right answer
+    binary_answers: list[str]  # the same number of answers as in the full arm, so that chance is the same
+    binary_gold: int
+    query: str = ""  # the word that is asked for, where one is
+    facts: dict[str, str | int] = {}  # noqa: RUF012  (never changed)  what the kind wants recorded
 
 
 class Kind(NamedTuple):
     """A kind of question. A new one is a file like `_count_query.py` and a line in `_cells.py`."""
 
+    name: str
     description: str
-    draw: Callable[[random.Random, int, int, int], Item]  # (private generator, m, n, index)
-    score: Callable[[Document, Sequence[Response]], dict[str, float]]
-    higher_is_better: dict[str, bool]  # the metrics that `score` gives, in the order of the table
+    counts: bool  # whether the answers are numbers rather than words of the list
+    draw: Callable[[random.Random, Sequence[str], Options, int], list[Item]]
+    """(private generator, words, options, place of the list) to the items of one list."""
 
 
-def private_generator(kind: str, m: int, n: int, index: int, seed: int) -> random.Random:
-    """A generator that depends on nothing but its arguments: not on what was drawn or imported before."""
-    name = f"{GENERATOR_VERSION}/{kind}/{m}/{n}/{index}/{seed}"
-    return random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest(), "big"))
+def private_generator(split: str, kind: str, options: Options, place: int) -> random.Random:
+    """A generator that depends on nothing but its arguments: not on what was drawn or imported before.
 
-
-def chosen_answers(document: Document, responses: Sequence[Response]) -> tuple[int, int]:
-    """The most likely answer in the full arm and in the binary arm, as indices into the document's answers.
-
-    Raises:
-        ValueError: a log-likelihood is NaN (a comparison with it would quietly choose an answer), or there are not
-            two arms of responses.
+    Wording and separator are left out: lists are the same under all of them, so their effects are paired.
     """
-    likelihoods = [likelihood for likelihood, _ in responses]
-    size = len(document["choices"])
-    if len(likelihoods) != 2 * size:
-        raise ValueError(f"expected {2 * size} responses ({size} answers in two arms), got {len(likelihoods)}")
-    if any(math.isnan(likelihood) for likelihood in likelihoods):
-        raise ValueError(f"the model gave NaN for document {document['index']}; it cannot be scored")
-    full, binary = likelihoods[:size], likelihoods[size:]
-    return full.index(max(full)), binary.index(max(binary))
+    name = f"{GENERATOR_VERSION}/{split}/{kind}/{options.m}/{options.n}/{place}/{options.seed}"
+    return random.Random(int.from_bytes(hashlib.sha256(name.encode()).digest(), "big"))

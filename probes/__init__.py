@@ -9,6 +9,7 @@ from lm_probe.probes._alignment import (
 )
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.probes._cka import linear_cka
+from lm_probe.probes._coherence import Coherence, coherence
 from lm_probe.probes._condensation import CondensationProbe
 from lm_probe.probes._controls import NormMatchedGaussian, random_twin, shuffle_tokens, token_curve
 from lm_probe.probes._cosine import CosineResult, MeanCosine, mean_cosine
@@ -80,6 +81,7 @@ __all__ = [
     "AnisotropyProbe",
     "Batch",
     "Bulk",
+    "Coherence",
     "CondensationProbe",
     "CosineResult",
     "Covariance",
@@ -114,6 +116,7 @@ __all__ = [
     "WeightsByRole",
     "abs_cosine_of_gaussians",
     "alignment",
+    "coherence",
     "cosine_contributions",
     "effective_rank",
     "find_probes",

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
-NUMBERS = tuple(f" {number}" for number in range(100))
+NUMBERS = tuple(f" {number}" for number in range(256))
 
 # A merge enters the vocabulary when its pair is frequent enough. The last of 4096 occurs once in 90,000 characters of
 # the built-in text (measured), so labels that occur once in 20,000 are always among them.
@@ -26,7 +26,7 @@ def train_tokenizer(
         vocabulary: The largest number of tokens, `<|endoftext|>` (id 0) and the 256 bytes included.
         positions: The longest input of the models that it is for.
         extra_tokens_text: Text whose words are to be single tokens, read as ordinary text: a word inside a sentence
-            carries its space before it (`" apple pear"`). The numbers `" 0"` to `" 99"` are always among them.
+            carries its space before it (`" apple pear"`). The numbers `" 0"` to `" 255"` are always among them.
 
     Returns:
         A tokenizer that adds no token of its own; `<|endoftext|>` is its bos, eos and unk, as in Pythia's.

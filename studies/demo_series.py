@@ -32,7 +32,7 @@ from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from lm_probe.studies._demo_folder import SeriesFolder, digest
-from lm_probe.studies._demo_tokenizer import rows_of_tokens, train_tokenizer
+from lm_probe.studies._demo_tokenizer import NUMBERS, rows_of_tokens, train_tokenizer
 from lm_probe.studies._demo_training import Recipe, build_model, train
 
 __all__ = ["SIZES", "STEPS", "Split", "rows_of_tokens", "split_documents", "train_demo_series", "train_tokenizer"]
@@ -85,7 +85,7 @@ def train_demo_series(
         steps: The steps that are saved, as `step<N>`; the largest ends the training.
         seed: Of the weights and of the order of the text.
         extra_tokens_text: Text whose words are to be single tokens, each with its space before it (`" apple pear"`);
-            the numbers 0 to 99 always are. It is not trained on.
+            the numbers 0 to 255 always are. It is not trained on.
         progress: Called with model, step and last step after each step, by the training threads but never by two at
             once; what it raises ends the training.
 
@@ -99,7 +99,11 @@ def train_demo_series(
     wanted = sorted(set(steps))
     if not wanted or wanted[0] < 0 or not sizes or min(sizes) < 8:
         raise ValueError(f"sizes of 8 or more and steps of 0 or more are needed, got sizes {sizes} and steps {steps}")
-    text = {"documents": len(documents), "sha256": digest(documents), "extra_sha256": digest(extra_tokens_text)}
+    text = {
+        "documents": len(documents),
+        "sha256": digest(documents),
+        "extra_sha256": digest([*NUMBERS, *extra_tokens_text]),
+    }
     plans = [
         SeriesFolder(out / f"demo-w{size}", {"width": size, "steps": wanted, "seed": seed, **asdict(recipe)}, text)
         for size in sizes

@@ -1,7 +1,9 @@
 """What a sweep is asked to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,6 +34,10 @@ class SweepConfig:
     """Names of probes."""
     tasks: tuple[str, ...] = DEFAULT_TASKS
     """Names of lm-eval tasks or groups, ours or lm-eval's own."""
+    controls: tuple[str, ...] = ()
+    """Controls of hidden-state probes: `random`, `gaussian`, `shuffled`, `curve`."""
+    reference: str | None = None
+    """Revision (or step) of each series that `geometry` compares with by linear CKA."""
     text: str | None = None
     """A file, a folder or a Hub dataset; None is the built-in text."""
     tokens: int = 50_000
@@ -48,6 +54,8 @@ class SweepConfig:
     """Of the token sample and the tasks' documents."""
     task_documents: int | None = None
     """Documents in each task; None is the task's own number."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Options of our tasks, as lm-eval's `--metadata`."""
     trust_remote_code: bool = False
     """Run model code that a checkpoint carries."""
     debug: bool = field(default=False, compare=False)

@@ -1,7 +1,7 @@
 """Runs probes on a model in memory: the one path that the sweep and `measure` share."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lm_probe.model_adapters import Architecture, Role, UserError, architecture_of, step_of
 from lm_probe.probes import (
+    Batch,
     ForwardProbe,
     ForwardState,
     Probe,
@@ -50,9 +51,10 @@ def read_forward(
     architecture: Architecture,
     sample: TokenSample,
     batch_size: int,
-    progress: Callable[[int, int], None] | None = None,
+    *,
+    batches: Iterable[Batch] | None = None,
 ) -> list[Outcome]:
-    """Runs forward probes together over one pass; `progress` is told windows done and windows in all.
+    """Runs forward probes together over one pass; `batches` are others than the sample's own, for a control.
 
     Raises:
         UserError: the sample does not fit the model (a token beyond its vocabulary, a context beyond its positions).
@@ -63,11 +65,9 @@ def read_forward(
     states: dict[ForwardProbe, ForwardState] = {
         probe: probe.start(architecture, sample.sampled(device)) for probe in probes
     }
-    done = 0
-    for batch in run_forward(architecture, sample.batches(batch_size, device), states):
-        done += len(batch.token_ids)
-        if progress is not None:
-            progress(done, len(sample.windows))
+    own = sample.batches(batch_size, device)
+    for _ in run_forward(architecture, own if batches is None else batches, states):
+        pass
     seconds = time.perf_counter() - begun
     outcomes = []
     for probe, state in states.items():

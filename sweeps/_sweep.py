@@ -3,36 +3,24 @@
 import gc
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from transformers import PreTrainedTokenizerBase
-
-from lm_probe.model_adapters import (
-    Checkpoint,
-    OpenCheckpoint,
-    UserError,
-    load_tokenizer,
-    local_folder,
-    open_checkpoint,
-    open_weights,
-    tokenizer_digest,
-)
-from lm_probe.probes import ForwardProbe, Probe, WeightContext, WeightProbe, find_probes
-from lm_probe.sweeps._config import DTYPES, SweepConfig
+from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
+from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._controls import controlled
 from lm_probe.sweeps._lock import exclusive
-from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
+from lm_probe.sweeps._measure import Outcome
 from lm_probe.sweeps._plan import Visit, plan
+from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
-from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._task_step import run_task_units
-from lm_probe.sweeps._tokens import TextError, TokenSample, sample_tokens
-from lm_probe.sweeps._units import Unit, needs_text, probe_units, task_units
-from lm_probe.sweeps.text import Text, read_text
+from lm_probe.sweeps._tokens import TextError
+from lm_probe.sweeps._units import Unit, control_units, needs_text, probe_units, task_units
+from lm_probe.sweeps.text import read_text
 
 
 class Failure(NamedTuple):
@@ -65,17 +53,20 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
     probes = find_probes(config.probes)
     tasks: Sequence[str] = ()
     if config.tasks:
-        from lm_probe.sweeps.lm_eval_bridge import expand_tasks
+        from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
 
         tasks = expand_tasks(config.tasks)
+        refuse_options(tasks, config.metadata)
     visits = plan(config.sources, config.revisions)
     text = read_text(config.text) if any(map(needs_text, probes)) else None
+    step = ProbeStep(config, visits, text)
+    pieces = len(probes) + len(controlled(probes, config.controls)) + len(tasks)
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
-        Progress(len(visits) * (len(probes) + len(tasks)), silent=silent) as progress,
+        Progress(len(visits) * pieces, silent=silent) as progress,
     ):
-        work = _Sweep(config, visits, probes, tasks, text, store, progress)
+        work = _Sweep(config, step, probes, tasks, store, progress)
         for visit in visits:
             work.visit(visit)
         return work.summary
@@ -85,29 +76,26 @@ class _Sweep:
     def __init__(
         self,
         config: SweepConfig,
-        visits: Sequence[Visit],
+        step: ProbeStep,
         probes: Sequence[Probe],
         tasks: Sequence[str],
-        text: Text | None,
         store: RunStore,
         progress: Progress,
     ) -> None:
         self._config = config
-        self._starts = {visit.source: visit for visit in visits if visit.step == 0}
-        self._firsts: dict[str, Checkpoint | None] = {}
+        self._step = step
         self._probes = probes
+        self._controls = controlled(probes, config.controls)
         self._tasks = tasks
-        self._text = text
         self._store = store
         self._progress = progress
-        self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._said: set[tuple[str, str, str]] = set()
         self.summary = Summary()
 
     def visit(self, visit: Visit) -> None:
         """Measures what one checkpoint still lacks."""
         self.summary.checkpoints += 1
-        units = len(self._probes) + len(self._tasks)
+        units = len(self._probes) + len(self._controls) + len(self._tasks)
         self._progress.now(visit.name, "opening")
         try:
             checkpoint = visit.locate()
@@ -118,7 +106,8 @@ class _Sweep:
                     f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
                     f"rename a folder, or choose another --out"
                 )
-            asked = probe_units(checkpoint, self._probes, self._config, self._text, self._first(visit.source))
+            asked = probe_units(checkpoint, self._probes, self._config, self._step, visit.source)
+            asked += control_units(asked, self._controls)
             asked += task_units(checkpoint, self._tasks, self._config)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
             self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
@@ -138,59 +127,30 @@ class _Sweep:
         for probe in self._probes:
             if isinstance(probe, WeightProbe) and probe.name in by_name:
                 self._progress.now(visit.name, probe.name)
-                self._read_weights(visit, key, checkpoint, probe, by_name[probe.name])
+                outcome, made = self._step.weights(visit.source, checkpoint, probe)
+                self._keep(visit, key, by_name[probe.name], outcome, made)
         forward = [probe for probe in self._probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
+        controls = [name for name in self._controls if name in by_name]
         tasks = [unit for unit in pending if unit.name in self._tasks]
-        if not forward and not tasks:
+        if not forward and not controls and not tasks:
             return
         self._progress.now(visit.name, "loading")
-        opened = open_checkpoint(
-            checkpoint,
-            device=self._config.where,
-            dtype=DTYPES[self._config.dtype],
-            trust_remote_code=self._config.trust_remote_code,
-        )
+        self._step.prepare(visit.source, forward)
+        opened = self._step.open(checkpoint)
         self._store.clear_failure(visit.model, visit.revision, "")
         try:
             if forward:
                 self._progress.now(visit.name, " + ".join(probe.name for probe in forward))
                 self._read_forward(visit, key, opened, forward, by_name)
+            for name in controls:
+                self._progress.now(visit.name, name)
+                self._read_control(visit, key, opened, by_name[name])
             if tasks:
                 self._progress.now(visit.name, f"{len(tasks)} tasks")
                 self._run_tasks(visit, key, opened, tasks)
         finally:
             del opened
             gc.collect()
-
-    def _read_weights(
-        self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, probe: WeightProbe, unit: Unit
-    ) -> None:
-        with measured("cpu") as cost:
-            weights = open_weights(checkpoint)
-            tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
-            rows = None if tokenizer is None else len(tokenizer)
-            sample = None
-            if tokenizer is not None and "token_counts" in probe.needs:
-                sample = self._sample(tokenizer, weights.folder, weights.max_context)
-            first = self._first(visit.source) if "first" in probe.needs else None
-            context = WeightContext(
-                rows,
-                None if sample is None else sample.token_counts(),
-                None if first is None else open_weights(first),
-            )
-            dtype = str(weights.head().dtype).removeprefix("torch.")
-            weights.bytes_read = 0
-            outcome = read_weights(probe, weights, context)
-        made = Conditions(
-            dtype=dtype,
-            device="cpu",
-            seed=self._config.seed,
-            seconds=cost.seconds,
-            bytes_read=weights.bytes_read,
-            peak_memory=cost.peak_memory,
-            details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
-        )
-        self._keep(visit, key, unit, outcome, made)
 
     def _read_forward(
         self,
@@ -201,27 +161,25 @@ class _Sweep:
         by_name: dict[str, Unit],
     ) -> None:
         try:
-            tokenizer, limit = opened.needed_tokenizer(), opened.architecture.max_context
-            sample = self._sample(tokenizer, local_folder(opened.checkpoint), limit)
-            with measured(self._config.where) as cost:
-                outcomes = read_forward(forward, opened.architecture, sample, self._config.batch_size)
+            outcomes, made = self._step.forward(visit.source, opened, forward)
         except (StoreError, TextError):
             raise
         except Exception as error:
             for probe in forward:
                 self._fail(visit, probe.name, error)
             return
-        model, text = opened.model, self._text
-        assert text is not None
-        details = {
-            "text": text.name,
-            "text_note": text.note,
-            **sample.details(),
-            "batch_size": self._config.batch_size,
-        }
-        made = conditions(model, cost, seed=self._config.seed, bytes_read=model.get_memory_footprint(), details=details)
         for probe, outcome in zip(forward, outcomes, strict=True):
             self._keep(visit, key, by_name[probe.name], outcome, made)
+
+    def _read_control(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, unit: Unit) -> None:
+        try:
+            outcome, made = self._step.control(opened, *self._controls[unit.name])
+        except (StoreError, TextError):
+            raise
+        except Exception as error:
+            self._fail(visit, unit.name, error)
+            return
+        self._keep(visit, key, unit, outcome, made)
 
     def _run_tasks(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, units: Sequence[Unit]) -> None:
         for done in run_task_units(opened, units, self._config, visit):
@@ -233,28 +191,6 @@ class _Sweep:
                 self._store.record(key, done.measurements)
                 self.summary.measured += len(done.units)
             self._progress.done(len(done.units))
-
-    def _first(self, source: str) -> Checkpoint | None:
-        """The first checkpoint of a series (step 0) where the sweep visits it; its own visit says what is wrong."""
-        if source not in self._firsts:
-            self._firsts[source] = None
-            with suppress(UserError):
-                self._firsts[source] = self._starts[source].locate() if source in self._starts else None
-        return self._firsts[source]
-
-    def _sample(self, tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int | None) -> TokenSample:
-        assert self._text is not None
-        context = self._config.context or default_context(limit)
-        name = (tokenizer_digest(folder), context)
-        if name not in self._samples:
-            self._samples[name] = sample_tokens(
-                self._text.documents,
-                tokenizer,
-                tokens=self._config.tokens,
-                context=context,
-                seed=self._config.seed,
-            )
-        return self._samples[name]
 
     def _keep(self, visit: Visit, key: CheckpointKey, unit: Unit, outcome: Outcome, made: Conditions) -> None:
         if outcome.error is None:

@@ -49,6 +49,7 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
             batch_size=config.batch_size,
             num_docs=config.task_documents,
             seed=config.seed,
+            metadata=config.metadata,
             model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
         )
     save_results(run, config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"))

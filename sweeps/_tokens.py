@@ -76,11 +76,14 @@ class TokenSample:
 
     def sampled(self, device: str) -> Sampled:
         """What forward probes may know of it."""
-        return Sampled(self.n_clusters, device, self.sizes is not None)
+        counts = torch.from_numpy(self.token_counts()).to(device)
+        return Sampled(self.n_clusters, device, self.sizes is not None, counts)
 
-    def batches(self, batch_size: int, device: str) -> Iterator[Batch]:
-        """Right-padded batches, longest windows first, so that little is padded; the order is fixed."""
-        order = sorted(range(len(self.windows)), key=lambda index: (-len(self.windows[index]), index))
+    def batches(self, batch_size: int, device: str, *, as_drawn: bool = False) -> Iterator[Batch]:
+        """Right-padded batches, longest windows first, so that little is padded; or in the order they were drawn."""
+        order = list(range(len(self.windows)))
+        if not as_drawn:
+            order.sort(key=lambda index: (-len(self.windows[index]), index))
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             rows = [torch.tensor(self.windows[index]) for index in chosen]

@@ -1,13 +1,14 @@
 """The pieces of work on one checkpoint: what each asks, so that what is finished is known without loading anything."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lm_probe.model_adapters import Checkpoint, tokenizer_digest
-from lm_probe.probes import ForwardProbe, Probe
+from lm_probe.probes import ForwardProbe, GeometryProbe, Probe
 from lm_probe.sweeps._config import SweepConfig
-from lm_probe.sweeps.text import Text
+from lm_probe.sweeps._controls import Control
+from lm_probe.sweeps._probe_step import ProbeStep
 
 TASK_PROBE = "lm_eval"
 
@@ -30,17 +31,21 @@ def needs_text(probe: Probe) -> bool:
 
 
 def probe_units(
-    checkpoint: Checkpoint, probes: Sequence[Probe], config: SweepConfig, text: Text | None, first: Checkpoint | None
+    checkpoint: Checkpoint,
+    probes: Sequence[Probe],
+    config: SweepConfig,
+    step: ProbeStep,
+    source: str,
 ) -> list[Unit]:
-    """A unit for each probe; `first` is the series' first checkpoint, where it is known."""
+    """A unit for each probe; what it compares with is part of what it asks."""
     tokenizer = _local_tokenizer(checkpoint)
     units = []
     for probe in probes:
         asked: dict[str, Any] = {"version": probe.version, "tokenizer": tokenizer}
         if needs_text(probe):
-            assert text is not None
+            assert step.text is not None
             asked |= {
-                "text": text.sha256,
+                "text": step.text.sha256,
                 "tokens": config.tokens,
                 "context": config.context,
                 "seed": config.seed,
@@ -48,9 +53,21 @@ def probe_units(
         if isinstance(probe, ForwardProbe):
             asked["dtype"] = config.dtype
         if "first" in probe.needs:
-            asked["first"] = None if first is None else first.identity
+            asked["first"] = _identity(step.first(source))
+        if isinstance(probe, GeometryProbe) and config.reference is not None:
+            asked["reference"] = _identity(step.reference(source))
         units.append(Unit(probe.name, probe.name, asked))
     return units
+
+
+def control_units(asked: Sequence[Unit], controls: Mapping[str, tuple[ForwardProbe, Control]]) -> list[Unit]:
+    """A unit for each control of a probe: what the probe is asked, and which control."""
+    configs = {unit.name: unit.config for unit in asked}
+    return [Unit(name, name, {**configs[probe.name], "control": name}) for name, (probe, _) in controls.items()]
+
+
+def _identity(checkpoint: Checkpoint | None) -> str | None:
+    return None if checkpoint is None else checkpoint.identity
 
 
 def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig) -> list[Unit]:
@@ -64,7 +81,7 @@ def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig
             TASK_PROBE,
             {
                 "task": task,
-                "asks": task_config_hash(task, config.task_documents, config.seed),
+                "asks": task_config_hash(task, config.task_documents, config.seed, config.metadata),
                 "tokenizer": tokenizer,
                 "dtype": config.dtype,
             },

@@ -8,21 +8,23 @@ the old prompts. What was measured already is the run store's business.
 import copy
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lm_probe.eval_tasks import fingerprint, task_manager, task_names
+from lm_probe.eval_tasks import TaskError, fingerprint, task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
+from lm_probe.sweeps._task_values import clustered_stderr, list_clusters, vocabulary_geometry
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TaskRun", "TaskScore", "expand_tasks", "run_tasks", "save_results", "task_config_hash"]
+__all__ = ["TaskRun", "TaskScore", "expand_tasks", "refuse_options", "run_tasks", "save_results", "task_config_hash"]
 
 
 class TaskScore(NamedTuple):
@@ -52,6 +54,7 @@ def run_tasks(
     batch_size: int = 16,
     num_docs: int | None = None,
     seed: int = 1234,
+    metadata: Mapping[str, Any] | None = None,
     model_args: Mapping[str, Any],
 ) -> TaskRun:
     """Run lm-eval tasks on a loaded model, all in one call.
@@ -65,10 +68,12 @@ def run_tasks(
         batch_size: Prompts per forward pass.
         num_docs: Documents per task: ours draw that many, others stop there. None means 200 and all.
         seed: Which documents ours draw, and which examples lm-eval's tasks show.
+        metadata: Further options of ours, as lm-eval's `--metadata`.
         model_args: What the result file says of the model: `pretrained` (its name), `revision`, `sha`, and more.
 
     Raises:
-        UserError: no tasks, an unknown one, a prompt that does not fit the model's context, a model that gives NaN.
+        UserError: no tasks, an unknown one, an option that it cannot have, too few words in the tokenizer, a prompt
+            that does not fit the model's context, a model that gives NaN.
     """
     from lm_eval import simple_evaluate
 
@@ -85,25 +90,32 @@ def run_tasks(
             wrapped = HFProbe(
                 pretrained=model, tokenizer=copy.deepcopy(tokenizer), batch_size=batch_size, checkpoint=model_args
             )
-            results = simple_evaluate(
-                model=wrapped,
-                model_args=dict(model_args),
-                tasks=_load(names, num_docs, seed, model_args),
-                batch_size=batch_size,
-                device=str(model.device),
-                limit=None if all(map(is_ours, names)) else num_docs,
-                use_cache=None,
-                cache_requests=False,
-                bootstrap_iters=1000,  # for tasks whose metric is no mean; at the default an f1 takes minutes
-                fewshot_random_seed=seed,
-                task_manager=task_manager(),
-            )
+            with tokenizer_at_hand(tokenizer, wrapped.max_length):
+                results = simple_evaluate(
+                    model=wrapped,
+                    model_args=dict(model_args),
+                    tasks=_load(names, num_docs, seed, metadata or {}, model_args),
+                    batch_size=batch_size,
+                    device=str(model.device),
+                    limit=None if all(map(is_ours, names)) else num_docs,
+                    use_cache=None,
+                    cache_requests=False,
+                    bootstrap_iters=1000,  # for tasks whose metric is no mean; at the default an f1 takes minutes
+                    fewshot_random_seed=seed,
+                    task_manager=task_manager(),
+                )
+    except TaskError as error:
+        raise UserError(str(error)) from error
     finally:
         model.train(was_training)
     plain = _plain(results)
-    plain["config"]["model"] = "hf"  # lm-eval has the class's name here
+    plain["config"]["model"] = "hf-probe"  # lm-eval has the class's name here
     samples = plain.pop("samples")
-    return TaskRun(_scores(plain), plain, samples, time.perf_counter() - started)
+    scores = _scores(plain, samples)
+    for name in filter(is_ours, names):
+        for metric, (value, stderr) in vocabulary_geometry(samples[name], model, tokenizer).items():
+            scores.append(TaskScore(name, metric, value, stderr, len(samples[name])))
+    return TaskRun(scores, plain, samples, time.perf_counter() - started)
 
 
 def save_results(task_run: TaskRun, folder: Path, *, samples: bool = False) -> Path:
@@ -128,7 +140,7 @@ def save_results(task_run: TaskRun, folder: Path, *, samples: bool = False) -> P
     # With a path that ends in .json lm-eval adds no folder named after the model: all revisions would share that one.
     tracker = EvaluationTracker(output_path=str(folder / "results.json"))
     general = tracker.general_config_tracker
-    general.log_experiment_args("hf", results["config"]["model_args"], None, None, False)
+    general.log_experiment_args("hf-probe", results["config"]["model_args"], None, None, False)
     general.start_time = time.perf_counter() - task_run.seconds
     with quiet():
         tracker.save_results_aggregated(results, task_run.samples)
@@ -140,20 +152,44 @@ def save_results(task_run: TaskRun, folder: Path, *, samples: bool = False) -> P
     return written.pop()
 
 
-def task_config_hash(task: str, num_docs: int | None, seed: int) -> str:
-    """A hash of what the task asks, the same on every machine: scores may be compared and kept where it is equal."""
+def task_config_hash(task: str, num_docs: int | None, seed: int, metadata: Mapping[str, Any] | None = None) -> str:
+    """A hash of what the task asks, the same on every machine: scores may be compared and kept where it is equal.
+
+    Which words a tokenizer leaves to our tasks is in it within `tokenizer_at_hand` only; the word lists always are.
+    """
     if task in task_names():
-        return fingerprint(task, num_docs, seed)
+        return fingerprint(task, num_docs, seed, metadata)
     from lm_eval import __version__
 
     return hashlib.sha256(json.dumps([what_it_asks(task), __version__, num_docs, seed]).encode()).hexdigest()
 
 
-def _load(names: list[str], num_docs: int | None, seed: int, model_args: Mapping[str, Any]) -> list["Task"]:
-    """The tasks as objects: only ours are asked for `num_docs` and `seed`, which others may use for something else."""
+def refuse_options(tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    """Refuses options that one of our tasks cannot have, before anything is measured.
+
+    Raises:
+        UserError: an option cannot have its value.
+    """
+    try:
+        for task in filter(is_ours, tasks):
+            fingerprint(task, metadata=metadata)
+    except TaskError as error:
+        raise UserError(str(error)) from error
+
+
+def _load(
+    names: list[str],
+    num_docs: int | None,
+    seed: int,
+    options: Mapping[str, Any],
+    model_args: Mapping[str, Any],
+) -> list["Task"]:
+    """The tasks as objects: only ours are asked for our options, which others may use for something else."""
     ours = [name for name in names if is_ours(name)]
     others = [name for name in names if not is_ours(name)]
-    metadata = {"seed": seed} if num_docs is None else {"seed": seed, "num_docs": num_docs}
+    metadata = {**options, "seed": seed}
+    if num_docs is not None:
+        metadata["num_docs"] = num_docs
     found = dict(task_manager(metadata).load(ours)["tasks"])
     if others:
         # lm-eval hands the model's arguments to a task's generator, so a new manager it is; over these folders it is
@@ -170,21 +206,26 @@ def _plain(results: Any) -> dict[str, Any]:
     return plain
 
 
-def _scores(results: dict[str, Any]) -> list[TaskScore]:
+def _scores(results: dict[str, Any], samples: Mapping[str, list[dict[str, Any]]]) -> list[TaskScore]:
+    """The scores; of ours a slope over equal counts or an error over no answers is not a number, and is left out."""
     scores = []
     for task in results["configs"]:
         values = results["results"][task]
+        clusters = list_clusters(samples[task]) if is_ours(task) else None
         for key, value in values.items():
             metric, comma, task_filter = key.rpartition(",")
-            if not comma or metric.endswith("_stderr"):
+            if not comma or metric.endswith("_stderr") or (is_ours(task) and math.isnan(value)):
                 continue
-            stderr = values.get(f"{metric}_stderr,{task_filter}")
+            found = values.get(f"{metric}_stderr,{task_filter}")
+            stderr = None if found in (None, "N/A") else float(found)
+            if stderr is not None and clusters is not None:
+                stderr = clustered_stderr([float(row[metric]) for row in samples[task]], clusters)
             scores.append(
                 TaskScore(
                     task=task,
                     metric=metric if task_filter == "none" else key,
                     value=float(value),
-                    stderr=None if stderr in (None, "N/A") else float(stderr),
+                    stderr=stderr,
                     n=int(results["n-samples"][task]["effective"]),
                 )
             )

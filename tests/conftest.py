@@ -35,6 +35,7 @@ settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 VOCABULARY = 320
+COUNTED = "apple brick camp dance eagle frog goat hotel iron judge king lemon".split()  # noqa: SIM905
 _LLAMA_SHAPE = dict(
     vocab_size=VOCABULARY,
     hidden_size=16,
@@ -122,7 +123,7 @@ def documents() -> list[str]:
 
 @pytest.fixture(scope="session")
 def tokenizer(documents: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of at most 300 tokens."""
+    """A byte-level BPE tokenizer of at most 300 tokens, and twelve words that counting tasks may use."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -133,6 +134,7 @@ def tokenizer(documents: list[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator(documents, trainer)
+    bpe.add_tokens([f" {word}" for word in COUNTED])
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
 
 

@@ -121,6 +121,7 @@ def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixtu
         ({"--revisions": "step0,step3"}, "no checkpoint step3: found step0, step1, step8"),
         ({"--out": "/proc/run"}, "choose another --out"),
         ({"--device": "abacus"}, "try --device cpu"),
+        ({"--metadata": '{"separator": "tab"}'}, "separator"),
         ({"--seed": "99999999999999999999"}, "--seed 99999999999999999999 is none"),
     ],
 )

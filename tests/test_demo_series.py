@@ -81,7 +81,7 @@ def test_numbers_are_single_tokens_on_real_text():
     text = builtin_documents()[:100]
     tokenizer = train_tokenizer(text, vocabulary=4096, positions=1024, extra_tokens_text=[" apple pear"])
     assert len(tokenizer) == 4096
-    labels = [*(f" {number}" for number in range(100)), " apple", " pear"]
+    labels = [*(f" {number}" for number in range(256)), " apple", " pear"]
     ids = [tokenizer.encode(label) for label in labels]
     assert all(len(one) == 1 for one in ids)
     assert len({one[0] for one in ids}) == len(labels)

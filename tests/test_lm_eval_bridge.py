@@ -18,29 +18,26 @@ import pytest
 import torch
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import TaskIndex
-from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from lm_probe.cli import eval as eval_command
 from lm_probe.cli import tasks as tasks_command
-from lm_probe.eval_tasks import task_manager, task_names, tasks_path
-from lm_probe.eval_tasks._documents import document
-from lm_probe.eval_tasks._words import WORDS
+from lm_probe.eval_tasks import group_names, task_manager, task_names, tasks_path
+from lm_probe.eval_tasks._cells import GROUPS, cell_of
+from lm_probe.eval_tasks._documents import build
+from lm_probe.eval_tasks._yaml_files import metrics_of
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps import _lm_eval_names, _lm_eval_quiet
 from lm_probe.sweeps.lm_eval_bridge import expand_tasks, run_tasks, save_results, task_config_hash
+from tests.word_level import word_level_tokenizer
 
+GEOMETRY = ["vocabulary_max_cos", "vocabulary_mean_cos", "vocabulary_effective_rank"]
 ARGS = {"pretrained": "somebody/tiny", "revision": "step64", "sha": "0123abcd"}
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerFast:
-    asked = """Here is a list of words Question How many times does the word appear in Answer with single number
-        Which appears most often : " ? ."""
-    vocabulary = ["[unk]", "[end]", *asked.split(), *WORDS, *map(str, range(40))]
-    inner = Tokenizer(models.WordLevel({word: place for place, word in enumerate(vocabulary)}, unk_token="[unk]"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="[unk]", eos_token="[end]")
+    return word_level_tokenizer()
 
 
 def tiny(tokenizer: PreTrainedTokenizerFast, context: int = 256) -> GPTNeoXForCausalLM:
@@ -87,7 +84,7 @@ def some_of_lm_evals_tasks(tmp_path_factory):
 
 
 def test_groups_patterns_of_names_and_repeats_become_tasks() -> None:
-    assert expand_tasks(["word_counting_small"]) == task_names()
+    assert expand_tasks(["word_counting_small"]) == [cell.name for cell in GROUPS["word_counting_small"]]
     assert expand_tasks(["count_query_m10", "word_counting_small"])[:2] == ["count_query_m10", "count_query_m5"]
     assert expand_tasks([]) == []
 
@@ -124,18 +121,14 @@ def test_hashes_follow_what_is_asked() -> None:
 
 def test_scores_are_plain_numbers_with_paired_errors(task_run) -> None:
     scores = {(score.task, score.metric): score for score in task_run.scores}
-    assert {metric for task, metric in scores if task == "count_query_m5"} == {
-        "acc",
-        "acc_binary",
-        "acc_gap",
-        "mae",
-        "mae_binary",
-        "mae_gap",
-    }
-    assert {metric for task, metric in scores if task == "most_frequent_word_m5"} == {"acc", "acc_binary", "acc_gap"}
-    for score in task_run.scores:
-        assert type(score.value) is type(score.stderr) is float
-        assert score.n == 6
+    for task in ("count_query_m5", "most_frequent_word_m5"):
+        declared = {metric.name: metric for metric in metrics_of(cell_of(task))}
+        assert {metric for name, metric in scores if name == task} == {*declared, *GEOMETRY}
+        for score in (score for score in task_run.scores if score.task == task):
+            assert type(score.value) is float
+            without = score.metric in declared and declared[score.metric].aggregation != "mean"
+            assert type(score.stderr) is (type(None) if without else float)
+            assert score.n == 6
     errors = [row["mae_gap"] for row in task_run.samples["count_query_m5"]]
     gap = scores["count_query_m5", "mae_gap"]
     assert gap.value == pytest.approx(np.mean(errors))
@@ -218,7 +211,7 @@ def test_a_prompt_that_does_not_fit_is_refused_by_name(tokenizer) -> None:
 
 
 def test_a_prompt_that_just_fits_is_scored(tokenizer) -> None:
-    prompt = document("count_query", 5, 50, 0)["full_prompt"]
+    prompt = build("count_query_m5", num_docs=1)["test"][0]["full_prompt"]
     longest = len(tokenizer(prompt).input_ids)  # the answer's one token is predicted and not read
     run_tasks(tiny(tokenizer, longest), tokenizer, ["count_query_m5"], num_docs=2, model_args=ARGS)
     with pytest.raises(UserError, match="count_query_m5"):
@@ -247,7 +240,7 @@ def test_the_result_file_is_lm_evals_and_says_which_checkpoint(task_run, tmp_pat
     assert path.name.startswith("results_")
     assert stored["results"]["count_query_m5"]["mae,none"] == task_run.results["results"]["count_query_m5"]["mae,none"]
     config = stored["config"]
-    assert (config["model"], config["model_revision"], config["model_sha"]) == ("hf", "step64", "0123abcd")
+    assert (config["model"], config["model_revision"], config["model_sha"]) == ("hf-probe", "step64", "0123abcd")
     assert config["model_args"] == ARGS
     assert config["batch_size"] == 16
     assert stored["model_name"] == "somebody/tiny"
@@ -279,15 +272,16 @@ def folder(tmp_path_factory, tokenizer, model):
 
 def common(folder: Path, out: Path) -> list[str]:
     model = ["--model", "hf", "--model_args", f"pretrained={folder},dtype=float32", "--device", "cpu"]
-    return [*model, "--limit", "2", "--output_path", str(out)]
+    return [*model, "--metadata", '{"num_docs": 2}', "--output_path", str(out)]
 
 
 def check_results(out: Path, tasks: set[str], model, tokenizer) -> None:
     (path,) = out.rglob("results_*.json")
     results = json.loads(path.read_text())["results"]
     assert set(results) == tasks
-    # --limit cuts the 200 documents, num_docs draws fewer: the first ones are the same
     for score in run_tasks(model, tokenizer, ["count_query_m5"], num_docs=2, model_args=ARGS).scores:
+        if score.metric in GEOMETRY:
+            continue  # comes with the sweep only
         assert results["count_query_m5"][f"{score.metric},none"] == pytest.approx(score.value)
 
 
@@ -353,8 +347,9 @@ def test_an_unknown_task_is_the_users_mistake(logging_as_before, without_lm_eval
 def test_listing_tasks(capsys) -> None:
     assert tasks_command.run(argparse.Namespace(path=False)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["word_counting_small", *task_names()]
-    assert lines[3].endswith("m = 20 different words, n = 200, control with 2")
+    assert [line.split()[0] for line in lines] == [*group_names(), *task_names()]
+    (line,) = [line for line in lines if line.startswith("count_query_m20 ")]
+    assert line.endswith("m = 20 different words, n = 200, control with 2, by log-likelihood")
     assert tasks_command.run(argparse.Namespace(path=True)) == 0
     assert capsys.readouterr().out == f"{tasks_path()}\n"
 

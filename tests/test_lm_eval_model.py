@@ -211,7 +211,7 @@ def test_a_text_whose_score_is_nan_is_refused_by_name(neox, tokenizer) -> None:
     ("name", "message"),
     [
         ("loss", "probes=loss: it needs logits.*--probes loss"),
-        ("anisotropy+head_spectrum", "probes=head_spectrum: it needs head"),
+        ("anisotropy+head_spectrum", "probes=head_spectrum: it needs first and head and token_counts"),
         ("anisotropie", "no probe anisotropie"),
     ],
 )

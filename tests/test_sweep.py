@@ -118,7 +118,9 @@ def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: d
     values = _values(tmp_path)[lambda v: v.probe == "lm_eval"]
     assert set(values.component) == {"count_query_m5", "most_frequent_word_m5"}
     counting = values[values.component == "count_query_m5"]
-    assert set(counting.metric) == {"acc", "acc_binary", "acc_gap", "mae", "mae_binary", "mae_gap"}
+    assert {"acc", "acc_binary", "acc_gap", "mae_gap", "floor_constant_mae", "vocabulary_max_cos"} <= set(
+        counting.metric
+    )
     assert (values.n == 6).all()
     (file,) = (tmp_path / "lm_eval").rglob("results_*.json")
     result = json.loads(file.read_text())
@@ -127,16 +129,60 @@ def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: d
     assert result["config"]["model_args"]["pretrained"] == "step8"
 
 
-def test_a_task_that_does_not_fit_takes_no_other_with_it(
+def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
     series: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     done = _sweep(series / "step8", tmp_path, settings, tasks=("word_counting_small",), task_documents=2, probes=())
     failed = {failure.probe for failure in done.failures}
-    assert failed == {"count_query_m20", "most_frequent_word_m20"}
-    assert all("tokens" in failure.error and "1024" in failure.error for failure in done.failures)
+    assert failed == {"count_query_m20", "most_frequent_word_m20", "most_frequent_count_m20"}
+    assert all("20 words are needed" in failure.error for failure in done.failures)
     assert "count_query_m5" in set(_values(tmp_path).component)
     with RunStore(tmp_path) as store:
         assert set(store.failures().probe) == failed
+
+
+def test_controls_are_measurements_of_their_own(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(probes=("anisotropy", "geometry"), controls=("random", "gaussian", "shuffled", "curve"))
+    done = _sweep(series, tmp_path, settings, **asked, revisions="step1,step8")
+    assert (done.measured, done.failures) == (2 * 2 * 5, [])
+    assert _sweep(series, tmp_path, settings, **asked, revisions="step1,step8").finished_before == 20
+    values = _values(tmp_path)[lambda v: (v.step == 8) & (v.metric == "mean_cosine") & (v.site == "block")]
+    last = values[values.layer == 3].set_index("probe")
+    assert last.loc["geometry"].value == pytest.approx(last.loc["anisotropy"].value, abs=1e-12)
+    for control in ("random", "gaussian", "shuffled"):
+        assert last.loc[f"geometry_{control}"].value == pytest.approx(last.loc[f"anisotropy_{control}"].value, abs=1e-9)
+        assert last.loc[f"geometry_{control}"].value != last.loc["geometry"].value
+    assert abs(last.loc["geometry_gaussian"].value) < 0.05
+    curve = last.loc["anisotropy_curve"]
+    # A sixteenth and an eighth of 600 tokens are both reached with the first batch of 128.
+    assert len(curve) == 4 and curve.component.str.endswith(" tokens").all()
+    assert curve.value.iloc[list(curve.n).index(max(curve.n))] == pytest.approx(last.loc["anisotropy"].value, abs=1e-9)
+    with pytest.raises(UserError, match="no control frozen: known are random, gaussian, shuffled, curve"):
+        _sweep(series, tmp_path, settings, controls=("frozen",))
+    with pytest.raises(UserError, match="--controls needs a probe of hidden states"):
+        _sweep(series, tmp_path, settings, probes=("loss",), controls=("random",))
+
+
+def test_geometry_compares_with_a_reference_checkpoint(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(probes=("geometry",), reference="step8")
+    assert not _sweep(series, tmp_path, settings, **asked).failures
+    cka = _values(tmp_path)[lambda v: v.metric == "cka"].set_index(["step", "layer", "site"]).value
+    assert cka.loc[8].to_numpy() == pytest.approx(1.0, abs=1e-9)
+    assert (cka.loc[0] < 0.99).all() and cka.loc[0].size == cka.loc[8].size == 5
+    with pytest.raises(UserError, match="--reference step9 is not among the checkpoints of"):
+        _sweep(series, tmp_path, settings, probes=("geometry",), reference="step9")
+
+
+def test_options_of_our_tasks_reach_them(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    asked = dict(tasks=("count_query_m5",), task_documents=4, probes=())
+    assert _sweep(series / "step8", tmp_path, settings, **asked).measured == 1
+    assert _sweep(series / "step8", tmp_path, settings, **asked, metadata={"n": 20}).measured == 1
+    values = _values(tmp_path)[lambda v: v.component == "count_query_m5"]
+    assert set(values.metric) >= {"acc", "acc_gap", "floor_constant_mae", "vocabulary_max_cos"}
+    results = sorted((tmp_path / "lm_eval").rglob("results_*.json"))
+    assert '"n": 20' in results[-1].read_text()
+    with pytest.raises(UserError, match="paraphrase"):
+        _sweep(series / "step8", tmp_path, settings, **asked, metadata={"paraphrase": 9})
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""What `--metadata` can set, and the refusal of what it cannot."""
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lm_probe.eval_tasks._errors import TaskError
+
+NUM_DOCS = 200
+SEED = 1234
+
+_CHOICES: dict[str, Sequence[str | int]] = {
+    "separator": ("space", "comma"),
+    "paraphrase": (0, 1, 2),
+    "sampling": ("iid", "balanced"),
+    "control": ("relabel", "matched"),
+    "arm": ("single", "two_token", "rare"),
+    "ties": ("reject", "accept"),
+}
+# Only these kinds of question can have the option at another value than the default.
+_ONLY_FOR = {
+    "control": ("count_query",),
+    "questions_per_list": ("count_query",),
+    "ties": ("most_frequent_word", "most_frequent_count"),
+}
+
+
+class Options(NamedTuple):
+    """One set of documents of a kind of question. `--metadata` sets each field by its name."""
+
+    m: int
+    """Different words that a list draws on."""
+    n: int
+    """Words in a list."""
+    num_docs: int = NUM_DOCS
+    seed: int = SEED
+    separator: str = "space"
+    paraphrase: int = 0
+    sampling: str = "iid"
+    """`iid`: each word drawn uniformly; `balanced`: the counts are a random partition of n, so all sizes occur."""
+    control: str = "relabel"
+    """`relabel`: the same list with two words; `matched`: another list of two words with the same expected count."""
+    arm: str = "single"
+    """Which words: one token each, two tokens each, or invented."""
+    ties: str = "reject"
+    """What happens to a list in which several words are the most frequent."""
+    questions_per_list: int = 1
+
+
+def read_options(task: str, kind: str, m: int, n: int, metadata: Mapping[str, Any]) -> Options:
+    """The options of a task: those of its cell, changed by what the metadata says.
+
+    Args:
+        task: The task's name, for messages.
+        kind: The kind of question.
+        m: The cell's number of different words.
+        n: The cell's length.
+        metadata: Whatever lm-eval passes on; keys that are no options belong to others.
+
+    Raises:
+        TaskError: a value that the option cannot have.
+    """
+    given = {key: metadata[key] for key in Options._fields if key in metadata}
+    options = Options(**{"m": m, "n": n, **given})
+    for name in ("m", "n", "num_docs", "questions_per_list"):
+        least = 2 if name in ("m", "n") else 1
+        if not _is_whole(getattr(options, name)) or getattr(options, name) < least:
+            _refuse(task, name, getattr(options, name), f"a whole number from {least}", Options(m, n))
+    if not _is_whole(options.seed):
+        _refuse(task, "seed", options.seed, "a whole number", Options(m, n))
+    for name, choices in _CHOICES.items():
+        value = getattr(options, name)
+        if isinstance(value, bool) or value not in choices:
+            _refuse(task, name, value, f"one of {', '.join(map(str, choices))}", Options(m, n))
+    for name, kinds in _ONLY_FOR.items():
+        if kind not in kinds and getattr(options, name) != Options._field_defaults[name]:
+            _refuse(task, name, getattr(options, name), f"only for {' and '.join(kinds)}", Options(m, n))
+    if options.n <= options.m:
+        _refuse(task, "n", options.n, f"more words than the {options.m} different ones (m)", Options(m, 10 * options.m))
+    if options.questions_per_list > options.m:
+        _refuse(task, "questions_per_list", options.questions_per_list, f"at most m = {options.m}", Options(m, n))
+    return options
+
+
+def warn_of_near_names(task: str, metadata: Mapping[str, Any]) -> None:
+    """Warn of a key that is nearly an option. Unknown keys cannot be refused: lm-eval passes the model's arguments."""
+    for key in metadata:
+        if key not in Options._fields and (near := difflib.get_close_matches(key, Options._fields, 1, 0.8)):
+            logging.getLogger(__name__).warning("%s: %s is no option and changes nothing; %s is", task, key, near[0])
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refuse(task: str, name: str, value: object, possible: str, example: Options) -> None:
+    raise TaskError(
+        f"{task}: {name}={value!r} cannot be used; possible: {possible}, "
+        f"for example --metadata '{json.dumps({name: getattr(example, name)})}'"
+    )

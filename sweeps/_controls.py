@@ -1,0 +1,74 @@
+"""Controls of hidden-state probes in a sweep: each is a measurement of its own, `<probe>_<control>`."""
+
+from collections.abc import Callable, Sequence
+
+from lm_probe.model_adapters import Architecture, UserError, architecture_of
+from lm_probe.probes import (
+    ForwardProbe,
+    NormMatchedGaussian,
+    Probe,
+    Reading,
+    random_twin,
+    shuffle_tokens,
+    token_curve,
+)
+from lm_probe.sweeps._measure import Outcome, check_fit, read_forward
+from lm_probe.sweeps._tokens import TokenSample
+
+Control = Callable[[ForwardProbe, Architecture, TokenSample, int, int], Outcome]
+
+
+def _random(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+    twin = architecture_of(random_twin(of.model, seed))
+    return read_forward([probe], twin, sample, batch_size)[0]
+
+
+def _gaussian(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+    return read_forward([NormMatchedGaussian(probe, seed)], of, sample, batch_size)[0]
+
+
+def _shuffled(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+    batches = shuffle_tokens(sample.batches(batch_size, str(of.model.device)), seed)
+    return read_forward([probe], of, sample, batch_size, batches=batches)[0]
+
+
+def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+    """Readings after a sixteenth, an eighth, ... and all of the sample; the component says after how many tokens."""
+    check_fit(of, sample)
+    device = str(of.model.device)
+    at = [max(2, sample.n_tokens >> halvings) for halvings in (4, 3, 2, 1, 0)]
+    batches = sample.batches(batch_size, device, as_drawn=True)
+    try:
+        found = token_curve(of, probe, batches, sample.sampled(device), at)
+    except ValueError as error:
+        return Outcome([], f"{probe.name}_curve: {error}")
+    readings = [
+        reading._replace(component=f"{tokens} tokens")
+        for tokens, seen in found.items()
+        for reading in seen
+        if isinstance(reading, Reading)
+    ]
+    return Outcome(list(readings))
+
+
+CONTROLS: dict[str, Control] = {
+    "random": _random,
+    "gaussian": _gaussian,
+    "shuffled": _shuffled,
+    "curve": _curve,
+}
+
+
+def controlled(probes: Sequence[Probe], controls: Sequence[str]) -> dict[str, tuple[ForwardProbe, Control]]:
+    """What is to be run beside the probes, by the name under which it is stored.
+
+    Raises:
+        UserError: a control is unknown, or no probe looks at hidden states.
+    """
+    for name in controls:
+        if name not in CONTROLS:
+            raise UserError(f"no control {name}: known are {', '.join(CONTROLS)}")
+    wanted = [probe for probe in probes if isinstance(probe, ForwardProbe) and probe.needs == {"hidden"}]
+    if controls and not wanted:
+        raise UserError("--controls needs a probe of hidden states: add anisotropy or geometry to --probes")
+    return {f"{probe.name}_{name}": (probe, CONTROLS[name]) for probe in wanted for name in dict.fromkeys(controls)}

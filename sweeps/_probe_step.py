@@ -1,0 +1,182 @@
+"""Runs a checkpoint's probes: on its weight files, in one forward pass, and the controls of that pass."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from lm_probe.model_adapters import (
+    Architecture,
+    Checkpoint,
+    OpenCheckpoint,
+    Site,
+    UserError,
+    load_tokenizer,
+    local_folder,
+    open_checkpoint,
+    open_weights,
+    tokenizer_digest,
+)
+from lm_probe.probes import (
+    ForwardProbe,
+    GeometryProbe,
+    SampledVectors,
+    WeightContext,
+    WeightProbe,
+    run_forward,
+)
+from lm_probe.sweeps._config import DTYPES, SweepConfig
+from lm_probe.sweeps._controls import Control
+from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
+from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._records import Conditions
+from lm_probe.sweeps._resources import conditions, measured
+from lm_probe.sweeps._tokens import TokenSample, sample_tokens
+from lm_probe.sweeps.text import Text
+
+
+class ProbeStep:
+    """What probes of one sweep share: the text, a token sample for each tokenizer, and the series' own baselines."""
+
+    def __init__(self, config: SweepConfig, visits: Sequence[Visit], text: Text | None) -> None:
+        """Starts with nothing read.
+
+        Raises:
+            UserError: the reference is not among the checkpoints of a source.
+        """
+        self._config = config
+        self.text = text
+        self._samples: dict[tuple[str | None, int], TokenSample] = {}
+        self._starts = {visit.source: visit for visit in visits if visit.step == 0}
+        self._references = {visit.source: visit for visit in visits if _is(visit, config.reference)}
+        self._located: dict[Visit, Checkpoint | None] = {}
+        self._reference_samples: dict[str, Mapping[Site, SampledVectors]] = {}
+        for visit in visits:
+            if config.reference is not None and visit.source not in self._references:
+                raise UserError(
+                    f"--reference {config.reference} is not among the checkpoints of {visit.source}: add it to "
+                    f"--revisions"
+                )
+
+    def first(self, source: str) -> Checkpoint | None:
+        """The first checkpoint of a series (step 0) where the sweep visits it; its own visit says what is wrong."""
+        return self._sound(self._starts.get(source))
+
+    def reference(self, source: str) -> Checkpoint | None:
+        """The checkpoint that CKA compares with, where one is asked for."""
+        return self._sound(self._references.get(source))
+
+    def open(self, checkpoint: Checkpoint) -> OpenCheckpoint:
+        """Loads a checkpoint as the sweep's settings say."""
+        return open_checkpoint(
+            checkpoint,
+            device=self._config.where,
+            dtype=DTYPES[self._config.dtype],
+            trust_remote_code=self._config.trust_remote_code,
+        )
+
+    def prepare(self, source: str, probes: Sequence[ForwardProbe]) -> None:
+        """Measures the reference once for a source, before another model takes the memory."""
+        reference = self.reference(source)
+        wanted = [probe for probe in probes if isinstance(probe, GeometryProbe)]
+        if reference is None or not wanted or source in self._reference_samples:
+            return
+        opened = self.open(reference)
+        sample = self._sample_for(opened)
+        device = str(opened.model.device)
+        state = wanted[0].start(opened.architecture, sample.sampled(device))
+        for _ in run_forward(opened.architecture, sample.batches(self._config.batch_size, device), {wanted[0]: state}):
+            pass
+        self._reference_samples[source] = state.samples()
+
+    def weights(self, source: str, checkpoint: Checkpoint, probe: WeightProbe) -> tuple[Outcome, Conditions]:
+        """Runs a weight probe on a checkpoint's files."""
+        with measured("cpu") as cost:
+            weights = open_weights(checkpoint)
+            tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
+            rows = None if tokenizer is None else len(tokenizer)
+            sample = None
+            if tokenizer is not None and "token_counts" in probe.needs:
+                sample = self._sample(tokenizer, weights.folder, weights.max_context)
+            first = self.first(source) if "first" in probe.needs else None
+            context = WeightContext(
+                rows,
+                None if sample is None else sample.token_counts(),
+                None if first is None else open_weights(first),
+            )
+            dtype = str(weights.head().dtype).removeprefix("torch.")
+            weights.bytes_read = 0
+            outcome = read_weights(probe, weights, context)
+        made = Conditions(
+            dtype=dtype,
+            device="cpu",
+            seed=self._config.seed,
+            seconds=cost.seconds,
+            bytes_read=weights.bytes_read,
+            peak_memory=cost.peak_memory,
+            details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
+        )
+        return outcome, made
+
+    def forward(
+        self, source: str, opened: OpenCheckpoint, probes: Sequence[ForwardProbe]
+    ) -> tuple[list[Outcome], Conditions]:
+        """Runs forward probes together, in one pass over the token sample."""
+        sample = self._sample_for(opened)
+        reference = self._reference_samples.get(source)
+        compared = [
+            GeometryProbe(reference=reference) if reference and isinstance(probe, GeometryProbe) else probe
+            for probe in probes
+        ]
+        with measured(self._config.where) as cost:
+            outcomes = read_forward(compared, opened.architecture, sample, self._config.batch_size)
+        return outcomes, conditions(opened.model, cost, **self._recorded(sample, opened.architecture))
+
+    def control(self, opened: OpenCheckpoint, probe: ForwardProbe, run: Control) -> tuple[Outcome, Conditions]:
+        """Runs one probe under one control, over the same token sample."""
+        sample = self._sample_for(opened)
+        with measured(self._config.where) as cost:
+            outcome = run(probe, opened.architecture, sample, self._config.batch_size, self._config.seed)
+        return outcome, conditions(opened.model, cost, **self._recorded(sample, opened.architecture))
+
+    def _recorded(self, sample: TokenSample, of: Architecture) -> dict[str, object]:
+        assert self.text is not None
+        details = {
+            "text": self.text.name,
+            "text_note": self.text.note,
+            **sample.details(),
+            "batch_size": self._config.batch_size,
+        }
+        return {"seed": self._config.seed, "bytes_read": of.model.get_memory_footprint(), "details": details}
+
+    def _sample_for(self, opened: OpenCheckpoint) -> TokenSample:
+        folder, limit = local_folder(opened.checkpoint), opened.architecture.max_context
+        return self._sample(opened.needed_tokenizer(), folder, limit)
+
+    def _sample(self, tokenizer: PreTrainedTokenizerBase, folder: Path, limit: int | None) -> TokenSample:
+        assert self.text is not None
+        context = self._config.context or default_context(limit)
+        name = (tokenizer_digest(folder), context)
+        if name not in self._samples:
+            self._samples[name] = sample_tokens(
+                self.text.documents,
+                tokenizer,
+                tokens=self._config.tokens,
+                context=context,
+                seed=self._config.seed,
+            )
+        return self._samples[name]
+
+    def _sound(self, visit: Visit | None) -> Checkpoint | None:
+        if visit is None:
+            return None
+        if visit not in self._located:
+            self._located[visit] = None
+            with suppress(UserError):
+                self._located[visit] = visit.locate()
+        return self._located[visit]
+
+
+def _is(visit: Visit, reference: str | None) -> bool:
+    return reference is not None and reference in (visit.revision, str(visit.step))
