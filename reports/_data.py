@@ -76,6 +76,16 @@ class LeftOut(NamedTuple):
     how: str
 
 
+class HeatMap(NamedTuple):
+    """Cosines between neurons of one projection, in sorted order."""
+
+    checkpoint: Checkpoint
+    layer: int
+    role: str
+    cosines: Float[np.ndarray, " pairs"]
+    """The upper triangle, row by row."""
+
+
 Scores = dict[Checkpoint, Score]
 Vectors = dict[Checkpoint, Float[np.ndarray, " k"]]
 Profiles = dict[Checkpoint, dict[Place, Score]]
@@ -91,6 +101,8 @@ class RunData:
     """By metric; of several components the one over all rows."""
     made: Sequence[Made]
     failed: Sequence[Failed]
+    heat_maps: Sequence[HeatMap] = ()
+    """Of the last checkpoint of each model: all of a long series would be hundreds of megabytes."""
     left_out: Sequence[LeftOut] = ()
     """Measurements that no figure or table shows beside the others, because they were asked otherwise."""
 
@@ -142,6 +154,7 @@ def load(runs: Sequence[Path]) -> RunData:
     made: list[Made] = []
     failed: list[Failed] = []
     omitted: list[LeftOut] = []
+    maps: list[HeatMap] = []
     for part, label in zip(parts, labels, strict=True):
 
         def renamed(checkpoint: Checkpoint, label: str = label) -> Checkpoint:
@@ -155,7 +168,8 @@ def load(runs: Sequence[Path]) -> RunData:
         made += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.made]
         failed += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.failed]
         omitted += [row._replace(checkpoints=list(map(renamed, row.checkpoints))) for row in part.left_out]
-    return RunData(index, vectors, made, failed, omitted)
+        maps += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.heat_maps]
+    return RunData(index, vectors, made, failed, maps, omitted)
 
 
 _VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
@@ -200,8 +214,19 @@ def _read(store: RunStore) -> RunData:
             if (_checkpoint(row), row["probe"], row["config_hash"]) not in omitted
         ],
         failed=[Failed(_checkpoint(row), str(row["probe"]), str(row["error"])) for row in _records(store.failures())],
+        heat_maps=_heat_maps(store, measurements),
         left_out=[LeftOut(list(map(_checkpoint, rows)), name, how) for _, name, rows, how in lines(pairs)],
     )
+
+
+def _heat_maps(store: RunStore, measurements: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
+    last = {row["model"]: row for row in measurements if row["probe"] == "condensation"}
+    return [
+        HeatMap(_checkpoint(address), int(address["layer"]), str(address["component"]), cosines)
+        for row in last.values()
+        for address, cosines in store.vectors("heat_map_cosines", (row["model"], row["revision"]))
+        if address["layer"] is not None
+    ]
 
 
 def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:

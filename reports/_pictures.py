@@ -7,6 +7,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from lm_probe.reports._data import Checkpoint, Profiles, RunData, Vectors
+from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
@@ -17,6 +18,7 @@ from lm_probe.reports._thin import thinned
 
 _DEPTH_LINES = 6
 _SPECTRUM_LINES = 16
+_HEAT_MAPS = 16
 _SITES = (
     "Layers as in transformers' `hidden_states` and in the figures of the literature: embedding, blocks 1 to L - 1, "
     "and the final norm in the place of block L, which the summary table gives separately."
@@ -109,6 +111,20 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
             )
         )
     return pictures
+
+
+def condensation_pictures(data: RunData) -> list[Picture]:
+    """Sorted cosines between neurons, of each role in the first block."""
+    first = min((one.layer for one in data.heat_maps if one.layer > 0), default=None)
+    shown = [one for one in data.heat_maps if one.layer == first][:_HEAT_MAPS]
+    if not shown:
+        return []
+    caption = (
+        "Cosines between the incoming weights of 48 evenly spaced neurons of a projection, sorted so that neurons of "
+        "one direction stand together: block 1 of the last checkpoint. Blocks of red are condensed neurons; a Gaussian "
+        f"matrix shows none. {conditions(data, 'condensation')}."
+    )
+    return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 
 
 def _chosen(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, list[Checkpoint]]:

@@ -12,9 +12,11 @@ from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData, load
 from lm_probe.reports._findings import findings, limits, opening
 from lm_probe.reports._markdown import escape
+from lm_probe.reports._measures import measures
 from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,
+    condensation_pictures,
     loss_picture,
     spectrum_pictures,
 )
@@ -60,6 +62,7 @@ def _write(data: RunData, folder: Path) -> Path:
         "Loss": loss_picture(data),
         "Hidden states": anisotropy_pictures(data),
         "Output head": spectrum_pictures(data),
+        "Weights": condensation_pictures(data),
         "Counting": counting_pictures(data),
     }
     for name in ("figures", "tables"):
@@ -106,6 +109,7 @@ def _markdown(data: RunData, groups: dict[str, list[Picture]], tables: Sequence[
     for title, pictures in groups.items():
         parts += _section(title, [*sections.figures(pictures), *texts.get(title, [])])
     parts += _section("Other tasks", sections.other_tasks(data))
+    parts += _section("All measures", measures(data))
     parts += _section("Failures", sections.failures(data))
     if data.made:
         parts += _section("Provenance", sections.provenance(data))

@@ -25,7 +25,7 @@ VECTORS = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
            m.config_hash AS settings, v.data
     FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.asked IN ({CURRENT}) AND v.metric = ?
+    WHERE m.asked IN ({CURRENT}) AND v.metric = ? AND (? IS NULL OR c.model = ? AND c.revision = ?)
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
 """
 MEASUREMENTS = f"""

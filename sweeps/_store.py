@@ -187,10 +187,18 @@ class RunStore:
             }
         )
 
-    def vectors(self, metric: str) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
-        """All vectors of a metric, each with its address: the columns of `Value` before `value`, and its settings."""
+    def vectors(
+        self, metric: str, only: tuple[str, str | None] | None = None
+    ) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
+        """All vectors of a metric, each with its address: the columns of `Value` before `value`, and its settings.
+
+        Args:
+            metric: name of the metric.
+            only: model and revision of the one checkpoint to read.
+        """
+        model, revision = only or (None, None)
         found = []
-        for row in self._rows(VECTORS, (metric,)):
+        for row in self._rows(VECTORS, (metric, model, model, revision or "")):
             address = dict(row)
             found.append((address, np.frombuffer(address.pop("data"), dtype="<f8")))
         return found

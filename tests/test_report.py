@@ -17,6 +17,7 @@ import pytest
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Checkpoint, Place, RunData, Score, load
+from lm_probe.reports._figure_condensation import _square
 from lm_probe.reports._findings import findings
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._markdown import MISSING, escape, number, with_error
@@ -545,6 +546,46 @@ def test_other_tasks_are_listed(tmp_path: Path) -> None:
     record(tmp_path, "demo", (1, 2), probes=(), extra=extra)
     _, _, row = tables_of(write_report([tmp_path]).read_text(encoding="utf-8"), "## Other tasks")
     assert row == ["lambada_openai", "acc", "demo", "0.6250 ± 0.0100", "1", "0.6250 ± 0.0100", "2", "5,153"]
+
+
+def test_measures_without_a_section_are_folded_tables_and_condensation_is_drawn(tmp_path: Path) -> None:
+    neurons = 6
+    pairs = np.linspace(-1, 1, neurons * (neurons - 1) // 2)
+    with RunStore.create(tmp_path) as store:
+        for step in (0, 8):
+            store.record(
+                CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"),
+                [
+                    Measurement(
+                        "condensation",
+                        {},
+                        [
+                            *(Reading("groups", layer + step, layer, "block", "query", n=9) for layer in (1, 2)),
+                            VectorReading("heat_map_cosines", pairs + step / 100, 1, "block", "query"),
+                        ],
+                    ),
+                    Measurement(
+                        "geometry",
+                        {},
+                        [
+                            Reading("isoscore", 0.25, 0, "embedding", stderr=0.01, n=50),
+                            Reading("isoscore", 0.5, 2, "final_norm", stderr=0.02, n=50),
+                        ],
+                    ),
+                ],
+            )
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "<summary>condensation: 1 measure, mean over blocks (every block is in the export)</summary>" in report
+    assert "| groups | query | demo | 0 | 1.500 | 8 | 9.500 |" in report
+    assert "<summary>geometry: 1 measure, at the last site</summary>" in report
+    assert f"| isoscore | {MISSING} | demo | 0 | 0.5000 ± 0.0200 | 8 | 0.5000 ± 0.0200 |" in report
+    (drawn,) = load([tmp_path]).heat_maps
+    assert (drawn.checkpoint.step, drawn.layer, drawn.role) == (8, 1, "query")
+    assert np.array_equal(drawn.cosines, pairs + 0.08)
+    square = _square(drawn)
+    assert square.shape == (neurons, neurons) and np.array_equal(square, square.T)
+    assert square[0, 1] == drawn.cosines[0] and square[1, 2] == drawn.cosines[neurons - 1]
+    assert (tmp_path / "figures" / "condensation.svg").exists()
 
 
 def test_refusals_say_what_to_do(tmp_path: Path) -> None:
