@@ -177,11 +177,11 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
             f"{folder} lacks {len(missing)} tensor{'s' * (len(missing) > 1)} that config.json asks for, first "
             f"{missing[0]}: copy or download it again"
         )
-    for name, stored, wanted in sorted(report["mismatched_keys"]):
-        raise UserError(
-            f"{folder} does not load: {name} has shape {tuple(stored)} in the file and {tuple(wanted)} by config.json, "
-            f"which do not fit"
-        )
+    for mismatch in sorted(report["mismatched_keys"]):
+        # A name alone before transformers 5, then with both shapes.
+        name, *shapes = [mismatch] if isinstance(mismatch, str) else mismatch
+        said = " in the file and ".join(str(tuple(shape)) for shape in shapes) or f"another than {_shape(model, name)}"
+        raise UserError(f"{folder} does not load: {name} has shape {said} by config.json, which do not fit")
     surplus = _of_further_blocks(model, report["unexpected_keys"])
     if surplus:
         raise UserError(
@@ -199,6 +199,10 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device {device} cannot be used ({_short(error)}): try --device cpu") from error
     return model
+
+
+def _shape(model: PreTrainedModel, name: str) -> str:
+    return str(tuple(model.state_dict()[name].shape))
 
 
 def _of_further_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:

@@ -91,7 +91,7 @@ def test_so_are_they_where_every_row_needs_one_position(neox, tokenizer) -> None
     requests = [request(f"the cat sat{mark}", "x", place) for place, mark in enumerate("!#$%&()*+,-./:;<")]
     neox.requires_grad_(False)  # as loaded by a sweep: torch multiplies strided slices by frozen weights row by row
     lm = make(HFProbe, neox, tokenizer, batch_size=16)
-    with shapes_at(neox.lm_head) as shapes:
+    with shapes_at(neox.get_output_embeddings()) as shapes:
         found = score(lm, requests)
     assert [shape[:2] for shape in shapes] == [(16, 1)]
     assert found == score(make(HFLM, neox, tokenizer, batch_size=16), requests)
@@ -138,7 +138,7 @@ def test_a_release_that_orders_its_batches_differently_is_refused(neox, tokenize
 def test_the_head_sees_the_last_positions_of_one_row_a_prompt(neox, tokenizer, documents) -> None:
     requests = [request(text[:121], mark, place) for place, text in enumerate(documents) for mark in ",.:;!"]
     lm = make(HFProbe, neox, tokenizer, batch_size=15)
-    with shapes_at(neox.lm_head) as shapes, shapes_at(neox.gpt_neox.layers[0]) as body:
+    with shapes_at(neox.get_output_embeddings()) as shapes, shapes_at(neox.gpt_neox.layers[0]) as body:
         score(lm, requests)
     assert sum(rows for rows, *_ in shapes) == len(documents)  # answers of one token share a row
     for (rows, positions, _), (_, read, _) in zip(shapes, body, strict=True):
@@ -323,7 +323,7 @@ def test_what_was_loaded_is_named(series) -> None:
     assert infos[0]["model_sha"] == infos[1]["model_sha"] != infos[2]["model_sha"]
     assert infos[0]["model_sha"].startswith("sha256:")
     # the weights are those of the sub-folder, which `hf` would not have looked into
-    assert torch.equal(lm.model.lm_head.weight, make_model("gpt_neox", seed=1).lm_head.weight)
+    assert torch.equal(lm.model.get_output_embeddings().weight, make_model("gpt_neox", seed=1).lm_head.weight)
     with pytest.raises(UserError, match="has no checkpoint step9: found step0, step1, step8"):
         from_folder(series, revision="step9")
 
