@@ -14,6 +14,7 @@ from lm_probe.eval_tasks._cells import CELLS, GROUPS, cell_of
 from lm_probe.eval_tasks._documents import first_hashes, options_of
 from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._kind import GENERATOR_VERSION
+from lm_probe.eval_tasks._options import Options
 from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer, tokenizer_at_hand
 from lm_probe.eval_tasks._vocabulary import choose_vocabulary, list_tokens
 from lm_probe.eval_tasks._words import INVENTED_WORDS, LONGER_WORDS, WORDS
@@ -26,6 +27,7 @@ __all__ = [
     "describe",
     "fingerprint",
     "group_names",
+    "option_names",
     "task_manager",
     "task_names",
     "tasks_path",
@@ -48,6 +50,11 @@ def task_names() -> list[str]:
 def group_names() -> list[str]:
     """The names of the groups of tasks."""
     return list(GROUPS)
+
+
+def option_names() -> list[str]:
+    """What `--metadata` can set."""
+    return list(Options._fields)
 
 
 def vocabulary() -> list[str]:

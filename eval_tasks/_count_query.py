@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from lm_probe.eval_tasks._kind import Item, Kind
 from lm_probe.eval_tasks._options import Options
-from lm_probe.eval_tasks._sampling import draw_list, largest_count
+from lm_probe.eval_tasks._sampling import draw_list, largest_count, tries
 
 
 def draw(rng: random.Random, words: Sequence[str], options: Options, place: int) -> list[Item]:
@@ -24,7 +24,7 @@ def draw(rng: random.Random, words: Sequence[str], options: Options, place: int)
     most as often as the answers go, and do not fill the list, for their control would have one word instead of two.
     """
     top = largest_count(options.m, options.n, options.sampling)
-    while True:
+    for _ in tries("count_query", options):
         vocabulary = rng.sample(words, options.m)
         full = draw_list(rng, vocabulary, options.n, options.sampling)
         queries = rng.sample(vocabulary, options.questions_per_list)
@@ -59,10 +59,11 @@ def _item(
 
 
 def _matched(rng: random.Random, query: str, filler: str, options: Options, top: int) -> list[str]:
-    while True:
+    for _ in tries("count_query", options):
         words = rng.choices((query, filler), (1, options.m - 1), k=options.n)
         if 1 <= words.count(query) <= top:
-            return words
+            break
+    return words
 
 
 KIND = Kind("count_query", "how often does a given word occur in a list of n words", True, draw)

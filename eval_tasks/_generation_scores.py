@@ -14,12 +14,16 @@ def score_counts(document: Document, responses: Sequence[Response]) -> Scores:
     """The metrics `GENERATED_COUNTS` of one document; without a tokenizer `truncated` is not among them."""
     (full, full_cut), (binary, binary_cut) = responses
     scores = _counts(
-        read_number(full, bool(full_cut)), int(document["choices"][document["gold"]]), document["constant_count"]
+        read_number(full, bool(full_cut)),
+        int(document["choices"][document["gold"]]),
+        document["constant_count"],
+        document["n"],
     )
     other = _counts(
         read_number(binary, bool(binary_cut)),
         int(document["binary_choices"][document["binary_gold"]]),
         document["binary_constant_count"],
+        document["n"],
     )
     both = _join(scores, other, full_cut is not None)
     both["mae_imputed_gap"] = _difference(scores["mae_imputed"], other["mae_imputed"])
@@ -35,8 +39,9 @@ def score_words(document: Document, responses: Sequence[Response]) -> Scores:
     return _join(scores, other, full_cut is not None) | word_floors(document)
 
 
-def _counts(reading: Reading[int], truth: int, constant: int) -> Scores:
-    answer = reading.answer
+def _counts(reading: Reading[int], truth: int, constant: int, n: int) -> Scores:
+    # No count lies outside 0..n; taken as it is, one answer of many digits would decide a mean over documents.
+    answer = None if reading.answer is None else min(max(reading.answer, 0), n)
     return {
         **_outcome(reading, truth),
         "off_by_one": float(answer is not None and abs(answer - truth) <= 1),

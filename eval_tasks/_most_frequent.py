@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lm_probe.eval_tasks._options import Options
-from lm_probe.eval_tasks._sampling import draw_list, largest_count
+from lm_probe.eval_tasks._sampling import draw_list, largest_count, tries
 
 
 class Pair(NamedTuple):
@@ -31,7 +31,9 @@ def draw_pair(rng: random.Random, words: Sequence[str], options: Options, place:
     """Draw m words, a list of them, and its control; the control's rival rotates with the place."""
     vocabulary = rng.sample(words, options.m)
     full, first, margin = _draw_full(rng, vocabulary, options.n, options)
-    while (len(full) - margin) % 2:
+    for _ in tries("most_frequent", options):
+        if (len(full) - margin) % 2 == 0:
+            break
         full, first, margin = _draw_full(rng, vocabulary, options.n + 1, options)
     others = [word for word in vocabulary if word != first]
     rival = others[place % len(others)]
@@ -44,12 +46,13 @@ def draw_pair(rng: random.Random, words: Sequence[str], options: Options, place:
 def _draw_full(rng: random.Random, vocabulary: list[str], length: int, options: Options) -> tuple[list[str], str, int]:
     """A list that may be asked about, its most frequent word, and that word's lead over the runner-up."""
     top = largest_count(options.m, options.n, options.sampling)
-    while True:
+    for _ in tries("most_frequent", options):
         words = draw_list(rng, vocabulary, length, options.sampling)
         counts = Counter(words)
         most, second = sorted((*counts.values(), 0), reverse=True)[:2]
         # A word that fills the list would leave the control with one word instead of two.
         if most > top or most == length or (most == second and options.ties == "reject"):
             continue
-        first = rng.choice([word for word in vocabulary if counts[word] == most])
-        return words, first, most - second
+        break
+    first = rng.choice([word for word in vocabulary if counts[word] == most])
+    return words, first, most - second

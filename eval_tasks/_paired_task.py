@@ -69,8 +69,12 @@ class PairedTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no ty
         # No tokenizer makes more tokens than bytes, special ones aside: most prompts need no second look.
         if len((text + end).encode()) + budget + 8 <= self._at_hand.max_length:
             return
-        # The last token of an answer is predicted and not read.
-        needed = self._at_hand.length(text + end) + budget - (0 if generates else 1)
+        needed = self._at_hand.length(text + end) + budget
+        if not generates:
+            # The answer of the most tokens may be another than the longest in letters; looked at only where it matters.
+            if needed + max(len(answer.encode()) for answer in answers) + 1 > self._at_hand.max_length:
+                needed = max(self._at_hand.length(f"{text} {answer}") for answer in answers)
+            needed -= 1  # the last token of an answer is predicted and not read
         if needed > self._at_hand.max_length:
             answer = f"{budget} tokens of answer" if generates else "its answer"
             raise TaskError(

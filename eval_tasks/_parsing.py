@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-_ANSWER = re.compile(r"answer\s*(?:is)?\s*[:=]", re.IGNORECASE)
+_ANSWER = re.compile(r"answer[\s*_]*(?:is)?[\s*_]*[:=]|(?:answer|total|count)[\s*_]+is\b", re.IGNORECASE)
 # A whole number, thousands commas allowed; not a piece of a word, of a decimal or of a longer number.
 _WHOLE = r"(?![\w]|[.,]\d)"
 _DIGITS = re.compile(
@@ -20,10 +20,12 @@ _SCALES = {"hundred": 100, "thousand": 1000}
 _ANY = "|".join([*_VALUES, *_SCALES])
 _NUMBER_WORDS = re.compile(rf"\b(?:{_ANY})(?:(?:[\s-]+(?:and\s+)?)(?:{_ANY}))*\b", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"\b(?:i(?:'m| am)? (?:sorry|unable|not able)|i (?:can(?:no|')t|won't|will not|do not|don't) "
-    r"|as an ai|(?:it is|it's) (?:impossible|not possible))",
+    r"\b(?:i(?:'m| am)? (?:sorry|unable|not able)|i can(?:no|')t|as an ai|it(?: i|')s (?:impossible|not possible))\b",
     re.IGNORECASE,
 )
+# A refusal only where no answer follows: "I don't see any more, so 7".
+_UNWILLING = re.compile(r"\bi (?:won't|will not|do not|don't)\b", re.IGNORECASE)
+_MOST_DIGITS = 9  # a longer run of digits is a loop of the model and no count
 
 
 class Found(NamedTuple, Generic[T]):
@@ -67,7 +69,7 @@ def _read(response: str, truncated: bool, find: Callable[[str], list[Found[T]]])
     everywhere = find(response)
     marks = list(_ANSWER.finditer(response))
     marked = find(response[marks[-1].end() :]) if marks else []
-    refused = not marked and bool(_REFUSAL.search(response.replace("\u2019", "'")))
+    refused = not marked and _is_refusal(response.replace("\u2019", "'"), find)
     truncated = truncated and not marked and not refused
     chosen = marked[:1] or ([] if refused or truncated else everywhere[-1:])
     return Reading(
@@ -78,6 +80,11 @@ def _read(response: str, truncated: bool, find: Callable[[str], list[Found[T]]])
         refused=refused,
         truncated=truncated,
     )
+
+
+def _is_refusal(response: str, find: Callable[[str], list[Found[T]]]) -> bool:
+    unwilling = _UNWILLING.search(response)
+    return bool(_REFUSAL.search(response)) or (unwilling is not None and not find(response[unwilling.end() :]))
 
 
 def _one(found: Sequence[Found[T]]) -> T | None:
@@ -92,7 +99,8 @@ def _alone(text: str, find: Callable[[str], list[Found[T]]]) -> list[Found[T]]:
 
 def _numbers(text: str) -> list[Found[int]]:
     """The whole numbers in digits; where there are none, those in words ("one" is often no number)."""
-    digits = [Found(int(found.replace(",", "")), found) for found in _DIGITS.findall(text)]
+    runs = [found for found in _DIGITS.findall(text) if sum(map(str.isdigit, found)) <= _MOST_DIGITS]
+    digits = [Found(int(found.replace(",", "")), found) for found in runs]
     return digits or [Found(_value(found), found) for found in _NUMBER_WORDS.findall(text)]
 
 

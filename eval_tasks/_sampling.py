@@ -1,9 +1,28 @@
 """How a list is drawn, and the largest count that is offered as an answer."""
 
+import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+
+from lm_probe.eval_tasks._errors import TaskError
+from lm_probe.eval_tasks._options import Options
+
+TRIES = 20_000
+
+
+def tries(task: str, options: Options) -> Iterator[None]:
+    """So many tries to draw a list, and then a refusal: some options leave no list that could be asked about.
+
+    Raises:
+        TaskError: none was found.
+    """
+    yield from itertools.repeat(None, TRIES)
+    raise TaskError(
+        f"{task}: in {TRIES} tries no list of n={options.n} words of m={options.m} different ones could be asked about "
+        f"with sampling={options.sampling}: give a larger n, for example --metadata '{{\"n\": {10 * options.m}}}'"
+    )
 
 
 def draw_list(rng: random.Random, words: Sequence[str], n: int, sampling: str) -> list[str]:

@@ -35,6 +35,8 @@ class Cell(NamedTuple):
     """Mean of the differences inside each document: binary less full for accuracy, full less binary for error."""
     floor: Score | None = None
     """What a blind answer reaches on the same documents: the best constant one, or one word of the list."""
+    words: Score | None = None
+    """Words in a list, mean over documents."""
 
 
 def task_metrics(data: RunData) -> list[tuple[str, str]]:
@@ -48,16 +50,27 @@ def counting_task(task: str) -> tuple[str, int] | None:
     return None if found is None else (found[1], int(found[2]))
 
 
+def different_words(data: RunData, task: str) -> int:
+    """M of a counting task: what its lists were drawn from, which an option may have set; else what its name says."""
+    said = counting_task(task)
+    measured = data.scores(TASKS, "different_words", task)
+    if measured:
+        return round(next(reversed(measured.values())).value)
+    assert said is not None
+    return said[1]
+
+
 def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoint]) -> list[Cell]:
     """The cells of a kind on these checkpoints, by checkpoint and ascending m."""
-    sizes = sorted({named[1] for task, _ in task_metrics(data) if (named := counting_task(task)) and named[0] == kind})
-    names = [metric, f"{metric}_binary", f"{metric}_gap", _FLOORS.get((kind, metric), "")]
-    found = {m: [data.scores(TASKS, name, f"{kind}_m{m}") for name in names] for m in sizes}
+    named = {task for task, _ in task_metrics(data) if (said := counting_task(task)) and said[0] == kind}
+    tasks = sorted((different_words(data, task), task) for task in named)
+    names = [metric, f"{metric}_binary", f"{metric}_gap", _FLOORS.get((kind, metric), ""), "list_words"]
+    found = {task: [data.scores(TASKS, name, task) for name in names] for _, task in tasks}
     return [
-        Cell(checkpoint, kind, m, *(scores.get(checkpoint) for scores in found[m]))
+        Cell(checkpoint, kind, m, *(scores.get(checkpoint) for scores in found[task]))
         for checkpoint in checkpoints
-        for m in sizes
-        if checkpoint in found[m][0] or checkpoint in found[m][1]
+        for m, task in tasks
+        if checkpoint in found[task][0] or checkpoint in found[task][1]
     ]
 
 

@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from lm_probe.reports._counting import MEASURES, TASKS, Cell, cells, counting_task, last_counted, task_metrics
+from lm_probe.reports._counting import (
+    MEASURES,
+    TASKS,
+    Cell,
+    cells,
+    counting_task,
+    different_words,
+    last_counted,
+    task_metrics,
+)
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._markdown import MISSING, count, escape, listed, number, step_cell, table, with_interval
@@ -24,6 +33,7 @@ def section(data: RunData) -> list[str]:
             cell.kind.replace("_", " "),
             _MEANING[metric],
             str(cell.m),
+            MISSING if cell.words is None else number(cell.words.value, 4),
             _shown(metric, cell.full),
             _shown(f"{metric}_binary", cell.binary),
             _shown(f"{metric}_gap", cell.gap),
@@ -36,17 +46,63 @@ def section(data: RunData) -> list[str]:
     ]
     if not rows:
         return []
-    header = ["model", "step", "question", "measure", "m", "full", "binary", "gap (paired)", "blind", "n"]
+    header = ["model", "step", "question", "measure", "m", "words", "full", "binary", "gap (paired)", "blind", "lists"]
     parts = [
         "The comparison of many different words with a binary control of the same length follows the design of "
         "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
         "differences inside each document. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for "
         "their paired difference, normal otherwise). Blind is what the best constant answer, or a guess among the m "
-        "words, reaches on the same documents.",
+        "words, reaches on the same documents." + _options(data),
         *findings(data),
         table(header, rows, text_columns=4),
     ]
-    return parts + _width(data)
+    return parts + _coherence(data) + _split_answers(data) + _width(data)
+
+
+def _options(data: RunData) -> str:
+    """Options that the tasks were given, so that an unusual list is not taken for a usual one."""
+    given = {str(sorted(row.config["options"].items())) for row in data.made if row.config.get("options")}
+    return "" if not given else f" Options of the tasks: {escape('; '.join(sorted(given)))}."
+
+
+def _coherence(data: RunData) -> list[str]:
+    """How alike the lists' words are to the model: the quantity that the theory is about."""
+    names = ("vocabulary_max_cos", "vocabulary_mean_cos", "vocabulary_effective_rank")
+    rows = []
+    for model, known in data.checkpoints.items():
+        for cell in last_counted(data, "count_query", "acc", known):
+            task = next(
+                task
+                for task, _ in task_metrics(data)
+                if (said := counting_task(task)) and said[0] == cell.kind and different_words(data, task) == cell.m
+            )
+            values = [data.scores(TASKS, name, task).get(cell.checkpoint) for name in names]
+            if all(values):
+                rows.append([escape(model), str(cell.m), *(number(value.value, 3) for value in values if value)])
+    if not rows:
+        return []
+    header = ["model", "m", "largest abs. cosine", "mean abs. cosine", "effective rank"]
+    meaning = (
+        "Coherence of the input embeddings of a list's m words, mean over lists: the less alike the words, the easier "
+        "one is told from another."
+    )
+    return [meaning, table(header, rows, text_columns=1)]
+
+
+def _split_answers(data: RunData) -> list[str]:
+    found = {
+        task: share
+        for task, metric in task_metrics(data)
+        if metric == "answers_one_token" and counting_task(task)
+        for share in [min(score.value for score in data.scores(TASKS, metric, task).values())]
+        if share < 1
+    }
+    if not found:
+        return []
+    return [
+        "Answers of several tokens, which their length favours or penalises in log-likelihood: in "
+        f"{listed(sorted(found))}."
+    ]
 
 
 def findings(data: RunData) -> list[str]:
@@ -104,11 +160,11 @@ def _n(cell: Cell) -> str:
 
 def _width(data: RunData) -> list[str]:
     """Says where a list has more different words than the head is wide; says nothing of an unknown width."""
-    sizes = [named[1] for task, _ in task_metrics(data) if (named := counting_task(task))]
+    sizes = [different_words(data, task) for task, _ in task_metrics(data) if counting_task(task)]
     widths = {one.model: len(sigma) for one, sigma in data.vectors["singular_values"].items()}
     known = {model: width for model, width in widths.items() if any(one.model == model for one in _counted(data))}
     if not known:
-        return []
+        return ["How m compares with the models' width is not known here: it comes with the probe head_spectrum."]
     beyond = {model: [m for m in sorted(set(sizes)) if m > width] for model, width in known.items()}
     wide = [
         f"{escape(model)} (width {known[model]}: m = {', '.join(map(str, found))})"

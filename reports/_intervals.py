@@ -3,8 +3,6 @@
 from math import sqrt
 from typing import NamedTuple
 
-from scipy.stats import binomtest
-
 from lm_probe.reports._data import Score
 
 Z = 1.959963984540054
@@ -25,11 +23,19 @@ def normal(score: Score) -> Interval | None:
 
 
 def share(score: Score) -> Interval | None:
-    """Wilson's interval (1927) of a share of n: unlike the normal one it has a width where all or none are right."""
+    """Wilson's interval (1927) of a share of n: unlike the normal one it has a width where all or none are right.
+
+    A standard error larger than that of n independent documents (several questions about one list) counts as fewer
+    documents: n becomes p (1 - p) / stderr^2, Kish's effective sample size.
+    """
     if not score.n:
         return normal(score)
-    found = binomtest(round(score.value * score.n), score.n).proportion_ci(method="wilson")
-    return Interval(float(found.low), float(found.high))
+    p, n = score.value, float(score.n)
+    if score.stderr and 0 < p < 1:
+        n = min(n, p * (1 - p) / score.stderr**2 + 1)
+    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
+    return Interval(min(p, max(0.0, middle - half)), max(p, min(1.0, middle + half)))
 
 
 def paired_share(score: Score) -> Interval | None:

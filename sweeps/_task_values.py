@@ -57,3 +57,12 @@ def vocabulary_geometry(
         f"vocabulary_{name}": (sum(values) / len(values), clustered_stderr(values, clusters))
         for name, values in zip(found[0]._fields, zip(*found, strict=True), strict=True)
     }
+
+
+def about_lists(rows: Rows) -> dict[str, tuple[float, float | None]]:
+    """What the documents were: different words and words of a list (means), share whose answers are one token each."""
+    facts = {"different_words": "m", "list_words": "n", "answers_one_token": "answers_one_token"}
+    found = {metric: [row["doc"].get(name) for row in rows] for metric, name in facts.items()}
+    return {
+        metric: (sum(map(float, values)) / len(values), None) for metric, values in found.items() if None not in values
+    }

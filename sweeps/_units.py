@@ -72,6 +72,7 @@ def _identity(checkpoint: Checkpoint | None) -> str | None:
 
 def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig) -> list[Unit]:
     """A unit for each lm-eval task."""
+    from lm_probe.sweeps._lm_eval_names import is_ours
     from lm_probe.sweeps.lm_eval_bridge import task_config_hash
 
     tokenizer = _local_tokenizer(checkpoint)
@@ -84,7 +85,8 @@ def task_units(checkpoint: Checkpoint, tasks: Sequence[str], config: SweepConfig
                 "asks": task_config_hash(task, config.task_documents, config.seed, config.metadata),
                 "tokenizer": tokenizer,
                 "dtype": config.dtype,
-            },
+            }
+            | ({"options": dict(config.metadata)} if config.metadata and is_ours(task) else {}),
         )
         for task in tasks
     ]

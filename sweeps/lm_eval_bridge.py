@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lm_probe.eval_tasks import TaskError, fingerprint, task_manager, task_names, tokenizer_at_hand
+from lm_probe.eval_tasks import TaskError, fingerprint, option_names, task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
-from lm_probe.sweeps._task_values import clustered_stderr, list_clusters, vocabulary_geometry
+from lm_probe.sweeps._task_values import about_lists, clustered_stderr, list_clusters, vocabulary_geometry
 
 if TYPE_CHECKING:
     from lm_eval.api.task import Task
@@ -113,8 +113,8 @@ def run_tasks(
     samples = plain.pop("samples")
     scores = _scores(plain, samples)
     for name in filter(is_ours, names):
-        for metric, (value, stderr) in vocabulary_geometry(samples[name], model, tokenizer).items():
-            scores.append(TaskScore(name, metric, value, stderr, len(samples[name])))
+        told = vocabulary_geometry(samples[name], model, tokenizer) | about_lists(samples[name])
+        scores += [TaskScore(name, metric, *number, len(samples[name])) for metric, number in told.items()]
     return TaskRun(scores, plain, samples, time.perf_counter() - started)
 
 
@@ -165,11 +165,14 @@ def task_config_hash(task: str, num_docs: int | None, seed: int, metadata: Mappi
 
 
 def refuse_options(tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
-    """Refuses options that one of our tasks cannot have, before anything is measured.
+    """Refuses options that our tasks do not know or cannot have, before anything is measured.
 
     Raises:
-        UserError: an option cannot have its value.
+        UserError: there is no such option, or it cannot have its value.
     """
+    unknown = sorted(set(metadata) - set(option_names()))
+    if unknown:
+        raise UserError(f"--metadata: no option {unknown[0]}; known are {', '.join(option_names())}")
     try:
         for task in filter(is_ours, tasks):
             fingerprint(task, metadata=metadata)

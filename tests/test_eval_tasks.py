@@ -345,3 +345,16 @@ def test_fingerprints_tell_questions_apart() -> None:
     names = [cell.name for cell in CELLS if cell.m in (5, 150)]
     assert len({fingerprint(task, *how) for task in names for how in asked}) == len(asked) * len(names)
     assert set(Options._fields) == set(options_of(cell_of(name), {})._asdict())
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("most_frequent_word_m5", {"n": 6, "sampling": "balanced"}),
+        ("most_frequent_count_m5", {"m": 3, "n": 4, "sampling": "balanced"}),
+        ("count_query_m20", {"n": 21, "questions_per_list": 20}),
+    ],
+)
+def test_options_that_leave_no_list_are_refused_and_do_not_loop(task: str, options: dict) -> None:
+    with pytest.raises(TaskError, match=r"no list of n=\d+ words of m=\d+ different ones could be asked about"):
+        fingerprint(task, 5, metadata=options)

@@ -122,3 +122,24 @@ def test_aggregations_of_nothing_are_no_numbers() -> None:
     assert mean_of_parsed([None]) != mean_of_parsed([None])
     assert slope([(3, 1), (5, 2), (7, 3)]) == 2
     assert slope([(3, 1), (4, 1)]) != slope([(3, 1), (4, 1)])
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "refused"),
+    [
+        ("I don't see any more, so the total is 7.", 7, False),
+        ("I don't see any more: 7", 7, False),
+        ("I can't see any more, so the total is 7.", 7, False),
+        ("I cannot.", None, True),
+        ("I won't", None, True),
+        ("Sorry, I can't", None, True),
+        ("The answer is 5 out of 50", 5, False),
+        ("**Answer**: 12 of 50", 12, False),
+        ("Answer is 12 (of 50)", 12, False),
+        ("1" * 5000, None, False),
+        ("1" * 160 + " no, 12", 12, False),
+    ],
+)
+def test_what_was_read_wrongly_before(said: str, answer: int | None, refused: bool) -> None:
+    reading = read_number(said)
+    assert (reading.answer, reading.refused) == (answer, refused)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from lm_probe.reports._data import Score
 from lm_probe.reports._intervals import Z, interval, normal, paired_share, share
@@ -15,11 +16,10 @@ from lm_probe.reports._intervals import Z, interval, normal, paired_share, share
 def test_the_share_is_wilsons(case: tuple[int, int]) -> None:
     right, n = case
     p = right / n
-    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    found = share(Score(p, None, n))
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    found = share(Score(p, sqrt(p * (1 - p) / max(n - 1, 1)), n))
     assert found is not None
-    assert found == pytest.approx((middle - half, middle + half), abs=1e-9)
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-9)
     assert 0 <= found.low <= p <= found.high <= 1 and found.high > found.low
 
 
@@ -33,6 +33,12 @@ def test_the_paired_difference_is_agresti_and_mins(differences: list[int]) -> No
     assert found is not None and found.high > found.low
     middle = (b - c) / (n + 2)
     assert found == pytest.approx((middle - Z * error, middle + Z * error), abs=1e-9)
+
+
+def test_questions_about_one_list_count_as_fewer() -> None:
+    clustered = share(Score(0.5, 0.1147, 200))  # 20 lists, the answers within a list alike
+    assert clustered == pytest.approx((0.29, 0.71), abs=0.02)
+    assert share(Score(0.5, 0.03, 200)) == pytest.approx(share(Score(0.5, None, 200)), abs=1e-3)
 
 
 def test_each_metric_has_the_interval_that_suits_it() -> None:

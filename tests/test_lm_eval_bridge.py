@@ -31,7 +31,10 @@ from lm_probe.sweeps import _lm_eval_names, _lm_eval_quiet
 from lm_probe.sweeps.lm_eval_bridge import expand_tasks, run_tasks, save_results, task_config_hash
 from tests.word_level import word_level_tokenizer
 
-GEOMETRY = ["vocabulary_max_cos", "vocabulary_mean_cos", "vocabulary_effective_rank"]
+GEOMETRY = [
+    *("vocabulary_max_cos", "vocabulary_mean_cos", "vocabulary_effective_rank"),
+    *("different_words", "list_words", "answers_one_token"),
+]
 ARGS = {"pretrained": "somebody/tiny", "revision": "step64", "sha": "0123abcd"}
 
 

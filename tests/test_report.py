@@ -526,7 +526,7 @@ def test_only_a_width_that_is_known_is_compared_with_m(two_models: Path, tmp_pat
     report = (two_models / "report.md").read_text(encoding="utf-8")
     assert "demo-d16 (width 16: m = 20). Elsewhere m stays within the width." in report
     record(tmp_path, "demo", (1,), probes=("lm_eval",))
-    assert "width" not in write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "How m compares with the models' width is not known" in write_report([tmp_path]).read_text(encoding="utf-8")
 
 
 def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
@@ -538,7 +538,36 @@ def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
     assert "At m = 20 the full list is harder by 0.500 [0.44, 0.55]: more different words cost more" in report
     _, _, *rows = tables_of(report, "## Counting")
     (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
-    assert first[5:] == ["0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]", "0.200", "200"]
+    assert first[5:] == [MISSING, "0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]", "0.200", "200"]
+
+
+def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: Path) -> None:
+    extra = [
+        Reading(metric, value, component="count_query_m5", stderr=0.1, n=9)
+        for metric, value in {
+            "mae": 3.0,
+            "mae_binary": 2.0,
+            "mae_gap": 1.0,
+            "different_words": 40.0,
+            "list_words": 200.0,
+            "answers_one_token": 0.5,
+            "vocabulary_max_cos": 0.75,
+            "vocabulary_mean_cos": 0.1,
+            "vocabulary_effective_rank": 30.5,
+            "acc": 0.5,
+            "acc_binary": 0.5,
+            "acc_gap": 0.0,
+        }.items()
+    ]
+    with RunStore.create(tmp_path) as store:
+        asked = {"task": "count_query_m5", "options": {"m": 40, "n": 200}}
+        store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("lm_eval", asked, extra)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    row = tables_of(report, "## Counting")[2]
+    assert row[3:7] == ["mean absolute error", "40", "200.0", "3.00 [2.8, 3.2]"]
+    assert "Options of the tasks: \\[('m', 40), ('n', 200)\\]." in report
+    assert "| demo | 40 | 0.750 | 0.100 | 30.5 |" in report
+    assert "Answers of several tokens" in report and "in count_query_m5." in report
 
 
 def test_other_tasks_are_listed(tmp_path: Path) -> None:

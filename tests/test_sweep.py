@@ -181,6 +181,8 @@ def test_options_of_our_tasks_reach_them(series: Path, tmp_path: Path, settings:
     assert set(values.metric) >= {"acc", "acc_gap", "floor_constant_mae", "vocabulary_max_cos"}
     results = sorted((tmp_path / "lm_eval").rglob("results_*.json"))
     assert '"n": 20' in results[-1].read_text()
+    with pytest.raises(UserError, match="--metadata: no option seperator; known are m, n, num_docs"):
+        _sweep(series / "step8", tmp_path, settings, **asked, metadata={"seperator": "comma"})
     with pytest.raises(UserError, match="paraphrase"):
         _sweep(series / "step8", tmp_path, settings, **asked, metadata={"paraphrase": 9})
 
