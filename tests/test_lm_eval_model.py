@@ -323,7 +323,9 @@ def test_what_was_loaded_is_named(series) -> None:
     assert infos[0]["model_sha"] == infos[1]["model_sha"] != infos[2]["model_sha"]
     assert infos[0]["model_sha"].startswith("sha256:")
     # the weights are those of the sub-folder, which `hf` would not have looked into
-    assert torch.equal(lm.model.get_output_embeddings().weight, make_model("gpt_neox", seed=1).lm_head.weight)
+    assert torch.equal(
+        lm.model.get_output_embeddings().weight, make_model("gpt_neox", seed=1).get_output_embeddings().weight
+    )
     with pytest.raises(UserError, match="has no checkpoint step9: found step0, step1, step8"):
         from_folder(series, revision="step9")
 

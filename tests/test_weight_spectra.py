@@ -213,7 +213,7 @@ def test_padding_of_zeros_changes_no_spectrum_and_other_padding_does() -> None:
     model = make_model("gpt_neox")
     for zero in (False, True):
         if zero:
-            model.lm_head.weight.data[300:] = 0
+            model.get_output_embeddings().weight.data[300:] = 0
         readings = HeadSpectrumProbe().read(_InMemory(architecture_of(model)), WeightContext(300))
         found = {r.component: r.values for r in readings if r.metric == "singular_values"}
         assert np.allclose(found["all_rows"], found["token_rows"], rtol=1e-12) == zero
