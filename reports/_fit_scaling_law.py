@@ -15,6 +15,8 @@ EXPONENTS = np.linspace(0.05, 1.0, 20)
 STARTS = 4
 ABSENT = 1e-6
 """Nats a token that no measured loss resolves."""
+TOGETHER = 0.99
+"""Correlation of log N and log D from which both terms are one curve, as for a fixed number of tokens per parameter."""
 
 
 def fit_scaling_law(
@@ -66,7 +68,7 @@ def fit_scaling_law(
     spread = np.linalg.svd(jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300), compute_uv=False)
     if not converged or spread[-1] < 1e-7 * spread[0]:
         raise ValueError(
-            f"these points do not tell {', '.join(free)} apart (N and D rise together, or a term is 0): "
+            f"these points do not tell {', '.join(free)} apart (a term is next to 0, or two are one curve): "
             "vary D at the same N, or hold constants, e.g. held=HOFFMANN_DATA_TERM"
         )
     generator = np.random.default_rng(seed)
@@ -108,6 +110,12 @@ def _refuse(
                 f"{distinct} different {name} cannot identify {', '.join(t for t in terms if t not in held)}: "
                 f"give at least {wanted}, or hold them, e.g. held={{'{terms[0]}': ..., '{terms[1]}': ...}}"
             )
+    both = {"A", "alpha"} - set(held) and {"B", "beta"} - set(held)
+    if both and np.corrcoef(np.log(sizes), np.log(seen))[0, 1] > TOGETHER:
+        raise ValueError(
+            "N and D rise together, so their terms cannot be told apart: vary D at the same N, or hold one term, "
+            "e.g. held=HOFFMANN_DATA_TERM"
+        )
 
 
 def _needed(terms: tuple[str, str], held: Mapping[str, float]) -> int:
@@ -196,9 +204,13 @@ def _polish(
             slopes[exponent] = -terms[name] * (axis - centre)
         return np.column_stack([slopes[name] / total for name in free])
 
+    # Far outside what losses can be, and near enough that no trial step overflows.
+    low = np.array([0.0 if name in middle else -30.0 for name in free])
+    high = np.array([5.0 if name in middle else 10.0 for name in free])
     found = least_squares(
         residuals,
-        inner(start),
+        np.clip(inner(start), low + 1e-6, high - 1e-6),
+        bounds=(low, high),
         jac=jacobian,
         loss="huber",
         f_scale=delta,
