@@ -82,13 +82,10 @@ def report(count: int, name: str, correlation: float, series: int) -> None:
         picked += found.best_value / series
         corrected += found.best_corrected / series
     shares = ", ".join(f"{verdict} {number / series:.1%}" for verdict, number in verdicts.most_common())
-    flat = (
-        ""
-        if name.startswith(("fall", "plateau"))
-        else (
-            f"; interval of final minus best holds 0 in {covered / series:.1%}; best {picked:.2f}, corrected {corrected:.2f}"
-        )
-    )
+    flat = ""
+    if not name.startswith(("fall", "plateau")):
+        flat = f"; interval of final minus best holds 0 in {covered / series:.1%}"
+        flat += f"; best {picked:.2f}, corrected {corrected:.2f}"
     print(f"{count} checkpoints, {name}, neighbours {correlation}: {shares}{flat}", flush=True)
 
 
