@@ -50,6 +50,16 @@ def test_a_series_that_does_not_fall_is_rarely_called_saturated(kind: str) -> No
     assert few_enough(alarms, series), f"{alarms} of {series}"
 
 
+def test_standard_errors_hold_whatever_the_correlation_of_neighbours() -> None:
+    generator = np.random.default_rng(22)
+    steps = np.arange(1, 28) * 1000.0
+    found = [
+        detect_saturation(steps, neighbours(27, 0.7, generator), np.ones(27), lower_is_better=False, draws=199)
+        for _ in range(60)
+    ]
+    assert few_enough(sum(one.verdict == "saturated" for one in found), 60)
+
+
 def test_the_naive_rule_would_not_pass() -> None:
     # The last against the best at 1.96 errors of a difference, as if the best had not been picked.
     generator = np.random.default_rng(20)

@@ -65,6 +65,12 @@ def test_direction_shift_scale_and_refusals() -> None:
         classify_scaling_curve(SIZES, TOKEN, np.zeros(8))
 
 
+def test_a_jump_from_above_chance_is_no_emergence() -> None:
+    jump = np.array([0.3, 0.35, 0.38, 0.4, 0.42, 0.44, 0.46, 1.0])
+    assert classify_scaling_curve(SIZES, jump, np.full(8, 0.01), chance=0.0).label == "smooth"
+    assert classify_scaling_curve(SIZES, np.maximum(jump, 0.42), np.full(8, 0.01), chance=0.42).label == "emergent"
+
+
 def test_a_label_at_its_threshold_is_not_stable() -> None:
     # A rise of which just 60 % lie in a quarter of the range: emergent or smooth by chance.
     share = np.array([0.0, 0.0, 0.08, 0.16, 0.24, 0.36, 0.85, 1.0])
