@@ -1,0 +1,111 @@
+"""How often the verdicts of docs/statistics.md are false, on simulated series whose truth is known.
+
+    python benchmarks/false_alarms.py [--series 1000] [--checkpoints 8 16 27] [--families 300]
+
+Rates, not times. At 1000 series a rate of 5 % has a standard error of 0.7 %.
+"""
+
+import argparse
+from collections import Counter
+
+import numpy as np
+
+from lm_probe.reports import classify_scaling_curve, detect_saturation, measure_comovement
+
+SIZES = np.geomspace(14e6, 12e9, 8)
+X = np.linspace(0, 1, 8)
+TOKEN = 0.35 + 0.6 * X
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=int, default=1000)
+    parser.add_argument("--checkpoints", type=int, nargs="+", default=[8, 16, 27])
+    parser.add_argument("--families", type=int, default=300)
+    args = parser.parse_args()
+    for count in args.checkpoints:
+        for name in ("roughness only", "standard errors", "outcomes", "outcomes and jitter", "plateau", "heavy tails"):
+            report(count, name, 0.0, args.series)
+        for correlation in (0.3, 0.5, 0.8):
+            report(count, "standard errors", correlation, args.series)
+            report(count, "roughness only", correlation, args.series)
+        for fall in (2, 4, 8):
+            report(count, f"fall of {fall} scatters", 0.0, args.series // 2)
+    for name, share in (
+        ("one token", TOKEN),
+        ("five tokens", TOKEN**5),
+        ("twenty tokens", TOKEN**20),
+        ("flat", np.full(8, 0.25)),
+        ("U", 0.5 - 0.25 * np.sin(np.pi * X)),
+        ("inverse", 0.6 - 0.3 * X),
+        ("saturating", 0.3 + 0.6 * np.clip(2.2 * X, 0, 1)),
+    ):
+        for documents in (200, 1000):
+            curves(name, share, documents, args.families)
+    alarms = comovements(args.families)
+    print(f"co-movement of independent series, changes correlated 0.4 with their neighbours: {alarms:.1%} at p <= 0.05")
+
+
+def noise(count: int, correlation: float, generator: np.random.Generator) -> np.ndarray:
+    """Normal noise of variance 1 whose neighbours correlate."""
+    drawn = generator.standard_normal(count)
+    for i in range(1, count):
+        drawn[i] = correlation * drawn[i - 1] + np.sqrt(1 - correlation**2) * drawn[i]
+    return drawn
+
+
+def report(count: int, name: str, correlation: float, series: int) -> None:
+    generator = np.random.default_rng(count)
+    steps = np.arange(1, count + 1) * 1000.0
+    verdicts: Counter[str] = Counter()
+    covered, picked, corrected = 0, 0.0, 0.0
+    for _ in range(series):
+        values, stderr, outcomes = noise(count, correlation, generator), None, None
+        if name == "standard errors":
+            stderr = np.ones(count)
+        elif name == "plateau":
+            values = 30 * (1 - np.exp(-np.arange(count) / 3)) + values
+        elif name == "heavy tails":
+            values = generator.standard_t(3, count)
+        elif name.startswith("outcomes"):
+            shift = 0.03 * values[:, None] if name.endswith("jitter") else 0.0
+            shares = np.clip(generator.beta(1, 1, 200) + shift, 0, 1)
+            values, outcomes = None, (generator.random((count, 200)) < shares).astype(float)
+        elif name.startswith("fall"):
+            fall = float(name.split()[2])
+            values = (
+                values + 10 * np.minimum(steps / steps[-1] - 0.5, 0) - 2 * fall * np.maximum(steps / steps[-1] - 0.5, 0)
+            )
+        found = detect_saturation(steps, values, stderr, outcomes=outcomes, lower_is_better=False, draws=299)
+        verdicts[found.verdict] += 1
+        covered += found.interval[0] <= 0 <= found.interval[1]
+        picked += found.best_value / series
+        corrected += found.best_corrected / series
+    shares = ", ".join(f"{verdict} {number / series:.1%}" for verdict, number in verdicts.most_common())
+    flat = ""
+    if not name.startswith(("fall", "plateau")):
+        flat = f"; interval of final minus best holds 0 in {covered / series:.1%}"
+        flat += f"; best {picked:.2f}, corrected {corrected:.2f}"
+    print(f"{count} checkpoints, {name}, neighbours {correlation}: {shares}{flat}", flush=True)
+
+
+def curves(name: str, share: np.ndarray, documents: int, families: int) -> None:
+    generator = np.random.default_rng(documents)
+    labels: Counter[str] = Counter()
+    for _ in range(families):
+        seen = generator.binomial(documents, share) / documents
+        errors = np.sqrt(seen * (1 - seen) / documents)
+        chance = 0.25 if name == "flat" else 0.0 if name.endswith(("token", "tokens")) else None
+        labels[classify_scaling_curve(SIZES, seen, errors, chance=chance, draws=100).label] += 1
+    shares = ", ".join(f"{label} {number / families:.1%}" for label, number in labels.most_common())
+    print(f"{name}, {documents} documents: {shares}", flush=True)
+
+
+def comovements(families: int) -> float:
+    generator = np.random.default_rng(0)
+    pairs = [[np.cumsum(2 + noise(30, 0.4, generator)) for _ in range(2)] for _ in range(families)]
+    return float(np.mean([measure_comovement(one, other, draws=99).p_value <= 0.05 for one, other in pairs]))
+
+
+if __name__ == "__main__":
+    main()

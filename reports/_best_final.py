@@ -1,0 +1,115 @@
+"""Best against final checkpoint of every task of a series, as one table."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from lm_probe.reports._saturation import detect_saturation
+
+COLUMNS = ("model", "step", "task", "metric", "value")
+LOWER_IS_BETTER = frozenset(
+    {
+        "loss",
+        "ppl",
+        "perplexity",
+        "word_perplexity",
+        "byte_perplexity",
+        "bits_per_byte",
+        "brier_score",
+        "mae",
+        "acc_gap",
+        "mae_gap",
+    }
+)
+
+
+def best_and_final_table(
+    values: pd.DataFrame,
+    *,
+    mean_of: Mapping[str, Sequence[str]] | None = None,
+    lower_is_better: Mapping[str, bool] | None = None,
+    margin: float | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Best and final score, their difference and the verdict of `detect_saturation`, a row per model, task and metric.
+
+    The best value is the highest (lowest) of many and so flattering; `best_corrected` is not. Rows of one checkpoint
+    only are left out, having nothing to compare. A mean over tasks uses only the steps at which every task of it has a
+    value, and takes the tasks' standard errors as independent. Does not show what the tables behind it do not hold: two
+    harness versions or shot numbers under one name make one series here, so select first.
+
+    Args:
+        values: A tidy table with the columns model, step, task, metric, value and, where known, stderr.
+        mean_of: Further rows, each the mean over some tasks under every metric that all of them share:
+            `{"mean without wsc": ["piqa", "sciq", ...]}`.
+        lower_is_better: Direction by metric name; losses, perplexities and errors are known.
+        margin: As in `detect_saturation`.
+        seed: Of the private generator.
+    """
+    missing = [column for column in COLUMNS if column not in values]
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(missing)}: it has {', '.join(map(str, values.columns))}")
+    known = values if "stderr" in values else values.assign(stderr=np.nan)
+    table = known.dropna(subset=["step", "value"])[[*COLUMNS, "stderr"]]
+    repeated = table[table.duplicated(["model", "task", "metric", "step"], keep=False)]
+    if len(repeated):
+        one = repeated.iloc[0]
+        raise ValueError(
+            f"{one.model}, {one.task}, {one.metric} has more than one value at step {one.step:g}: "
+            "select one suite, variant and number of shots first"
+        )
+    table = pd.concat([table, *(_mean(table, name, tasks) for name, tasks in (mean_of or {}).items())])
+    directions = {name: True for name in LOWER_IS_BETTER} | dict(lower_is_better or {})
+    rows = []
+    for (model, task, metric), group in table.groupby(["model", "task", "metric"], sort=False):
+        series = group.sort_values("step")
+        if len(series) < 2:
+            continue
+        errors = series["stderr"].to_numpy(float)
+        found = detect_saturation(
+            series["step"].to_numpy(float),
+            series["value"].to_numpy(float),
+            None if np.isnan(errors).any() else errors,
+            lower_is_better=directions.get(str(metric), False),
+            margin=margin,
+            seed=seed,
+        )
+        rows.append(
+            {
+                "model": model,
+                "task": task,
+                "metric": metric,
+                "best_step": found.best_step,
+                "best": found.best_value,
+                "best_corrected": found.best_corrected,
+                "final_step": found.final_step,
+                "final": found.final_value,
+                "final_minus_best": found.final_minus_best,
+                "relative": found.final_minus_best / abs(found.best_value) if found.best_value else np.nan,
+                "low": found.interval[0],
+                "high": found.interval[1],
+                "p_value": found.p_value,
+                "verdict": found.verdict,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean(table: pd.DataFrame, name: str, tasks: Sequence[str]) -> pd.DataFrame:
+    absent = sorted(set(tasks) - set(table["task"]))
+    if absent:
+        raise ValueError(
+            f"{name}: no task named {', '.join(absent)}; the table has {', '.join(sorted(set(table['task'])))}"
+        )
+    chosen = table[table["task"].isin(tasks)]
+    keys = ["model", "metric", "step"]
+    together = (
+        chosen.assign(variance=chosen["stderr"] ** 2)
+        .groupby(keys, as_index=False)
+        .agg(
+            value=("value", "mean"), variance=("variance", lambda each: each.sum(skipna=False)), count=("task", "size")
+        )
+    )
+    whole = together[together["count"] == len(set(tasks))]
+    return whole.assign(task=name, stderr=np.sqrt(whole["variance"]) / len(set(tasks)))[[*COLUMNS, "stderr"]]

@@ -1,0 +1,88 @@
+"""The best checkpoint of a series, and what choosing it among many added to its score."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import binomtest
+
+from lm_probe.reports._noise import Noise, late_from, root
+from lm_probe.reports._unimodal import unimodal
+
+
+class Best(NamedTuple):
+    """The best checkpoint, in the direction "higher is better"."""
+
+    place: int
+    value: float
+    """Corrected for having been picked as the highest."""
+    candidates: tuple[int, int]
+    """First and last of the checkpoints that are the best in 95 % of redrawn series."""
+    difference: float
+    """Final less best, corrected likewise."""
+    interval: tuple[float, float]
+
+
+def best_and_final(
+    noise: Noise, outcomes: Float[np.ndarray, "t n"] | None, draws: int, generator: np.random.Generator
+) -> Best:
+    """Best and final, by redrawing series about the fitted rise and fall.
+
+    In each redrawn series the highest checkpoint is picked anew: how far its score lies above its true level is what
+    picking adds. The same draws give the interval of the difference (basic bootstrap). Errors come from a bootstrap
+    over documents, the same for all checkpoints, where outcomes are given; from a normal distribution else. Checkpoints
+    before both the best and the last nine tenths of training are no candidates: the error of a perplexity of millions
+    is no scatter.
+    """
+    index = int(noise.values.argmax())
+    start = min(index, late_from(noise.steps))
+    observed = noise.values[start:]
+    level = unimodal(observed[:, None])
+    if outcomes is None:
+        errors = root(noise.known[start:, start:]) @ generator.standard_normal((len(level), draws))
+    else:
+        errors = _over_documents(outcomes[start:], draws, generator)
+    drawn = level + errors + _jitter(noise, len(level), draws, generator)
+    picked = drawn.argmax(axis=0)
+    excess = drawn[picked, np.arange(draws)] - level[picked, 0]
+    misses = drawn[-1] - level[-1] - excess
+    raw = observed[-1] - observed[index - start]
+    low, high = raw - np.quantile(misses, [0.975, 0.025])
+    first, last = np.quantile(picked, [0.025, 0.975], method="nearest").astype(int)
+    value = observed[index - start] - excess.mean()
+    return Best(
+        index, float(value), (start + first, start + last), float(raw - misses.mean()), (float(low), float(high))
+    )
+
+
+def _over_documents(
+    outcomes: Float[np.ndarray, "t n"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "t b"]:
+    count = outcomes.shape[1]
+    centred = outcomes - outcomes.mean(axis=1, keepdims=True)
+    drawn = [centred @ generator.multinomial(count, np.full(count, 1 / count)) for _ in range(draws)]
+    return np.asarray(np.stack(drawn, axis=1) / count)
+
+
+def _jitter(noise: Noise, count: int, draws: int, generator: np.random.Generator) -> Float[np.ndarray, "t b"]:
+    """Jitter whose variance is itself uncertain, as in Student's t."""
+    if not noise.jitter:
+        return np.zeros((count, draws))
+    freedom = noise.degrees_of_freedom
+    deviations = np.sqrt(noise.jitter * freedom / generator.chisquare(freedom, draws))
+    return np.asarray(deviations * generator.standard_normal((count, draws)))
+
+
+def mcnemar(outcomes: Float[np.ndarray, "t n"], best: int) -> float | None:
+    """Exact test of the documents on which best and final disagree, times the number of earlier checkpoints.
+
+    The factor (Bonferroni) pays for having picked the best among them. None where outcomes are not 0 and 1. Knows
+    documents only: a checkpoint's own jitter makes it significant too.
+    """
+    if not np.isin(np.abs(outcomes), (0, 1)).all():
+        return None
+    change = outcomes[-1] - outcomes[best]
+    lost, won = int((change < 0).sum()), int((change > 0).sum())
+    if lost + won == 0:
+        return 1.0
+    return min(1.0, float(binomtest(lost, lost + won).pvalue) * (len(outcomes) - 1))

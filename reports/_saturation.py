@@ -1,0 +1,231 @@
+"""Whether a model got worse again before its training ended, and how sure that is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import t as student
+
+from lm_probe.reports._best_step import best_and_final, mcnemar
+from lm_probe.reports._change_point import SMALLEST, ChangePoint, find_change_point
+from lm_probe.reports._noise import Noise, checked, late_from, noise_of, root
+
+Verdict = Literal["saturated", "not saturated", "cannot tell"]
+
+FEWEST = 5
+"""Checkpoints that show their own scatter; whatever the number of documents, fewer do not."""
+
+LEVEL = 3
+"""Checkpoints in the running mean in which the size of a fall is bounded."""
+
+SHARE = 0.1
+"""Part of the gain of the last nine tenths of training below which a fall is called none."""
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """What one series says about a late fall. Values are in the metric's own unit and direction."""
+
+    verdict: Verdict
+    reason: str
+    p_value: float
+    """Of no fall at the end, corrected for having looked at every earlier checkpoint."""
+    best_step: float
+    best_value: float
+    best_corrected: float
+    """The best value without what picking the best of many adds."""
+    best_steps: tuple[float, float]
+    """The best step lies in this range in 95 % of redrawn series."""
+    final_step: float
+    final_value: float
+    final_minus_best: float
+    """As observed."""
+    difference: float
+    """Final minus best, without what picking adds."""
+    interval: tuple[float, float]
+    """95 % interval of `difference`; over documents, paired, where outcomes are given."""
+    mcnemar_p: float | None
+    """Exact McNemar test of final against best, times the number of earlier checkpoints; for outcomes of 0 and 1."""
+    largest_fall: float
+    """A fall from one level of three checkpoints to the last larger than this is excluded (95 %)."""
+    margin: float
+    """The fall that counts as none."""
+    jitter: float
+    """Standard deviation of a checkpoint about the trend that the documents do not explain."""
+    change_point: ChangePoint | None
+
+
+def detect_saturation(
+    steps: Sequence[float] | Float[np.ndarray, " t"],
+    values: Sequence[float] | Float[np.ndarray, " t"] | None,
+    stderr: Sequence[float] | Float[np.ndarray, " t"] | None = None,
+    *,
+    lower_is_better: bool,
+    outcomes: Float[np.ndarray, "t n"] | None = None,
+    margin: float | None = None,
+    alpha: float = 0.05,
+    draws: int = 999,
+    seed: int = 0,
+) -> Saturation:
+    r"""Saturation in the sense of arXiv 2404.07647: the last checkpoints are worse than earlier ones.
+
+    Statistic: the largest $(\bar y_w - \bar y_e) / \mathrm{se}$ over end windows e (the last 1, 2, 4, ... checkpoints)
+    and all earlier windows w of 2, 4, ... checkpoints, up to a quarter of the series. The variance has two parts:
+    documents (`outcomes`: their covariance over checkpoints, paired; `stderr`: its square) and jitter of the
+    checkpoints themselves, which is the roughness of the series beyond that. p: share of flat series with the same
+    scatter whose own statistic, jitter estimated anew, is as large; so picking the best checkpoint is paid for. With
+    `stderr` alone the least favourable correlation of neighbours from 0 to 0.85 counts; with neither, the correlation
+    is estimated from the series, which is weak evidence.
+
+    Verdict: `saturated` where p <= alpha. Else `not saturated` where no mean of three earlier checkpoints can lie above
+    the mean of the last three by `margin` (each at one-sided alpha; default: a tenth of what the series gained over
+    the last nine tenths of training). Else `cannot tell`.
+
+    Invariances: shift of the values; scale, together with `stderr`. Cost O(draws t log² t + t² n). Does not show a
+    cause, a fall outside this metric and these documents, or whether another seed would fall; a monotone but slowing
+    series is `not saturated`.
+
+    Args:
+        steps: Rising training steps.
+        values: Score of each checkpoint; None where `outcomes` is given, whose means they are.
+        stderr: Standard error of each score over documents.
+        lower_is_better: True for losses and perplexities.
+        outcomes: Score of each checkpoint on each document, the same documents in the same order.
+        margin: Size of a fall that does not matter, in the unit of the values.
+        alpha: Rate of false `saturated` on series that do not fall.
+        draws: Simulated series.
+        seed: Of the private generator; same input and seed, same result.
+    """
+    at = checked("steps", steps, (-1,))
+    if len(at) < 2 or (np.diff(at) <= 0).any():
+        raise ValueError(f"{len(at)} steps that do not rise: give two or more, sorted, each once")
+    sign = -1.0 if lower_is_better else 1.0
+    scores = None if outcomes is None else sign * checked("outcomes", outcomes, (len(at), -1))
+    if scores is not None and scores.shape[1] < 2:
+        raise ValueError(f"outcomes hold {scores.shape[1]} document: give two or more, or leave them out")
+    if values is not None:
+        y = sign * checked("values", values, at.shape)
+    elif scores is not None:
+        y = scores.mean(axis=1)
+    else:
+        raise ValueError("neither values nor outcomes: give one of them")
+    if scores is not None and not np.allclose(scores.mean(axis=1), y, rtol=1e-4, atol=1e-9):
+        raise ValueError("values are not the means of outcomes: leave values out (None), or give matching outcomes")
+    errors = None if stderr is None else checked("stderr", stderr, at.shape)
+    if errors is not None and (errors < 0).any():
+        raise ValueError("stderr holds negative entries: give standard errors, not differences")
+    noise = noise_of(at, y, errors, scores)
+    generator = np.random.default_rng(seed)
+    blind = len(at) < FEWEST
+    p_value = 1.0 if blind or np.ptp(y) == 0 else _p_value(noise, draws, generator)
+    gain, largest = _gain(noise), _largest_fall(noise, alpha)
+    allowed = max(gain, 0.0) * SHARE if margin is None else margin
+    best = best_and_final(noise, scores, draws, generator)
+    late = late_from(at)
+    turn = find_change_point(at[late:], sign * y[late:], seed=seed) if len(at) - late >= SMALLEST else None
+    verdict, reason = _verdict(blind, p_value, alpha, largest, allowed, len(at))
+    low, high = sorted(sign * end for end in best.interval)
+    return Saturation(
+        verdict=verdict,
+        reason=reason,
+        p_value=p_value,
+        best_step=float(at[best.place]),
+        best_value=float(sign * y[best.place]),
+        best_corrected=float(sign * best.value),
+        best_steps=(float(at[best.candidates[0]]), float(at[best.candidates[1]])),
+        final_step=float(at[-1]),
+        final_value=float(sign * y[-1]),
+        final_minus_best=float(sign * (y[-1] - y[best.place])),
+        difference=float(sign * best.difference),
+        interval=(float(low), float(high)),
+        mcnemar_p=None if scores is None else mcnemar(scores, best.place),
+        largest_fall=max(0.0, largest),
+        margin=float(allowed),
+        jitter=float(np.sqrt(noise.jitter)),
+        change_point=turn,
+    )
+
+
+def _verdict(
+    blind: bool, p_value: float, alpha: float, largest: float, margin: float, checkpoints: int
+) -> tuple[Verdict, str]:
+    if blind:
+        return "cannot tell", f"{checkpoints} checkpoints do not show how far a checkpoint scatters; {FEWEST} would"
+    if p_value <= alpha:
+        return (
+            "saturated",
+            f"the end lies below an earlier level by more than scatter and choice explain (p {p_value:.2g})",
+        )
+    if largest < margin:
+        return "not saturated", f"a fall of {margin:.3g} or more is excluded; no fall is shown (p {p_value:.2g})"
+    return "cannot tell", f"no fall is shown (p {p_value:.2g}), and one of up to {largest:.3g} is not excluded"
+
+
+def _p_value(noise: Noise, draws: int, generator: np.random.Generator) -> float:
+    """The largest over the correlations of neighbours that the data leave open."""
+    contrasts = _end_contrasts(len(noise.steps))
+    seen = _scan(noise, contrasts, noise.values[:, None])[0]
+    sets = noise.trendless(draws, generator)
+    return max(float(1 + (_scan(noise, contrasts, flat) >= seen).sum()) / (1 + draws) for flat in sets)
+
+
+def _scan(
+    noise: Noise, contrasts: Float[np.ndarray, "c t"], series: Float[np.ndarray, "t b"]
+) -> Float[np.ndarray, " b"]:
+    documents = np.square(contrasts @ root(noise.known)).sum(axis=1)
+    lengths = np.square(contrasts).sum(axis=1)
+    variance = documents[:, None] + lengths[:, None] * noise.jitter_of(series)
+    return np.asarray((contrasts @ series / np.sqrt(variance)).max(axis=0))
+
+
+@lru_cache(maxsize=8)
+def _end_contrasts(count: int) -> Float[np.ndarray, "c t"]:
+    """Mean of an earlier window less mean of the last checkpoints, for all lengths 1, 2, 4, ... up to a quarter.
+
+    From eight checkpoints on an earlier window has two or more: one lucky checkpoint is no level.
+    """
+    lengths = [1 << power for power in range(max(1, count // 4).bit_length())]
+    rows = []
+    for end in lengths:
+        for window in lengths[1:] or lengths:
+            for start in range(count - end - window + 1):
+                row = np.zeros(count)
+                row[start : start + window] = 1 / window
+                row[-end:] -= 1 / end
+                rows.append(row)
+    return np.array(rows)
+
+
+def _levels(noise: Noise) -> Float[np.ndarray, "w t"]:
+    """Running means of three; shorter where the series is."""
+    count = len(noise.steps)
+    width = min(LEVEL, count // 2)
+    return np.array(
+        [np.r_[np.zeros(i), np.full(width, 1 / width), np.zeros(count - i - width)] for i in range(count - width + 1)]
+    )
+
+
+def _gain(noise: Noise) -> float:
+    """What the best level lies above the first late checkpoint."""
+    return float((_levels(noise) @ noise.values).max() - noise.values[late_from(noise.steps)])
+
+
+def _largest_fall(noise: Noise, alpha: float) -> float:
+    """Upper bound of the fall from any earlier level to the last.
+
+    A fall of f exists if one level lies f above the last, so it is excluded when it is excluded for each alone: no
+    correction for their number (an intersection-union test).
+    """
+    levels = _levels(noise)
+    width = np.count_nonzero(levels[-1])
+    contrasts = levels[: len(levels) - width] - levels[-1]
+    if not len(contrasts):
+        contrasts = levels[:1] - levels[-1]
+    if not len(noise.contrasts):
+        return float("inf")
+    freedom = noise.degrees_of_freedom
+    errors = np.sqrt(np.einsum("ct,tu,cu->c", contrasts, noise.covariance, contrasts))
+    return float((contrasts @ noise.values + student.ppf(1 - alpha, freedom) * errors).max())
