@@ -59,7 +59,7 @@ def report(count: int, name: str, correlation: float, series: int) -> None:
     steps = np.arange(1, count + 1) * 1000.0
     verdicts: Counter[str] = Counter()
     covered, picked, corrected = 0, 0.0, 0.0
-    for _ in range(series):
+    for seed in range(series):  # one seed for all would give all of them the error of one set of simulated series
         values, stderr, outcomes = noise(count, correlation, generator), None, None
         if name == "standard errors":
             stderr = np.ones(count)
@@ -76,7 +76,7 @@ def report(count: int, name: str, correlation: float, series: int) -> None:
             values = (
                 values + 10 * np.minimum(steps / steps[-1] - 0.5, 0) - 2 * fall * np.maximum(steps / steps[-1] - 0.5, 0)
             )
-        found = detect_saturation(steps, values, stderr, outcomes=outcomes, lower_is_better=False, draws=299)
+        found = detect_saturation(steps, values, stderr, outcomes=outcomes, lower_is_better=False, draws=299, seed=seed)
         verdicts[found.verdict] += 1
         covered += found.interval[0] <= 0 <= found.interval[1]
         picked += found.best_value / series
@@ -92,11 +92,11 @@ def report(count: int, name: str, correlation: float, series: int) -> None:
 def curves(name: str, share: np.ndarray, documents: int, families: int) -> None:
     generator = np.random.default_rng(documents)
     labels: Counter[str] = Counter()
-    for _ in range(families):
+    for seed in range(families):
         seen = generator.binomial(documents, share) / documents
         errors = np.sqrt(seen * (1 - seen) / documents)
         chance = 0.25 if name == "flat" else 0.0 if name.endswith(("token", "tokens")) else None
-        labels[classify_scaling_curve(SIZES, seen, errors, chance=chance, draws=100).label] += 1
+        labels[classify_scaling_curve(SIZES, seen, errors, chance=chance, draws=100, seed=seed).label] += 1
     shares = ", ".join(f"{label} {number / families:.1%}" for label, number in labels.most_common())
     print(f"{name}, {documents} documents: {shares}", flush=True)
 
@@ -104,7 +104,9 @@ def curves(name: str, share: np.ndarray, documents: int, families: int) -> None:
 def comovements(families: int) -> float:
     generator = np.random.default_rng(0)
     pairs = [[np.cumsum(2 + noise(30, 0.4, generator)) for _ in range(2)] for _ in range(families)]
-    return float(np.mean([measure_comovement(one, other, draws=99).p_value <= 0.05 for one, other in pairs]))
+    return float(
+        np.mean([measure_comovement(*pair, draws=99, seed=seed).p_value <= 0.05 for seed, pair in enumerate(pairs)])
+    )
 
 
 if __name__ == "__main__":

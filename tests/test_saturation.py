@@ -32,7 +32,7 @@ def neighbours(count: int, correlation: float, generator: np.random.Generator) -
 def test_a_series_that_does_not_fall_is_rarely_called_saturated(kind: str) -> None:
     generator = np.random.default_rng(20)
     alarms, series = 0, 120
-    for _ in range(series):
+    for seed in range(series):
         noise = generator.standard_normal(len(STEPS))
         values, stderr, outcomes = noise, None, None
         if kind == "stderr":
@@ -45,7 +45,7 @@ def test_a_series_that_does_not_fall_is_rarely_called_saturated(kind: str) -> No
             shares = generator.beta(1, 1, 150)
             shifted = np.clip(shares + (0.05 * noise[:, None] if kind == "jitter" else 0), 0, 1)
             values, outcomes = None, (generator.random((len(STEPS), 150)) < shifted).astype(float)
-        found = detect_saturation(STEPS, values, stderr, outcomes=outcomes, lower_is_better=False, draws=199)
+        found = detect_saturation(STEPS, values, stderr, outcomes=outcomes, lower_is_better=False, draws=199, seed=seed)
         alarms += found.verdict == "saturated"
     assert few_enough(alarms, series), f"{alarms} of {series}"
 
@@ -54,10 +54,12 @@ def test_standard_errors_hold_whatever_the_correlation_of_neighbours() -> None:
     generator = np.random.default_rng(22)
     steps = np.arange(1, 28) * 1000.0
     found = [
-        detect_saturation(steps, neighbours(27, 0.7, generator), np.ones(27), lower_is_better=False, draws=199)
-        for _ in range(60)
+        detect_saturation(
+            steps, neighbours(27, 0.7, generator), np.ones(27), lower_is_better=False, draws=199, seed=seed
+        )
+        for seed in range(200)  # the nominal 5 % are used up here: fewer series could not tell them from 20 %
     ]
-    assert few_enough(sum(one.verdict == "saturated" for one in found), 60)
+    assert few_enough(sum(one.verdict == "saturated" for one in found), 200)
 
 
 def test_the_naive_rule_would_not_pass() -> None:
@@ -164,7 +166,9 @@ def test_change_points_of_slope_and_level() -> None:
     assert bend.before == pytest.approx(0.5, abs=0.1) and bend.after == pytest.approx(0, abs=0.1)
     jump = find_change_point(at, np.where(at < 20, 1.0, 3.0) + 0.2 * generator.standard_normal(30), kind="level")
     assert jump.step == 20 and (jump.before, jump.after) == pytest.approx((1, 3), abs=0.2)
-    alarms = sum(find_change_point(at, generator.standard_normal(30), draws=199).p_value <= 0.05 for _ in range(120))
+    alarms = sum(
+        find_change_point(at, generator.standard_normal(30), draws=199, seed=s).p_value <= 0.05 for s in range(120)
+    )
     assert few_enough(alarms, 120)
     with pytest.raises(ValueError, match="at least 6"):
         find_change_point([1, 2, 3], [1, 2, 3])
@@ -181,9 +185,9 @@ def test_comovement_finds_the_lag_and_claims_no_cause() -> None:
     assert measure_comovement(second[3:], first[3:]).lag == -2
     # Two trends that only both rise are no co-movement, and neighbouring changes may be correlated.
     alarms = 0
-    for _ in range(60):
+    for seed in range(60):
         one, other = (np.cumsum(2 + neighbours(30, 0.4, generator)) for _ in range(2))
-        alarms += measure_comovement(one, other, draws=99).p_value <= 0.05
+        alarms += measure_comovement(one, other, draws=99, seed=seed).p_value <= 0.05
     assert few_enough(alarms, 60)
 
 
