@@ -1,7 +1,9 @@
 """Probes while a model trains: a callback of transformers' Trainer that writes to a run."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from lm_probe.sweeps._measure import measure_outcomes
 from lm_probe.sweeps._records import CheckpointKey, Measurement
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore
+
+_log = logging.getLogger(__name__)
 
 Log = Callable[[dict[str, float]], None]
 
@@ -36,7 +40,8 @@ class ProbeCallback(TrainerCallback):
     give for these weights and tokens. The model's mode and the random generators are left as they were, so training
     goes on as without it. With several processes the first one measures; weights that are sharded over processes
     (FSDP, ZeRO-3) are refused. Each measurement costs a forward pass over the sample, and an identity over all
-    weights (about a second for 1 GB).
+    weights (about a second for 1 GB). What is wrong with the settings is raised before the first step; a measurement
+    that fails later (a collapse to NaN, a run that a sweep holds) is logged and recorded, and training goes on.
     """
 
     def __init__(
@@ -100,20 +105,36 @@ class ProbeCallback(TrainerCallback):
     ) -> None:
         """Measures the weights that training starts from."""
         self._last = None
-        self._measure(args, state, kwargs["model"])
+        self._measure(args, state, control, kwargs["model"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measures every `every` steps."""
-        if state.global_step % self._every == 0:
-            self._measure(args, state, kwargs["model"])
+        if state.global_step % self._every == 0 or state.global_step >= state.max_steps:
+            self._go_on(args, state, control, kwargs["model"])
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Measures the weights that training ends with."""
-        self._measure(args, state, kwargs["model"])
+        """Measures the last weights; not those that `load_best_model_at_end` has put in their place."""
+        if not args.load_best_model_at_end:
+            self._go_on(args, state, control, kwargs["model"])
 
-    def _measure(self, args: TrainingArguments, state: TrainerState, model: PreTrainedModel) -> None:
+    def _go_on(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel
+    ) -> None:
+        """A measurement that fails must not end a training: it is told, and recorded where it can be."""
+        try:
+            self._measure(args, state, control, model)
+        except UserError as error:
+            step = state.global_step
+            _log.warning("ProbeCallback at step %d: %s", step, error)
+            if self._out is not None:
+                with suppress(UserError), exclusive(self._out), RunStore.create(self._out) as store:
+                    store.record_failure(self._name, f"step{step}", step, "", str(error))
+
+    def _measure(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel
+    ) -> None:
         step = state.global_step
         if step == self._last or not state.is_world_process_zero:
             return
@@ -131,9 +152,20 @@ class ProbeCallback(TrainerCallback):
                 for probe, readings in outcomes.items()
             ]
             with exclusive(self._out), RunStore.create(self._out) as store:
+                if step == 0:
+                    self._refuse_another_training(store, key)
                 store.record(key, measurements)
         if self._log is not None:
+            due = control.should_log  # logging here would pass for the Trainer's own, whose loss would be lost
             self._log(_scalars(outcomes, architecture_of(model).sites[-1]))
+            control.should_log = due
+
+    def _refuse_another_training(self, store: RunStore, key: CheckpointKey) -> None:
+        made = store.measurements()
+        if len(made) and ((made.model == key.model) & (made.step == 0) & (made.identity != key.identity)).any():
+            raise UserError(
+                f"{self._out} already holds another training under the name {self._name}: give another name= or out="
+            )
 
 
 def _scalars(outcomes: dict[Probe, list[Reading | VectorReading]], last: tuple[int, str]) -> dict[str, float]:

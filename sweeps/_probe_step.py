@@ -77,18 +77,27 @@ class ProbeStep:
         )
 
     def prepare(self, source: str, probes: Sequence[ForwardProbe]) -> None:
-        """Measures the reference once for a source, before another model takes the memory."""
-        reference = self.reference(source)
+        """Measures the reference once for a source, before another model takes the memory.
+
+        Raises:
+            UserError: it cannot be measured.
+        """
         wanted = [probe for probe in probes if isinstance(probe, GeometryProbe)]
-        if reference is None or not wanted or source in self._reference_samples:
+        if self._config.reference is None or not wanted or source in self._reference_samples:
             return
+        try:
+            self._reference_samples[source] = self._samples_of(self._references[source].locate(), wanted[0])
+        except UserError as error:
+            raise UserError(f"--reference {self._config.reference}: {error}") from error
+
+    def _samples_of(self, reference: Checkpoint, probe: GeometryProbe) -> Mapping[Site, SampledVectors]:
         opened = self.open(reference)
         sample = self._sample_for(opened)
         device = str(opened.model.device)
-        state = wanted[0].start(opened.architecture, sample.sampled(device))
-        for _ in run_forward(opened.architecture, sample.batches(self._config.batch_size, device), {wanted[0]: state}):
+        state = probe.start(opened.architecture, sample.sampled(device))
+        for _ in run_forward(opened.architecture, sample.batches(self._config.batch_size, device), {probe: state}):
             pass
-        self._reference_samples[source] = state.samples()
+        return state.samples()
 
     def weights(self, source: str, checkpoint: Checkpoint, probe: WeightProbe) -> tuple[Outcome, Conditions]:
         """Runs a weight probe on a checkpoint's files."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
-from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._controls import controlled
 from lm_probe.sweeps._lock import exclusive
@@ -135,7 +135,13 @@ class _Sweep:
         if not forward and not controls and not tasks:
             return
         self._progress.now(visit.name, "loading")
-        self._step.prepare(visit.source, forward)
+        try:
+            self._step.prepare(visit.source, forward)
+        except UserError as error:
+            compared = [probe for probe in forward if isinstance(probe, GeometryProbe)]
+            forward = [probe for probe in forward if probe not in compared]
+            for probe in compared:
+                self._fail(visit, probe.name, error)
         opened = self._step.open(checkpoint)
         self._store.clear_failure(visit.model, visit.revision, "")
         try:

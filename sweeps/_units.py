@@ -62,7 +62,8 @@ def probe_units(
 
 def control_units(asked: Sequence[Unit], controls: Mapping[str, tuple[ForwardProbe, Control]]) -> list[Unit]:
     """A unit for each control of a probe: what the probe is asked, and which control."""
-    configs = {unit.name: unit.config for unit in asked}
+    # What the probe compares with has no part in its controls.
+    configs = {unit.name: {key: value for key, value in unit.config.items() if key != "reference"} for unit in asked}
     return [Unit(name, name, {**configs[probe.name], "control": name}) for name, (probe, _) in controls.items()]
 
 

@@ -86,6 +86,52 @@ def test_what_it_stores_is_what_measure_gives_and_training_does_not_notice(tmp_p
     assert "4 checkpoints of 1 model: tiny (4 checkpoints, steps 0 to 5)" in report
 
 
+def test_the_trainers_own_losses_are_logged_as_without_it(tmp_path: Path) -> None:
+    def losses(*callbacks: TrainerCallback) -> list[tuple[int, float]]:
+        trainer = _trainer(tmp_path / "trainer", steps=6)
+        trainer.args.logging_steps = 2
+        trainer.state.logging_steps = 2
+        for callback in callbacks:
+            trainer.add_callback(callback)
+            if isinstance(callback, ProbeCallback):
+                callback._log = trainer.log
+        trainer.train()
+        return [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+
+    plain = losses()
+    assert len(plain) == 3
+    assert losses(ProbeCallback(["loss"], every=2, token_ids=HELD_OUT, log=print)) == plain
+
+
+def test_a_collapse_is_recorded_and_ends_no_training(tmp_path: Path) -> None:
+    class Spoil(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs) -> None:
+            if state.global_step == 1:
+                model.get_output_embeddings().weight.data[:] = float("nan")
+
+    trainer, run = _trainer(tmp_path / "trainer", steps=3), tmp_path / "run"
+    trainer.add_callback(Spoil())
+    trainer.add_callback(ProbeCallback(["loss"], every=1, token_ids=HELD_OUT, out=run))
+    trainer.train()
+    assert trainer.state.global_step == 3
+    with RunStore(run) as store:
+        assert set(store.values().step) == {0}
+        failures = store.failures()
+    assert failures.step.tolist() == [1, 2, 3] and failures.error.str.contains("not finite").all()
+
+
+def test_two_trainings_do_not_share_a_name(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = _trainer(tmp_path / "trainer", steps=1)
+    first.add_callback(ProbeCallback(["head_spectrum"], every=1, out=run))
+    first.train()
+    second = _trainer(tmp_path / "trainer", steps=1)
+    second.model.get_output_embeddings().weight.data += 1
+    second.add_callback(ProbeCallback(["head_spectrum"], every=1, out=run))
+    with pytest.raises(UserError, match="already holds another training under the name training"):
+        second.train()
+
+
 def test_nothing_is_stored_where_only_a_log_is_given(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path / "trainer", steps=1)
     seen: list[dict[str, float]] = []

@@ -169,6 +169,14 @@ def test_geometry_compares_with_a_reference_checkpoint(series: Path, tmp_path: P
     cka = _values(tmp_path)[lambda v: v.metric == "cka"].set_index(["step", "layer", "site"]).value
     assert cka.loc[8].to_numpy() == pytest.approx(1.0, abs=1e-9)
     assert (cka.loc[0] < 0.99).all() and cka.loc[0].size == cka.loc[8].size == 5
+    broken = Path(shutil.copytree(series, tmp_path / "broken"))
+    (broken / "step8" / "tokenizer.json").unlink()
+    (broken / "step8" / "tokenizer_config.json").unlink()
+    done = _sweep(broken, tmp_path / "run", settings, probes=("loss", "geometry"), reference="step8")
+    assert {(f.checkpoint, f.probe) for f in done.failures if f.error.startswith("--reference step8: ")} == {
+        (f"broken step{step}", "geometry") for step in (0, 1, 8)
+    }
+    assert set(_values(tmp_path / "run")[lambda v: v.probe == "loss"].step) == {0, 1}
     with pytest.raises(UserError, match="--reference step9 is not among the checkpoints of"):
         _sweep(series, tmp_path, settings, probes=("geometry",), reference="step9")
 
