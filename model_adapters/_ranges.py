@@ -2,16 +2,16 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import constants, utils
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
 TRIES = 6
 """Attempts in a row that may bring nothing before a read is given up."""
+_UTILS: Any = utils  # it documents what is used here, and does not export it to type checkers
 _CHUNK = 1 << 16
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -51,8 +51,8 @@ class RemoteBytes:
         self.bytes_read = 0
         """Bytes of file content that came over the wire, those of broken attempts included."""
 
-    def read(self, start: int, stop: int, into: BinaryIO) -> None:
-        """Writes the bytes from `start` up to `stop` to `into`.
+    def read(self, start: int, stop: int, write: Callable[[bytes], object]) -> None:
+        """Hands the bytes from `start` up to `stop` to `write`, in order.
 
         A transfer that breaks off goes on where it stopped, after a pause that grows while nothing arrives.
 
@@ -66,7 +66,7 @@ class RemoteBytes:
             before, reason = start, "it ended early"
             try:
                 for chunk in self._received(start, stop):
-                    into.write(chunk)
+                    write(chunk)
                     start += len(chunk)
             except _Interrupted as error:
                 reason = " ".join(str(error).split())[:200]
@@ -117,24 +117,22 @@ class RemoteBytes:
 def _request(url: str, start: int, stop: int) -> Iterator[_Answer]:
     asked: dict[str, Any] = {
         # A compressed answer has other bytes, and some servers then forget the range.
-        "headers": {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
+        "headers": {**_UTILS.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
         "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
         "max_retries": TRIES - 1,
         "retry_on_exceptions": (),
         "retry_on_status_codes": _TRY_AGAIN,
     }
-    stream: Any = getattr(utils, "http_stream_backoff", None)
-    if stream is not None:
-        with stream("GET", url, **asked) as response:
+    if hasattr(_UTILS, "http_stream_backoff"):
+        with _UTILS.http_stream_backoff("GET", url, **asked) as response:
             _refuse(response)
             yield _Answer(response.status_code, response.headers, response.iter_raw())
     else:  # huggingface_hub before 1.0
-        backoff: Any = utils.http_backoff
-        with backoff("GET", url, stream=True, **asked) as response:
+        with _UTILS.http_backoff("GET", url, stream=True, **asked) as response:
             _refuse(response)
             yield _Answer(response.status_code, response.headers, response.iter_content(_CHUNK))
 
 
 def _refuse(response: Any) -> None:
     if response.status_code != 416:  # the file is shorter than the Hub lists: told by `_check`
-        hf_raise_for_status(response)
+        _UTILS.hf_raise_for_status(response)

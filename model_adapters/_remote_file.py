@@ -104,7 +104,7 @@ class RemoteFile:
 
     def _part(self, start: int, stop: int) -> bytes:
         into = io.BytesIO()
-        self._fetch(start, stop, into)
+        self._fetch(start, stop, into.write)
         return into.getvalue()
 
     def _data(self, stored: Stored) -> memoryview:
@@ -116,7 +116,7 @@ class RemoteFile:
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder) as file:
                     file.write(bytes(pad))
-                    self._fetch(*span, file)
+                    self._fetch(*span, file.write)
                     file.flush()
                     # Copy on write: who changes the tensor changes no other's.
                     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if file.tell() else b""
@@ -128,9 +128,9 @@ class RemoteFile:
             self._kept[span] = memoryview(mapped)[pad:]
         return self._kept[span]
 
-    def _fetch(self, start: int, stop: int, into: io.BytesIO) -> None:
+    def _fetch(self, start: int, stop: int, write: Callable[[bytes], object]) -> None:
         try:
-            self._bytes.read(start, stop, into)
+            self._bytes.read(start, stop, write)
         except BadTransfer as error:
             raise UserError(
                 f"{self._repository} {self.name}: {error}: run it again, or check the network and the file"

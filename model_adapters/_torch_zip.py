@@ -57,7 +57,7 @@ def read_directory(file: io.RawIOBase, fetch: Callable[[int, int], bytes]) -> di
         NotPlain: it is no zip archive, or holds more than tensors.
     """
     try:
-        with zipfile.ZipFile(file) as archive:  # type: ignore[type-var]
+        with zipfile.ZipFile(file) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
             ends = [*(info.header_offset for info in infos[1:]), archive.start_dir]
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:

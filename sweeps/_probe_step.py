@@ -18,6 +18,7 @@ from lm_probe.model_adapters import (
     local_folder,
     open_checkpoint,
     open_weights,
+    say_on_stderr,
     tokenizer_digest,
 )
 from lm_probe.probes import (
@@ -41,21 +42,16 @@ from lm_probe.sweeps.text import Text
 class ProbeStep:
     """What probes of one sweep share: the text, a token sample for each tokenizer, and the series' own baselines."""
 
-    def __init__(
-        self,
-        config: SweepConfig,
-        visits: Sequence[Visit],
-        text: Text | None,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        """Starts with nothing read; `say` takes notices.
+    def __init__(self, config: SweepConfig, visits: Sequence[Visit], text: Text | None) -> None:
+        """Starts with nothing read.
 
         Raises:
             UserError: the reference is not among the checkpoints of a source.
         """
         self._config = config
         self.text = text
-        self._say = say
+        self.say: Callable[[str], None] = say_on_stderr
+        """Takes notices."""
         self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
@@ -140,7 +136,7 @@ class ProbeStep:
         if checkpoint.identity not in self._remote:
             firsts = {first.identity for first in self._located.values() if first is not None}
             self._remote = {name: weights for name, weights in self._remote.items() if name in firsts}
-            self._remote[checkpoint.identity] = open_weights(checkpoint, say=self._say)
+            self._remote[checkpoint.identity] = open_weights(checkpoint, say=self.say)
         return self._remote[checkpoint.identity]
 
     def forward(
