@@ -4,9 +4,11 @@ import io
 import mmap
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from huggingface_hub import constants, hf_hub_download, hf_hub_url
 from torch import Tensor
@@ -46,7 +48,8 @@ class RemoteFile:
         self.name = name
         self.size = size
         self._bytes = RemoteBytes(hf_hub_url(repository, name, revision=sha), size)
-        self._kept: dict[tuple[int, int], memoryview] = {}
+        self._kept: dict[tuple[int, int], int] = {}
+        """Where in the temporary file a part of this one is."""
         self._whole: LocalFile | None = None
         self._downloaded = 0
 
@@ -108,25 +111,33 @@ class RemoteFile:
         return into.getvalue()
 
     def _data(self, stored: Stored) -> memoryview:
-        span = stored.start, stored.stop
+        """The bytes of a tensor, mapped anew each time: who changes a tensor changes no other's."""
+        span, pad = (stored.start, stored.stop), stored.start % _ALIGNED if stored.in_zip else 0
         if span not in self._kept:
-            pad = stored.start % _ALIGNED if stored.in_zip else 0
-            folder = Path(constants.HF_HUB_CACHE)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=folder) as file:
-                    file.write(bytes(pad))
-                    self._fetch(*span, file.write)
-                    file.flush()
-                    # Copy on write: who changes the tensor changes no other's.
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if file.tell() else b""
+                begin = -(-self._file.seek(0, io.SEEK_END) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+                self._file.seek(begin + pad)
+                self._fetch(*span, self._file.write)
+                self._file.flush()
             except OSError as error:
                 raise UserError(
-                    f"{folder} does not take the {stored.stop - stored.start:,} bytes of a tensor of {self.name} "
-                    f"({error.strerror or error}): free some space, or set HF_HOME to another disk"
+                    f"{constants.HF_HUB_CACHE} does not take the {stored.stop - stored.start:,} bytes of a tensor of "
+                    f"{self.name} ({error.strerror or error}): free some space, or set HF_HOME to another disk"
                 ) from error
-            self._kept[span] = memoryview(mapped)[pad:]
-        return self._kept[span]
+            self._kept[span] = begin
+        length = pad + stored.stop - stored.start
+        if length == pad:
+            return memoryview(b"")
+        mapped = mmap.mmap(self._file.fileno(), length, access=mmap.ACCESS_COPY, offset=self._kept[span])
+        return memoryview(mapped)[pad:]
+
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        """Beside the Hub cache, where there is room for what comes from the Hub; without a name, so nothing stays."""
+        Path(constants.HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=constants.HF_HUB_CACHE)
+        weakref.finalize(self, file.close)
+        return file
 
     def _fetch(self, start: int, stop: int, write: Callable[[bytes], object]) -> None:
         try:
