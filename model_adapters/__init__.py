@@ -14,6 +14,7 @@ from lm_probe.model_adapters._open import (
     open_weights,
     tokenizer_digest,
 )
+from lm_probe.model_adapters._remote_file import say_on_stderr
 from lm_probe.model_adapters._table import FAMILIES, family_of
 from lm_probe.model_adapters._weights import Weights
 
@@ -39,6 +40,7 @@ __all__ = [
     "open_checkpoint",
     "open_weights",
     "read_config",
+    "say_on_stderr",
     "series_steps",
     "step_of",
     "tokenizer_digest",

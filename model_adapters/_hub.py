@@ -1,14 +1,14 @@
 """The Hub: which commit a revision means, and its files on this machine."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
@@ -18,13 +18,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._ranges import TRANSPORT
 
-# huggingface_hub raises its HTTP library's errors as they are, and that library changed between versions.
-_TRANSPORT: tuple[type[Exception], ...] = (
-    OSError,
-    *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
-)
-_FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, *_TRANSPORT)
+FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, *TRANSPORT)
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
@@ -47,12 +43,12 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
     name = revision or "main"
     try:
         info = HfApi().model_info(repository, revision=name, timeout=30)
-    except _FAILURES as error:
+    except FAILURES as error:
         if not _is_answer(error):
             cached = _cached(repository, name)
             if cached is not None:
                 return HubRevision(name, cached.name, cached)
-        _explain(error, repository, name)
+        explain(error, repository, name)
     assert info.sha is not None
     return HubRevision(name, info.sha, None)
 
@@ -67,43 +63,76 @@ def list_revisions(repository: str) -> dict[str, str]:
         refs = HfApi().list_repo_refs(repository)
     except OfflineModeIsEnabled as error:
         # Whoever says that there is no network means what is on this machine.
-        return _cached_revisions(repository) or _explain(error, repository, None)
-    except _FAILURES as error:
-        _explain(error, repository, None)
+        return _cached_revisions(repository) or explain(error, repository, None)
+    except FAILURES as error:
+        explain(error, repository, None)
     return {ref.name: ref.target_commit for ref in (*refs.branches, *refs.tags)}
+
+
+def list_files(repository: str, sha: str) -> dict[str, int] | None:
+    """The files of one commit with their sizes, or None where the Hub cannot be reached and the cache has the commit.
+
+    Raises:
+        UserError: the Hub cannot be reached, or has no such commit.
+    """
+    try:
+        siblings = HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings
+    except FAILURES as error:
+        if not _is_answer(error) and _cached(repository, sha) is not None:
+            return None
+        explain(error, repository, sha)
+    return {file.rfilename: file.size or 0 for file in siblings or ()}
 
 
 def download(repository: str, sha: str, revision: str | None) -> Path:
     """Downloads config, tokenizer and weights of one commit into the Hub cache; safetensors where it has them.
 
-    The cache also learns the revision's name, as it does when a revision is downloaded by name: without it, a machine
-    without network would not find the commit again.
-
     Raises:
         UserError: the Hub cannot be reached, the disk is full, or the commit has no weights.
     """
+    files = list_files(repository, sha)
+    if files is not None and not weight_files(files):
+        raise UserError(f"{repository} at {sha[:12]} has no weights (.safetensors or .bin): it has {', '.join(files)}")
+    return _snapshot(repository, sha, revision, weight_files(files or ()))
+
+
+def download_small_files(repository: str, sha: str, revision: str | None) -> Path:
+    """Downloads config, tokenizer and the index of the weights of one commit into the Hub cache.
+
+    Raises:
+        UserError: the Hub cannot be reached, or the disk is full.
+    """
+    return _snapshot(repository, sha, revision, ())
+
+
+def cached_file(repository: str, sha: str, name: str) -> Path | None:
+    """A file of a commit in the local cache."""
+    found = try_to_load_from_cache(repository, name, revision=sha)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _snapshot(repository: str, sha: str, revision: str | None, weights: Collection[str]) -> Path:
+    """The cache also learns the revision's name, as it does when a revision is downloaded by name.
+
+    Without it, a machine without network would not find the commit again.
+    """
     try:
-        files = HfApi().list_repo_files(repository, revision=sha)
-        patterns = [*_SMALL_FILES, *_weight_files(files)]
-        if len(patterns) == len(_SMALL_FILES):
-            raise UserError(
-                f"{repository} at {sha[:12]} has no weights (.safetensors or .bin): it has {', '.join(files)}"
-            )
-        folder = Path(snapshot_download(repository, revision=sha, allow_patterns=patterns))
+        folder = Path(snapshot_download(repository, revision=sha, allow_patterns=[*_SMALL_FILES, *weights]))
         if revision not in (None, sha):
             reference = folder.parent.parent / "refs" / str(revision)
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(sha)
         return folder
-    except _FAILURES as error:
+    except FAILURES as error:
         if not _is_answer(error):
             cached = _cached(repository, sha)
             if cached is not None:
                 return cached
-        _explain(error, repository, sha)
+        explain(error, repository, sha)
 
 
-def _weight_files(files: list[str]) -> list[str]:
+def weight_files(files: Collection[str]) -> list[str]:
+    """The files of a commit that hold weights: safetensors where there are any."""
     top = [name for name in files if "/" not in name]
     safetensors = [name for name in top if name.endswith(".safetensors")]
     return safetensors or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
@@ -128,7 +157,12 @@ def _is_answer(error: Exception) -> bool:
     return isinstance(error, HFValidationError | RepositoryNotFoundError | RevisionNotFoundError)
 
 
-def _explain(error: Exception, repository: str, revision: str | None) -> NoReturn:
+def explain(error: Exception, repository: str, revision: str | None) -> NoReturn:
+    """Turns what huggingface_hub raises into one line.
+
+    Raises:
+        UserError: always.
+    """
     if isinstance(error, GatedRepoError):
         message = f"{repository} is gated: accept its terms on the Hub, then log in with `hf auth login`"
     elif isinstance(error, RevisionNotFoundError):

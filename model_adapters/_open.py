@@ -18,6 +18,8 @@ from lm_probe.model_adapters._checkpoint import Checkpoint, locate
 from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
+from lm_probe.model_adapters._remote import remote_weights
+from lm_probe.model_adapters._remote_file import Say, say_on_stderr
 from lm_probe.model_adapters._table import family_of
 from lm_probe.model_adapters._weights import Weights
 
@@ -70,14 +72,24 @@ def local_folder(checkpoint: Checkpoint) -> Path:
     return checkpoint.folder or download(checkpoint.source, checkpoint.identity, checkpoint.revision)
 
 
-def open_weights(source: str | Checkpoint, revision: str | None = None) -> Weights:
-    """Opens a checkpoint's weight files; builds no model.
+def open_weights(source: str | Checkpoint, revision: str | None = None, *, say: Say = say_on_stderr) -> Weights:
+    """Opens a checkpoint's weights; builds no model. From the Hub come headers and the tensors that are read.
+
+    What was read from the Hub is kept in unnamed temporary files as long as the object lives: a tensor that is read
+    twice comes over the wire once. Weight files that are in the Hub cache are read from there.
+
+    Args:
+        source: Hub repository, local folder, or what `locate` found.
+        revision: Hub revision, or sub-folder of a local series.
+        say: takes a notice, where a file must be downloaded whole because its parts cannot be read.
 
     Raises:
         UserError: there is no such checkpoint, or its files are damaged.
     """
     checkpoint = source if isinstance(source, Checkpoint) else locate(source, revision)
-    return Weights(local_folder(checkpoint))
+    if checkpoint.folder is not None:
+        return Weights(checkpoint.folder)
+    return remote_weights(checkpoint.source, checkpoint.identity, checkpoint.revision, say)
 
 
 def open_checkpoint(

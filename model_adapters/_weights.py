@@ -2,16 +2,12 @@
 
 import hashlib
 import json
-import pickle
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PretrainedConfig
 
@@ -19,34 +15,52 @@ from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of
 from lm_probe.model_adapters._table import family_of
+from lm_probe.model_adapters._weight_files import Listed, LocalFile, WeightFile, damage_named
+from lm_probe.model_adapters._weight_index import weight_index
 
 _SAYS_NOTHING = {"transformers_version", "_name_or_path"}  # of who saved it, and from where
-_DAMAGE = (
-    *(SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError),
-    *(ValueError, KeyError, TypeError, AttributeError),  # of an index that is no index
-)
 
 
 class Weights:
-    """The tensors of one local checkpoint: safetensors or `.bin`, in one file or sharded. Memory-mapped."""
+    """The tensors of one checkpoint: safetensors or `.bin`, in one file or sharded, here or on the Hub."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        files: Sequence[WeightFile] | None = None,
+        where: Mapping[str, WeightFile] | None = None,
+        source: str | None = None,
+    ) -> None:
         """Opens a folder that holds `config.json` and weights.
+
+        Args:
+            folder: with `config.json`.
+            files: the weight files, where they are not all in the folder.
+            where: the file of each tensor, where an index is to be believed without opening all files.
+            source: what messages call it, where that is not the folder.
 
         Raises:
             UserError: there are no weights, or their index is damaged.
         """
         self.folder = folder
-        self.bytes_read = 0
-        """Bytes of tensors and headers that were asked for so far."""
-        self._files = _find_files(folder)
-        self._bins: dict[Path, dict[str, Tensor]] = {}
-        self._where: dict[str, Path] | None = None
+        self._name = source or str(folder)
+        self._files = [LocalFile(path) for path in _weight_paths(folder)] if files is None else files
+        self._where = where
         self._open: tuple[str, Tensor] | None = None
+        self._peeked = 0
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of tensors that were read so far; of files on the Hub all that came over the wire, headers too."""
+        return sum(file.bytes_read for file in self._files) - self._peeked
 
     def names(self) -> list[str]:
         """The names of all tensors, sorted."""
         return sorted(self._locations())
+
+    def listed(self) -> dict[str, Listed]:
+        """Type and shape of every tensor, from the files' headers."""
+        return {name: listed for file in self._files for name, listed in file.listed().items()}
 
     def read(self, name: str) -> Tensor:
         """One tensor as stored in the file.
@@ -54,17 +68,7 @@ class Weights:
         Raises:
             UserError: there is no such tensor, or its file is damaged.
         """
-        where = self._locations().get(name)
-        if where is None:
-            raise UserError(f"{self.folder} has no tensor {name}: it has {len(self._locations())} others")
-        with _damage_named(where):
-            if where.suffix == ".safetensors":
-                with safe_open(where, framework="pt") as file:
-                    tensor: Tensor = file.get_tensor(name)
-            else:
-                tensor = self._bin(where)[name]
-        self.bytes_read += tensor.nbytes
-        return tensor
+        return self._file_of(name).read(name)
 
     def head(self) -> Float[Tensor, "V d"]:
         """The output head as stored in the file, V x d: its own tensor, or the input embedding of a tied model.
@@ -73,6 +77,11 @@ class Weights:
             UserError: no adapter covers the architecture, or the files lack the head.
         """
         return self.read(self.head_name())
+
+    def head_dtype(self) -> torch.dtype:
+        """The type in which the head is stored; reads nothing but headers where the head is not tied."""
+        name = self.head_name()
+        return self._file_of(name).listed()[name].dtype
 
     def head_name(self) -> str:
         """The name under which the files hold the output head.
@@ -87,7 +96,7 @@ class Weights:
         both = [next((name for name in keys if name in self._locations()), None) for keys in (own, shared)]
         if both[0] and both[1] and not torch.equal(self._peek(both[0]), self._peek(both[1])):
             raise UserError(
-                f"{self.folder} holds {both[0]} and another {both[1]}, though config.json ties the head to the input "
+                f"{self._name} holds {both[0]} and another {both[1]}, though config.json ties the head to the input "
                 f"embedding: set tie_word_embeddings to false, or take the wrong tensor out"
             )
         return self._first_of((*shared, *own), "output head")
@@ -154,10 +163,10 @@ class Weights:
         return load_config(self.folder)
 
     def _peek(self, name: str) -> Tensor:
-        """Reads without counting: a check that no probe asked for."""
-        before = self.bytes_read
+        """Reads without counting what a check takes from a local file, which no probe asked for."""
         tensor = self.read(name)
-        self.bytes_read = before
+        if isinstance(self._file_of(name), LocalFile):
+            self._peeked += tensor.nbytes
         return tensor
 
     def _first_of(self, wanted: Sequence[str], what: str) -> str:
@@ -165,7 +174,7 @@ class Weights:
         for name in wanted:
             if name in names:
                 return name
-        raise UserError(f"{self.folder} has no {what}: looked for {', '.join(wanted)} in {self._files[0].name}")
+        raise UserError(f"{self._name} has no {what}: looked for {', '.join(wanted)} in {self._files[0].name}")
 
     def digest(self) -> str:
         """sha256 over `config.json` (less what changes no number) and every byte of the weight files, in hex.
@@ -176,63 +185,26 @@ class Weights:
         self.names()  # a truncated file must not get an identity
         config = {key: value for key, value in read_config(self.folder).items() if key not in _SAYS_NOTHING}
         sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for file in self._files:
-            with _damage_named(file), file.open("rb") as opened:
+        for path in _weight_paths(self.folder):
+            with damage_named(path), path.open("rb") as opened:
                 sha.update(hashlib.file_digest(opened, "sha256").digest())
         return sha.hexdigest()
 
-    def _locations(self) -> dict[str, Path]:
+    def _file_of(self, name: str) -> WeightFile:
+        where = self._locations().get(name)
+        if where is None:
+            raise UserError(f"{self._name} has no tensor {name}: it has {len(self._locations())} others")
+        if name not in where.listed():
+            raise UserError(f"{self._name} has no tensor {name} in {where.name}, where its index says: copy it again")
+        return where
+
+    def _locations(self) -> Mapping[str, WeightFile]:
         if self._where is None:
-            self._where = {}
-            for file in self._files:
-                with _damage_named(file):
-                    if file.suffix == ".safetensors":
-                        with safe_open(file, framework="pt") as opened:
-                            names = list(opened.keys())
-                    else:
-                        names = list(self._bin(file))
-                    self._where.update(dict.fromkeys(names, file))
+            self._where = {name: file for file in self._files for name in file.listed()}
         return self._where
 
-    def _bin(self, file: Path) -> dict[str, Tensor]:
-        if file not in self._bins:
-            # Files from before torch 1.6 are no zip archives and cannot be memory-mapped.
-            mapped = zipfile.is_zipfile(file)
-            self._bins[file] = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-        return self._bins[file]
 
-
-def _find_files(folder: Path) -> list[Path]:
-    for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
-        index = folder / f"{stem}{suffix}.index.json"
-        if index.is_file():
-            with _damage_named(index):
-                shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-                files = [folder / shard for shard in shards]
-                if not files:
-                    raise ValueError("it names no file")
-            missing = [file.name for file in files if not file.is_file()]
-            if missing:
-                raise UserError(f"{folder} lacks {', '.join(missing)}, which {index.name} names: copy it again")
-            return files
-        if (folder / f"{stem}{suffix}").is_file():
-            return [folder / f"{stem}{suffix}"]
-    read_config(folder)
-    found = ", ".join(sorted(child.name for child in folder.iterdir()))
-    raise UserError(f"{folder} has no weights (model.safetensors or pytorch_model.bin): found {found or 'nothing'}")
-
-
-@contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except _DAMAGE as error:
-        if isinstance(error, PermissionError):
-            raise UserError(f"{file} cannot be read: permission denied") from error
-        if isinstance(error, pickle.UnpicklingError) and "eights only load failed" in str(error):
-            raise UserError(
-                f"{file} holds pickled code beside its tensors, or is damaged; such code is never run: convert the "
-                f"checkpoint to safetensors where it was made"
-            ) from error
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{file} is damaged or truncated ({reason}): copy or download it again") from error
+def _weight_paths(folder: Path) -> list[Path]:
+    with damage_named(folder):
+        present = {child.name for child in folder.iterdir() if child.is_file()}
+    return [folder / name for name in weight_index(folder, present, str(folder)).files]

@@ -1,7 +1,8 @@
 """Runs a checkpoint's probes: on its weight files, in one forward pass, and the controls of that pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -12,10 +13,12 @@ from lm_probe.model_adapters import (
     OpenCheckpoint,
     Site,
     UserError,
+    Weights,
     load_tokenizer,
     local_folder,
     open_checkpoint,
     open_weights,
+    say_on_stderr,
     tokenizer_digest,
 )
 from lm_probe.probes import (
@@ -47,6 +50,9 @@ class ProbeStep:
         """
         self._config = config
         self.text = text
+        self.say: Callable[[str], None] = say_on_stderr
+        """Takes notices."""
+        self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
         self._references = {visit.source: visit for visit in visits if _is(visit, config.reference)}
@@ -99,10 +105,15 @@ class ProbeStep:
             pass
         return state.samples()
 
+    def download(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with its files on this machine."""
+        return replace(checkpoint, folder=local_folder(checkpoint))
+
     def weights(self, source: str, checkpoint: Checkpoint, probe: WeightProbe) -> tuple[Outcome, Conditions]:
         """Runs a weight probe on a checkpoint's files."""
         with measured("cpu") as cost:
-            weights = open_weights(checkpoint)
+            weights = self._weights_of(checkpoint)
+            before = weights.bytes_read
             tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
             rows = None if tokenizer is None else len(tokenizer)
             sample = None
@@ -112,21 +123,30 @@ class ProbeStep:
             context = WeightContext(
                 rows,
                 None if sample is None else sample.token_counts(),
-                None if first is None else open_weights(first),
+                None if first is None else self._weights_of(first),
             )
-            dtype = str(weights.head().dtype).removeprefix("torch.")
-            weights.bytes_read = 0
+            dtype = str(weights.head_dtype()).removeprefix("torch.")
             outcome = read_weights(probe, weights, context)
         made = Conditions(
             dtype=dtype,
             device="cpu",
             seed=self._config.seed,
             seconds=cost.seconds,
-            bytes_read=weights.bytes_read,
+            bytes_read=weights.bytes_read - before,
             peak_memory=cost.peak_memory,
             details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
         )
         return outcome, made
+
+    def _weights_of(self, checkpoint: Checkpoint) -> Weights:
+        """On the Hub, what one probe read of a checkpoint is there for the next, of the first one for all others."""
+        if checkpoint.folder is not None:
+            return open_weights(checkpoint)
+        if checkpoint.identity not in self._remote:
+            firsts = {first.identity for first in self._located.values() if first is not None}
+            self._remote = {name: weights for name, weights in self._remote.items() if name in firsts}
+            self._remote[checkpoint.identity] = open_weights(checkpoint, say=self.say)
+        return self._remote[checkpoint.identity]
 
     def forward(
         self, source: str, opened: OpenCheckpoint, probes: Sequence[ForwardProbe]

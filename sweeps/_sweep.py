@@ -84,6 +84,7 @@ class _Sweep:
     ) -> None:
         self._config = config
         self._step = step
+        step.say = progress.say
         self._probes = probes
         self._controls = controlled(probes, config.controls)
         self._tasks = tasks
@@ -124,14 +125,18 @@ class _Sweep:
 
     def _measure(self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, pending: list[Unit]) -> None:
         by_name = {unit.name: unit for unit in pending}
+        forward = [probe for probe in self._probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
+        controls = [name for name in self._controls if name in by_name]
+        tasks = [unit for unit in pending if unit.name in self._tasks]
+        if forward or controls or tasks:
+            # The model is needed anyway: once on this machine, its weights are read from there.
+            self._progress.now(visit.name, "fetching")
+            checkpoint = self._step.download(checkpoint)
         for probe in self._probes:
             if isinstance(probe, WeightProbe) and probe.name in by_name:
                 self._progress.now(visit.name, probe.name)
                 outcome, made = self._step.weights(visit.source, checkpoint, probe)
                 self._keep(visit, key, by_name[probe.name], outcome, made)
-        forward = [probe for probe in self._probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
-        controls = [name for name in self._controls if name in by_name]
-        tasks = [unit for unit in pending if unit.name in self._tasks]
         if not forward and not controls and not tasks:
             return
         self._progress.now(visit.name, "loading")

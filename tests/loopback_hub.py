@@ -7,10 +7,13 @@
         read = sum(r.bytes_sent for r in hub.requests if r.path.endswith(".safetensors"))
 
 The clients read `HF_ENDPOINT` when they are imported: run them in a subprocess with `hub.environment(...)`, or pass
-`endpoint=hub.url` where they take it. Reading only; no redirects to a storage host, no Xet, one page per listing.
+`endpoint=hub.url` where they take it. Reading only; no Xet, one page per listing.
 
-Every request becomes an `Answer` in `LoopbackHub.answer` and leaves in `_Handler._send`: the two places where a test
-can put a fault in between.
+    hub.redirect()                        # files come from a second port, as the Hub sends them to its storage
+    hub.fail("step8/model", "cut", 2)     # the first two transfers of such a file break off
+
+Every request becomes an `Answer` in `LoopbackHub.answer` and leaves in `_Handler._send`: the two places where a fault
+comes in between.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -127,29 +130,78 @@ class Answer:
         return cls.of_json({"error": message}, status, X_Error_Code=code, X_Error_Message=message, **headers)
 
 
+FAULTS = {
+    "429": "too many requests",
+    "503": "out of service",
+    "stall": "half of the body, then silence",
+    "cut": "half of the body, then the connection ends",
+    "short": "half of the body, announced as all of it",
+    "long": "a Content-Length larger than the body",
+    "whole": "Range is ignored",
+    "shifted": "another range than asked for",
+}
+
+
+@dataclass
+class Fault:
+    """What goes wrong with transfers of files whose path holds `where`, as often as `times` says."""
+
+    where: str
+    kind: str
+    times: float
+
+
 class LoopbackHub:
     """The server; a context manager that listens from `with` on."""
 
     def __init__(self) -> None:
         self._repos: dict[tuple[str, str], Repo] = {}
         self._log: list[list] = []
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.hub = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._faults: list[Fault] = []
+        self._redirects = False
+        self.tokens: list[tuple[str, str | None]] = []
+        """For each transfer of a file's content, the server's part (`hub` or `storage`) and the token that came."""
+        self.closing = threading.Event()
+        self._servers = {part: _Server(self, part) for part in ("hub", "storage")}
+        self._threads = [
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+            for server in self._servers.values()
+        ]
 
     def __enter__(self) -> LoopbackHub:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._server.close_connections()
-        self._thread.join()
+        self.closing.set()
+        for server in self._servers.values():
+            server.shutdown()
+            server.server_close()
+            server.close_connections()
+        for thread in self._threads:
+            thread.join()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://127.0.0.1:{self._servers['hub'].server_port}"
+
+    def redirect(self) -> None:
+        """From now on files that LFS keeps come from another port."""
+        self._redirects = True
+
+    def fail(self, where: str, kind: str, times: float = 1) -> None:
+        """Lets the next `times` transfers of a file whose URL holds `where` go wrong."""
+        assert kind in FAULTS, kind
+        self._faults.append(Fault(where, kind, times))
+
+    def fault(self, method: str, path: str) -> str | None:
+        """What goes wrong with this request."""
+        for fault in self._faults:
+            if method == "GET" and "/resolve/" in path and fault.where in path and fault.times > 0:
+                fault.times -= 1
+                return fault.kind
+        return None
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -310,10 +362,11 @@ def _span(header: str | None, size: int) -> tuple[int, int] | None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
-    hub: LoopbackHub
 
-    def __init__(self, *args: object) -> None:
-        super().__init__(*args)
+    def __init__(self, hub: LoopbackHub, part: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.hub = hub
+        self.part = part
         self._connections: set[socket.socket] = set()
 
     def process_request(self, request, client_address):
@@ -348,21 +401,47 @@ class _Handler(BaseHTTPRequestHandler):
         row = [self.command, unquote(urlsplit(self.path).path), self.headers.get("Range"), 0]
         self.server.hub._log.append(row)
         form = parse_qs(body.decode()) if self.command == "POST" else {}
-        self._send(self.server.hub.answer(self.command, self.path, self.headers, form), row)
+        hub, url = self.server.hub, self.path
+        answer = hub.answer(self.command, url, self.headers, form)
+        if isinstance(answer.body, StoredFile) and answer.body.pointer_size is not None:
+            if self.server.part == "hub" and hub._redirects:
+                place = f"http://127.0.0.1:{hub._servers['storage'].server_port}{url}"
+                self._send(Answer(302, {**answer.headers, "Location": place}), row)
+                return
+            hub.tokens.append((self.server.part, self.headers.get("Authorization")))
+            self._send(answer, row, hub.fault(self.command, unquote(url)))
+            return
+        self._send(answer, row)
 
     do_HEAD = do_POST = do_GET
 
-    def _send(self, answer: Answer, row: list) -> None:
+    def _send(self, answer: Answer, row: list, fault: str | None = None) -> None:
+        if fault in ("429", "503"):
+            answer = Answer.error(int(fault), "", FAULTS[fault], Retry_After="0")
+        elif fault == "whole" and isinstance(answer.body, StoredFile):
+            answer = replace(answer, status=200, start=0, stop=answer.body.size)
+            answer.headers.pop("Content-Range", None)
+        elif fault == "shifted" and answer.status == 206:
+            answer.headers["Content-Range"] = re.sub(
+                r"\d+-\d+", f"{answer.start + 1}-{answer.stop}", answer.headers["Content-Range"]
+            )
+        length = answer.stop - answer.start
+        half = fault in ("stall", "cut", "short")
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(answer.stop - answer.start))
+        announced = {"short": length // 2, "long": length + 100}.get(fault or "", length)
+        self.send_header("Content-Length", str(announced))
         self.end_headers()
         if self.command == "HEAD":
             return
-        for chunk in _chunks(answer):
+        for chunk in _chunks(replace(answer, stop=answer.start + length // 2) if half else answer):
             row[-1] += len(chunk)  # before it leaves: a client that has the bytes finds them counted
             self.wfile.write(chunk)
+        if fault == "stall":
+            self.server.hub.closing.wait(30)
+        if fault in ("stall", "cut", "short", "long"):
+            self.close_connection = True
 
     def log_message(self, *args: object) -> None:
         """Requests are kept in `hub.requests`, not printed."""

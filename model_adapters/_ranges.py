@@ -1,0 +1,138 @@
+"""Parts of a file on the Hub, by HTTP range, through huggingface_hub's own session, token and retries."""
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from huggingface_hub import constants, utils
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+TRIES = 6
+"""Attempts in a row that may bring nothing before a read is given up."""
+_UTILS: Any = utils  # it documents what is used here, and does not export it to type checkers
+_CHUNK = 1 << 16
+_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
+_SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+# huggingface_hub raises its HTTP library's errors as they are, and that library changed between versions.
+TRANSPORT: tuple[type[Exception], ...] = (
+    OSError,
+    *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
+)
+
+
+class RangesIgnored(Exception):
+    """The server sends the whole file where a part is asked for."""
+
+
+class BadTransfer(Exception):
+    """What arrives is not what was asked for, however often it is asked."""
+
+
+class _Interrupted(Exception):
+    pass
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+
+
+class RemoteBytes:
+    """One file on the Hub, read in parts."""
+
+    def __init__(self, url: str, size: int) -> None:
+        """Asks nothing yet; `size` is the length that the Hub lists."""
+        self.url = url
+        self.size = size
+        self.bytes_read = 0
+        """Bytes of file content that came over the wire, those of broken attempts included."""
+
+    def read(self, start: int, stop: int, write: Callable[[bytes], object]) -> None:
+        """Hands the bytes from `start` up to `stop` to `write`, in order.
+
+        A transfer that breaks off goes on where it stopped, after a pause that grows while nothing arrives.
+
+        Raises:
+            RangesIgnored: the server knows no ranges.
+            BadTransfer: after several attempts bytes are missing, or others than those that were asked for.
+            HfHubHTTPError: the Hub refuses.
+        """
+        attempts = 0
+        while start < stop:
+            before, reason = start, "it ended early"
+            try:
+                for chunk in self._received(start, stop):
+                    write(chunk)
+                    start += len(chunk)
+            except _Interrupted as error:
+                reason = " ".join(str(error).split())[:200]
+            attempts = 0 if start > before else attempts + 1
+            if attempts == TRIES:
+                raise BadTransfer(f"{stop - start} bytes from {start} on do not arrive: {reason}")
+            if attempts:
+                time.sleep(min(8.0, 0.5 * 2**attempts))
+
+    def _received(self, start: int, stop: int) -> Iterator[bytes]:
+        """What one request brings, never more than was asked for."""
+        left = stop - start
+        try:
+            with _request(self.url, start, stop) as answer:
+                self._check(answer, start, stop)
+                for chunk in answer.chunks:
+                    self.bytes_read += len(chunk)
+                    if chunk[:left]:
+                        yield chunk[:left]
+                    left -= len(chunk[:left])
+                    if len(chunk) > len(chunk[:left]) and not left:
+                        return
+        except TRANSPORT as error:
+            # An answer, if only a refusal, or no network by decision: asking again changes nothing.
+            if isinstance(error, OfflineModeIsEnabled) or getattr(error, "response", None) is not None:
+                raise
+            raise _Interrupted(str(error) or type(error).__name__) from error
+
+    def _check(self, answer: _Answer, start: int, stop: int) -> None:
+        if answer.status == 200:
+            raise RangesIgnored(self.url)
+        said = answer.headers.get("Content-Range", "")
+        found = _SPAN.fullmatch(said)
+        if answer.status != 206 or found is None:
+            raise _Interrupted(f"the answer is {answer.status} with Content-Range '{said}'")
+        if (int(found[1]), int(found[2]) + 1) != (start, stop):
+            raise _Interrupted(f"asked for bytes {start}-{stop - 1}, got '{said}'")
+        if found[3] not in ("*", str(self.size)):
+            raise _Interrupted(f"the Hub lists {self.size} bytes, the server has {found[3]}")
+        length = answer.headers.get("Content-Length")
+        if length not in (None, str(stop - start)):
+            raise _Interrupted(f"asked for {stop - start} bytes, the server announces {length}")
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Interrupted(f"asked for plain bytes, got {answer.headers['Content-Encoding']}")
+
+
+@contextmanager
+def _request(url: str, start: int, stop: int) -> Iterator[_Answer]:
+    asked: dict[str, Any] = {
+        # A compressed answer has other bytes, and some servers then forget the range.
+        "headers": {**_UTILS.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
+        "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        "max_retries": TRIES - 1,
+        "retry_on_exceptions": (),
+        "retry_on_status_codes": _TRY_AGAIN,
+    }
+    if hasattr(_UTILS, "http_stream_backoff"):
+        with _UTILS.http_stream_backoff("GET", url, **asked) as response:
+            _refuse(response)
+            yield _Answer(response.status_code, response.headers, response.iter_raw())
+    else:  # huggingface_hub before 1.0
+        with _UTILS.http_backoff("GET", url, stream=True, **asked) as response:
+            _refuse(response)
+            yield _Answer(response.status_code, response.headers, response.iter_content(_CHUNK))
+
+
+def _refuse(response: Any) -> None:
+    if response.status_code != 416:  # the file is shorter than the Hub lists: told by `_check`
+        _UTILS.hf_raise_for_status(response)
