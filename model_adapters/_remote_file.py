@@ -135,7 +135,7 @@ class RemoteFile:
     def _file(self) -> IO[bytes]:
         """Beside the Hub cache, where there is room for what comes from the Hub; without a name, so nothing stays."""
         Path(constants.HF_HUB_CACHE).mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=constants.HF_HUB_CACHE)
+        file = tempfile.TemporaryFile(dir=constants.HF_HUB_CACHE)  # noqa: SIM115  (closed with its reader)
         weakref.finalize(self, file.close)
         return file
 
