@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 TRIES = 6
 """Attempts in a row that may bring nothing before a read is given up."""
 _UTILS: Any = utils  # it documents what is used here, and does not export it to type checkers
-_CHUNK = 1 << 16
+_CHUNK = 1 << 12  # what a broken transfer loses; later clients hand on whatever has come
 _TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
