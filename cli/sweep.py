@@ -4,7 +4,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from lm_probe.sweeps import Fetch, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -33,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_measuring_arguments(parser, Defaults())
     parser.add_argument("--no-report", action="store_true", help="measure only")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be measured and fetched, from listings and headers alone"
+    )
 
 
 class Defaults(NamedTuple):
@@ -104,36 +110,17 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sweeps and reports."""
+    """Sweeps and reports, or only says what it would do."""
+    if args.dry_run:
+        return _show_plan(_config(args, tuple(args.sources), args.revisions))
     return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report)
 
 
 def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None, no_report: bool) -> int:
     """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
-    from lm_probe.sweeps import SweepConfig, sweep
+    from lm_probe.sweeps import sweep
 
-    summary = sweep(
-        SweepConfig(
-            sources=sources,
-            out=args.out,
-            revisions=revisions,
-            probes=_names(args.probes),
-            controls=_names(args.controls),
-            reference=args.reference,
-            tasks=_names(args.tasks),
-            text=args.text,
-            tokens=args.tokens,
-            context=args.context,
-            batch_size=args.batch_size,
-            device=args.device,
-            dtype=args.dtype,
-            seed=args.seed,
-            task_documents=args.task_documents,
-            metadata=args.metadata,
-            trust_remote_code=args.trust_remote_code,
-            debug=args.debug,
-        )
-    )
+    summary = sweep(_config(args, sources, revisions))
     print(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
         f"before, {len(summary.failures)} failed"
@@ -149,6 +136,61 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
             file=sys.stderr,
         )
     return 1 if summary.failures else 0
+
+
+def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
+    from lm_probe.sweeps import SweepConfig
+
+    return SweepConfig(
+        sources=sources,
+        out=args.out,
+        revisions=revisions,
+        probes=_names(args.probes),
+        controls=_names(args.controls),
+        reference=args.reference,
+        tasks=_names(args.tasks),
+        text=args.text,
+        tokens=args.tokens,
+        context=args.context,
+        batch_size=args.batch_size,
+        device=args.device,
+        dtype=args.dtype,
+        seed=args.seed,
+        task_documents=args.task_documents,
+        metadata=args.metadata,
+        trust_remote_code=args.trust_remote_code,
+        debug=args.debug,
+    )
+
+
+def _show_plan(config: "SweepConfig") -> int:
+    from lm_probe.sweeps import dry_run
+
+    planned = []
+    for one in dry_run(config):
+        planned.append(one)
+        done = f"{one.finished} of {one.measurements} finished"
+        print(f"{one.name}: {one.problem or f'{done}, {_fetched(one.fetch)}'}", flush=True)
+    fetches = [one.fetch for one in planned]
+    disk = sum(fetch.bytes for fetch in fetches if fetch.whole)
+    print(
+        f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
+        f"{sum(one.measurements for one in planned)} measurements finished; to fetch {_size(fetches)} from "
+        f"{sum(fetch.files for fetch in fetches)} weight files, of which {disk / 1e6:,.1f} MB stay in the Hub cache; "
+        f"nothing was started"
+    )
+    return 1 if any(one.problem for one in planned) else 0
+
+
+def _fetched(fetch: "Fetch") -> str:
+    if not fetch.bytes:
+        return "nothing to fetch"
+    how = "all" if fetch.whole else "single tensors"
+    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how})"
+
+
+def _size(fetches: "list[Fetch]") -> str:
+    return f"{sum(fetch.bytes for fetch in fetches) / 1e6:,.1f} MB of {sum(fetch.size for fetch in fetches) / 1e6:,.1f}"
 
 
 def _names(given: str) -> tuple[str, ...]:

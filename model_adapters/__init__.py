@@ -5,7 +5,7 @@ from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_loca
 from lm_probe.model_adapters._config import read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._family import Family, Projection, Role
-from lm_probe.model_adapters._hub import list_revisions
+from lm_probe.model_adapters._hub import cached_file, list_files, list_revisions, weight_files
 from lm_probe.model_adapters._open import (
     OpenCheckpoint,
     load_tokenizer,
@@ -30,9 +30,11 @@ __all__ = [
     "UserError",
     "Weights",
     "architecture_of",
+    "cached_file",
     "family_of",
     "find_folder",
     "is_local",
+    "list_files",
     "list_revisions",
     "load_tokenizer",
     "local_folder",
@@ -44,4 +46,5 @@ __all__ = [
     "series_steps",
     "step_of",
     "tokenizer_digest",
+    "weight_files",
 ]

@@ -1,5 +1,6 @@
 """Weight files on this machine, one by one: what they hold, and one tensor at a time. Memory-mapped."""
 
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,11 @@ class Listed(NamedTuple):
 
     dtype: torch.dtype
     shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers."""
+        return math.prod(self.shape) * torch.empty(0, dtype=self.dtype).element_size()
 
 
 @runtime_checkable

@@ -62,6 +62,22 @@ class Weights:
         """Type and shape of every tensor, from the files' headers."""
         return {name: listed for file in self._files for name, listed in file.listed().items()}
 
+    def listed_as(self, name: str) -> Listed:
+        """Type and shape of one tensor, from its file's header."""
+        return self._file_of(name).listed()[name]
+
+    def file_name(self, name: str) -> str:
+        """The file that holds a tensor."""
+        return self._file_of(name).name
+
+    def names_for(self, *, head: bool, projections: bool) -> list[str]:
+        """The tensors that are read for the head (with the embedding, which is compared with it) and projections."""
+        wanted = {*self._family.head_keys, *self._family.embedding_keys} if head else set()
+        found = wanted & set(self._locations())
+        if projections:
+            found |= {self._projection_name(role, block) for role in self.roles for block in range(self.layers)}
+        return sorted(found)
+
     def read(self, name: str) -> Tensor:
         """One tensor as stored in the file.
 
@@ -80,8 +96,7 @@ class Weights:
 
     def head_dtype(self) -> torch.dtype:
         """The type in which the head is stored; reads nothing but headers where the head is not tied."""
-        name = self.head_name()
-        return self._file_of(name).listed()[name].dtype
+        return self.listed_as(self.head_name()).dtype
 
     def head_name(self) -> str:
         """The name under which the files hold the output head.
@@ -121,13 +136,15 @@ class Weights:
             KeyError: the family has no such projection.
             UserError: no adapter covers the architecture, or the files lack the tensor.
         """
-        projection = self._family.projections[role]
-        path = f"{self._family.blocks}.{block}.{projection.parameter}"
-        # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
-        name = self._first_of((path, path.partition(".")[2]), f"{role} projection in block {block}")
+        name = self._projection_name(role, block)
         if self._open is None or self._open[0] != name:
             self._open = name, self.read(name)
-        return projection.cut(self._open[1], self.head_size)
+        return self._family.projections[role].cut(self._open[1], self.head_size)
+
+    def _projection_name(self, role: Role, block: int) -> str:
+        path = f"{self._family.blocks}.{block}.{self._family.projections[role].parameter}"
+        # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
+        return self._first_of((path, path.partition(".")[2]), f"{role} projection in block {block}")
 
     @property
     def roles(self) -> tuple[Role, ...]:

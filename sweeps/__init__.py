@@ -3,6 +3,7 @@
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._callback import ProbeCallback
 from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._measure import measure
 from lm_probe.sweeps._plan import Visit, plan
@@ -15,7 +16,9 @@ __all__ = [
     "CheckpointKey",
     "Conditions",
     "Failure",
+    "Fetch",
     "Measurement",
+    "Planned",
     "ProbeCallback",
     "RunStore",
     "StoreError",
@@ -25,6 +28,7 @@ __all__ = [
     "UserError",
     "Value",
     "Visit",
+    "dry_run",
     "make_folder",
     "measure",
     "plan",

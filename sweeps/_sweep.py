@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
-from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
+from lm_probe.probes import ForwardProbe, GeometryProbe
 from lm_probe.sweeps._config import SweepConfig
-from lm_probe.sweeps._controls import controlled
+from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measure import Outcome
-from lm_probe.sweeps._plan import Visit, plan
-from lm_probe.sweeps._probe_step import ProbeStep
+from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._task_step import run_task_units
 from lm_probe.sweeps._tokens import TextError
-from lm_probe.sweeps._units import Unit, control_units, needs_text, probe_units, task_units
-from lm_probe.sweeps.text import read_text
+from lm_probe.sweeps._units import Unit
 
 
 class Failure(NamedTuple):
@@ -50,44 +48,24 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
     Raises:
         UserError: the settings, the text or the run cannot be used, so that nothing more could be measured.
     """
-    probes = find_probes(config.probes)
-    tasks: Sequence[str] = ()
-    if config.tasks:
-        from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
-
-        tasks = expand_tasks(config.tasks)
-        refuse_options(tasks, config.metadata)
-    visits = plan(config.sources, config.revisions)
-    text = read_text(config.text) if any(map(needs_text, probes)) else None
-    step = ProbeStep(config, visits, text)
-    pieces = len(probes) + len(controlled(probes, config.controls)) + len(tasks)
+    job = prepare(config)
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
-        Progress(len(visits) * pieces, silent=silent) as progress,
+        Progress(len(job.visits) * job.pieces, silent=silent) as progress,
     ):
-        work = _Sweep(config, step, probes, tasks, store, progress)
-        for visit in visits:
+        work = _Sweep(job, store, progress)
+        for visit in job.visits:
             work.visit(visit)
         return work.summary
 
 
 class _Sweep:
-    def __init__(
-        self,
-        config: SweepConfig,
-        step: ProbeStep,
-        probes: Sequence[Probe],
-        tasks: Sequence[str],
-        store: RunStore,
-        progress: Progress,
-    ) -> None:
-        self._config = config
-        self._step = step
-        step.say = progress.say
-        self._probes = probes
-        self._controls = controlled(probes, config.controls)
-        self._tasks = tasks
+    def __init__(self, job: Job, store: RunStore, progress: Progress) -> None:
+        self._job = job
+        self._config = job.config
+        self._step = job.step
+        self._step.say = progress.say
         self._store = store
         self._progress = progress
         self._said: set[tuple[str, str, str]] = set()
@@ -96,20 +74,18 @@ class _Sweep:
     def visit(self, visit: Visit) -> None:
         """Measures what one checkpoint still lacks."""
         self.summary.checkpoints += 1
-        units = len(self._probes) + len(self._controls) + len(self._tasks)
+        units = self._job.pieces
         self._progress.now(visit.name, "opening")
         try:
             checkpoint = visit.locate()
-            key = CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.where)
+            key = key_of(visit, checkpoint)
             other = self._store.namesake(key)
             if other is not None:
                 raise UserError(
                     f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
                     f"rename a folder, or choose another --out"
                 )
-            asked = probe_units(checkpoint, self._probes, self._config, self._step, visit.source)
-            asked += control_units(asked, self._controls)
-            asked += task_units(checkpoint, self._tasks, self._config)
+            asked = self._job.units(visit, checkpoint)
             pending = [unit for unit in asked if not self._store.has(key, unit.probe, unit.config)]
             self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
             self.summary.finished_before += units - len(pending)
@@ -125,18 +101,17 @@ class _Sweep:
 
     def _measure(self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, pending: list[Unit]) -> None:
         by_name = {unit.name: unit for unit in pending}
-        forward = [probe for probe in self._probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
-        controls = [name for name in self._controls if name in by_name]
-        tasks = [unit for unit in pending if unit.name in self._tasks]
+        forward = [probe for probe in self._job.probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
+        controls = [name for name in self._job.controls if name in by_name]
+        tasks = [unit for unit in pending if unit.name in self._job.tasks]
         if forward or controls or tasks:
             # The model is needed anyway: once on this machine, its weights are read from there.
             self._progress.now(visit.name, "fetching")
             checkpoint = self._step.download(checkpoint)
-        for probe in self._probes:
-            if isinstance(probe, WeightProbe) and probe.name in by_name:
-                self._progress.now(visit.name, probe.name)
-                outcome, made = self._step.weights(visit.source, checkpoint, probe)
-                self._keep(visit, key, by_name[probe.name], outcome, made)
+        for probe in self._job.weight_probes(set(by_name)):
+            self._progress.now(visit.name, probe.name)
+            outcome, made = self._step.weights(visit.source, checkpoint, probe)
+            self._keep(visit, key, by_name[probe.name], outcome, made)
         if not forward and not controls and not tasks:
             return
         self._progress.now(visit.name, "loading")
@@ -184,7 +159,7 @@ class _Sweep:
 
     def _read_control(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, unit: Unit) -> None:
         try:
-            outcome, made = self._step.control(opened, *self._controls[unit.name])
+            outcome, made = self._step.control(opened, *self._job.controls[unit.name])
         except (StoreError, TextError):
             raise
         except Exception as error:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from huggingface_hub import constants, file_download, utils
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, Weights, open_weights
 from lm_probe.model_adapters import _hub as hub_module
-from lm_probe.sweeps import RunStore, SweepConfig, sweep
+from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
 
@@ -302,6 +304,41 @@ def test_a_sweep_of_weights_downloads_no_model(billion: Path, hub: LoopbackHub, 
         assert store.values().drop(columns=drop).equals(local.values().drop(columns=drop))
         read = store.measurements().bytes_read
         assert read.sum() == _sent(hub) and read.max() <= 1.02 * one
+
+
+def test_a_dry_run_says_what_the_sweep_then_does(
+    billion: Path, hub: LoopbackHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add_model("user/billion", {name: billion / name for name in ("step0", "step3", "step7")})
+    config = SweepConfig(("user/billion",), tmp_path / "run", revisions="all", probes=("head_spectrum",), tasks=())
+    planned = list(dry_run(config))
+    read, files = _sent(hub), {path.name: path.stat().st_size for path in (billion / "step0").glob("*.safetensors")}
+    assert read < 3_000 and not (tmp_path / "run").exists()
+    assert [one.name for one in planned] == ["user/billion step0", "user/billion step3", "user/billion step7"]
+    assert all(one.fetch.size == sum(files.values()) and not one.fetch.whole for one in planned)
+    sweep(replace(config, revisions="0,3"), silent=True)
+    assert sum(one.fetch.bytes for one in planned[:2]) == _sent(hub) - read
+    again = list(dry_run(config))
+    assert [one.finished for one in again] == [1, 1, 0]
+    assert [one.fetch.bytes for one in again[:2]] == [0, 0] and again[2].fetch == planned[2].fetch
+    asked = ["sweep", "user/billion", "--revisions", "all", "--out", str(tmp_path / "run"), "--tasks", "none"]
+    assert main([*asked, "--probes", "head_spectrum,loss", "--dry-run"]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    whole = f"{sum(files.values()) / 1e6:,.1f}"
+    fetched = f"to fetch {whole} MB of {whole} from {len(files)} weight files (all)"
+    assert lines[0] == f"user/billion step0: 1 of 2 finished, {fetched}"
+    assert total.startswith("3 checkpoints, 2 of 6 measurements finished; to fetch") and "nothing was started" in total
+    assert main([*asked[:-2], "--probes", "loss", "--tasks", "none", "--revisions", "step9", "--dry-run"]) == 2
+
+
+def test_a_dry_run_of_folders_fetches_nothing(series: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(series, tmp_path / "tiny"))
+    config = SweepConfig((str(folder),), tmp_path / "run", probes=("head_spectrum",), tasks=())
+    assert [one[:3] for one in dry_run(config)] == [(f"tiny step{step}", 1, 0) for step in (0, 1, 8)]
+    sweep(config, silent=True)
+    (folder / "step1" / "model.safetensors").write_bytes(b"")
+    first, second, third = dry_run(config)
+    assert (first.finished, third.finished) == (1, 1) and "damaged or truncated" in (second.problem or "")
 
 
 def test_a_sweep_that_needs_the_model_downloads_it_once(

@@ -1,0 +1,65 @@
+"""What a sweep is asked, with every name looked up: probes, tasks, checkpoints, and the work on each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lm_probe.model_adapters import Checkpoint
+from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._controls import Control, controlled
+from lm_probe.sweeps._plan import Visit, plan
+from lm_probe.sweeps._probe_step import ProbeStep
+from lm_probe.sweeps._records import CheckpointKey
+from lm_probe.sweeps._units import Unit, control_units, needs_text, probe_units, task_units
+from lm_probe.sweeps.text import read_text
+
+
+@dataclass(frozen=True)
+class Job:
+    """The settings of a sweep with everything that they name looked up."""
+
+    config: SweepConfig
+    probes: Sequence[Probe]
+    controls: dict[str, tuple[ForwardProbe, Control]]
+    tasks: Sequence[str]
+    visits: Sequence[Visit]
+    step: ProbeStep
+
+    @property
+    def pieces(self) -> int:
+        """Units of work on one checkpoint."""
+        return len(self.probes) + len(self.controls) + len(self.tasks)
+
+    def units(self, visit: Visit, checkpoint: Checkpoint) -> list[Unit]:
+        """What is asked of one checkpoint."""
+        asked = probe_units(checkpoint, self.probes, self.config, self.step, visit.source)
+        asked += control_units(asked, self.controls)
+        return asked + task_units(checkpoint, self.tasks, self.config)
+
+    def weight_probes(self, names: set[str]) -> list[WeightProbe]:
+        """Those of the named units that read weights and need no model."""
+        return [probe for probe in self.probes if isinstance(probe, WeightProbe) and probe.name in names]
+
+
+def key_of(visit: Visit, checkpoint: Checkpoint) -> CheckpointKey:
+    """How the run store knows a checkpoint."""
+    return CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.where)
+
+
+def prepare(config: SweepConfig) -> Job:
+    """Looks up what the settings name.
+
+    Raises:
+        UserError: a probe, task, control, source, revision or text does not exist or cannot be used.
+    """
+    probes = find_probes(config.probes)
+    tasks: Sequence[str] = ()
+    if config.tasks:
+        from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
+
+        tasks = expand_tasks(config.tasks)
+        refuse_options(tasks, config.metadata)
+    visits = plan(config.sources, config.revisions)
+    text = read_text(config.text) if any(map(needs_text, probes)) else None
+    step = ProbeStep(config, visits, text)
+    return Job(config, probes, controlled(probes, config.controls), tasks, visits, step)
