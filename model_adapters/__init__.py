@@ -1,6 +1,7 @@
 """What a checkpoint is, and how to open it: identity, weights, modules by role."""
 
 from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
+from lm_probe.model_adapters._audit import misfits
 from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps, step_of
 from lm_probe.model_adapters._config import read_config
 from lm_probe.model_adapters._errors import UserError
@@ -39,6 +40,7 @@ __all__ = [
     "load_tokenizer",
     "local_folder",
     "locate",
+    "misfits",
     "open_checkpoint",
     "open_weights",
     "read_config",

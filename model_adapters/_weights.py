@@ -75,7 +75,7 @@ class Weights:
         wanted = {*self._family.head_keys, *self._family.embedding_keys} if head else set()
         found = wanted & set(self._locations())
         if projections:
-            found |= {self._projection_name(role, block) for role in self.roles for block in range(self.layers)}
+            found |= {self.projection_name(role, block) for role in self.roles for block in range(self.layers)}
         return sorted(found)
 
     def read(self, name: str) -> Tensor:
@@ -122,9 +122,16 @@ class Weights:
         Raises:
             UserError: no adapter covers the architecture, or the files lack the embedding.
         """
+        return self.read(self.embedding_name())
+
+    def embedding_name(self) -> str:
+        """The name under which the files hold the input embedding.
+
+        Raises:
+            UserError: no adapter covers the architecture, or the files lack the embedding.
+        """
         wanted = self._family.embedding_keys
-        name = self._first_of((*wanted, *self._family.head_keys) if self.tied else wanted, "input embedding")
-        return self.read(name)
+        return self._first_of((*wanted, *self._family.head_keys) if self.tied else wanted, "input embedding")
 
     def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
         """The weight of one projection of a block (counted from 0), out x in, in the file's dtype.
@@ -136,15 +143,38 @@ class Weights:
             KeyError: the family has no such projection.
             UserError: no adapter covers the architecture, or the files lack the tensor.
         """
-        name = self._projection_name(role, block)
+        name = self.projection_name(role, block)
         if self._open is None or self._open[0] != name:
             self._open = name, self.read(name)
-        return self._family.projections[role].cut(self._open[1], self.head_size)
+        return self.cut(role, self._open[1])
 
-    def _projection_name(self, role: Role, block: int) -> str:
+    def cut(self, role: Role, stored: Tensor) -> Tensor:
+        """A projection, from the tensor in which it is stored."""
+        return self._family.projections[role].cut(stored, self.head_size)
+
+    def projection_name(self, role: Role, block: int) -> str:
+        """The tensor in which the files hold a projection.
+
+        Raises:
+            UserError: the files lack it.
+        """
         path = f"{self._family.blocks}.{block}.{self._family.projections[role].parameter}"
         # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
         return self._first_of((path, path.partition(".")[2]), f"{role} projection in block {block}")
+
+    def block_of(self, name: str) -> int:
+        """The block that a tensor is of; -1 where it is of none."""
+        blocks = self._family.blocks
+        for prefix in (f"{blocks}.", f"{blocks.partition('.')[2]}."):
+            number = name.removeprefix(prefix).partition(".")[0]
+            if name.startswith(prefix) and number.isdigit():
+                return int(number)
+        return -1
+
+    @property
+    def head_keys(self) -> tuple[str, ...]:
+        """The names that an untied output head may have."""
+        return self._family.head_keys
 
     @property
     def roles(self) -> tuple[Role, ...]:

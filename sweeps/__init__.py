@@ -1,6 +1,7 @@
 """Which checkpoints, in which order, on which machines, stored where."""
 
 from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._audit import Audit, Finding, audit
 from lm_probe.sweeps._callback import ProbeCallback
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
@@ -13,10 +14,12 @@ from lm_probe.sweeps._sweep import Failure, Summary, sweep
 from lm_probe.sweeps._tokens import TokenSample, sample_tokens
 
 __all__ = [
+    "Audit",
     "CheckpointKey",
     "Conditions",
     "Failure",
     "Fetch",
+    "Finding",
     "Measurement",
     "Planned",
     "ProbeCallback",
@@ -28,6 +31,7 @@ __all__ = [
     "UserError",
     "Value",
     "Visit",
+    "audit",
     "dry_run",
     "make_folder",
     "measure",

@@ -108,10 +108,10 @@ class _Sweep:
             # The model is needed anyway: once on this machine, its weights are read from there.
             self._progress.now(visit.name, "fetching")
             checkpoint = self._step.download(checkpoint)
-        for probe in self._job.weight_probes(set(by_name)):
-            self._progress.now(visit.name, probe.name)
-            outcome, made = self._step.weights(visit.source, checkpoint, probe)
-            self._keep(visit, key, by_name[probe.name], outcome, made)
+        for reader in self._job.weight_probes(set(by_name)):
+            self._progress.now(visit.name, reader.name)
+            outcome, made = self._step.weights(visit.source, checkpoint, reader)
+            self._keep(visit, key, by_name[reader.name], outcome, made)
         if not forward and not controls and not tasks:
             return
         self._progress.now(visit.name, "loading")

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants, file_download, utils
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, Weights, open_weights
-from lm_probe.model_adapters import _hub as hub_module
 from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
 from tests.conftest import make_model
+from tests.hub_in_process import hub_in_process
 from tests.loopback_hub import LoopbackHub
 
 FORMATS = ("one", "sharded", "bin", "sharded-bin", "legacy-bin")
@@ -24,29 +23,8 @@ FORMATS = ("one", "sharded", "bin", "sharded-bin", "legacy-bin")
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A Hub for the clients in this process, with an empty cache, a token, and a second until a silence counts."""
-    with LoopbackHub() as server:
-        cache = str(tmp_path / "cache")
-        template = "/{repo_id}/resolve/{revision}/{filename}"
-        for name, value in {
-            "HF_HUB_OFFLINE": False,
-            "ENDPOINT": server.url,
-            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + template,
-            "HF_HUB_CACHE": cache,
-            "HF_HUB_DISABLE_XET": True,
-            "HF_HUB_DOWNLOAD_TIMEOUT": 1,
-        }.items():
-            monkeypatch.setattr(constants, name, value)
-        # huggingface_hub 0.34 keeps a copy of its own.
-        monkeypatch.setattr(file_download, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + template, raising=False)
-        monkeypatch.setattr(hub_module, "HF_HUB_CACHE", cache)
-        monkeypatch.setenv("HF_TOKEN", "hf_secret")
-        forget = getattr(utils, "reset_sessions", None) or utils.close_session
-        forget()
-        utils.disable_progress_bars()
+    with hub_in_process(tmp_path / "cache", monkeypatch) as server:
         yield server
-        utils.enable_progress_bars()
-        forget()
 
 
 @pytest.fixture
