@@ -1,24 +1,18 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
-import gc
-import traceback
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
-from lm_probe.probes import ForwardProbe, GeometryProbe
+from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._lock import exclusive
-from lm_probe.sweeps._measure import Outcome
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._progress import Progress
-from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
+from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._store import RunStore, StoreError
-from lm_probe.sweeps._task_step import run_task_units
 from lm_probe.sweeps._tokens import TextError
-from lm_probe.sweeps._units import Unit
+from lm_probe.sweeps._work import Event, Failed, Measured, Now, Opened, Worker, failed
 
 
 class Failure(NamedTuple):
@@ -61,11 +55,13 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
 
 
 class _Sweep:
+    """The one that writes: asks what a checkpoint lacks, and stores what comes of it."""
+
     def __init__(self, job: Job, store: RunStore, progress: Progress) -> None:
         self._job = job
         self._config = job.config
-        self._step = job.step
-        self._step.say = progress.say
+        job.step.say = progress.say
+        self._worker = Worker(job)
         self._store = store
         self._progress = progress
         self._said: set[tuple[str, str, str]] = set()
@@ -91,109 +87,47 @@ class _Sweep:
             self.summary.finished_before += units - len(pending)
             self._progress.skip(units - len(pending))
             if pending:
-                self._measure(visit, key, checkpoint, pending)
+                for event in self._worker.measure(visit, checkpoint, pending):
+                    self._take(visit, key, event)
         except (StoreError, TextError):
             raise
         except Exception as error:
             # Also what nobody foresaw: one bad checkpoint must not end a sweep of days.
-            self._fail(visit, "", error)
+            self._fail(visit, failed("", error))
         self._progress.reach(units * self.summary.checkpoints)
 
-    def _measure(self, visit: Visit, key: CheckpointKey, checkpoint: Checkpoint, pending: list[Unit]) -> None:
-        by_name = {unit.name: unit for unit in pending}
-        forward = [probe for probe in self._job.probes if isinstance(probe, ForwardProbe) and probe.name in by_name]
-        controls = [name for name in self._job.controls if name in by_name]
-        tasks = [unit for unit in pending if unit.name in self._job.tasks]
-        if forward or controls or tasks:
-            # The model is needed anyway: once on this machine, its weights are read from there.
-            self._progress.now(visit.name, "fetching")
-            checkpoint = self._step.download(checkpoint)
-        for reader in self._job.weight_probes(set(by_name)):
-            self._progress.now(visit.name, reader.name)
-            outcome, made = self._step.weights(visit.source, checkpoint, reader)
-            self._keep(visit, key, by_name[reader.name], outcome, made)
-        if not forward and not controls and not tasks:
-            return
-        self._progress.now(visit.name, "loading")
-        try:
-            self._step.prepare(visit.source, forward)
-        except UserError as error:
-            compared = [probe for probe in forward if isinstance(probe, GeometryProbe)]
-            forward = [probe for probe in forward if probe not in compared]
-            for probe in compared:
-                self._fail(visit, probe.name, error)
-        opened = self._step.open(checkpoint)
-        self._store.clear_failure(visit.model, visit.revision, "")
-        try:
-            if forward:
-                self._progress.now(visit.name, " + ".join(probe.name for probe in forward))
-                self._read_forward(visit, key, opened, forward, by_name)
-            for name in controls:
-                self._progress.now(visit.name, name)
-                self._read_control(visit, key, opened, by_name[name])
-            if tasks:
-                self._progress.now(visit.name, f"{len(tasks)} tasks")
-                self._run_tasks(visit, key, opened, tasks)
-        finally:
-            del opened
-            gc.collect()
+    def _take(self, visit: Visit, key: CheckpointKey, event: Event) -> None:
+        match event:
+            case Now(doing):
+                self._progress.now(visit.name, doing)
+            case Opened():
+                self._store.clear_failure(visit.model, visit.revision, "")
+            case Measured():
+                self._keep(visit, key, event)
+            case Failed():
+                self._fail(visit, event)
 
-    def _read_forward(
-        self,
-        visit: Visit,
-        key: CheckpointKey,
-        opened: OpenCheckpoint,
-        forward: Sequence[ForwardProbe],
-        by_name: dict[str, Unit],
-    ) -> None:
+    def _keep(self, visit: Visit, key: CheckpointKey, came: Measured) -> None:
         try:
-            outcomes, made = self._step.forward(visit.source, opened, forward)
-        except (StoreError, TextError):
+            if came.run is not None:
+                from lm_probe.sweeps.lm_eval_bridge import save_results
+
+                save_results(
+                    came.run,
+                    self._config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"),
+                )
+            self._store.record(key, came.measurements)
+        except StoreError:
             raise
         except Exception as error:
-            for probe in forward:
-                self._fail(visit, probe.name, error)
+            for unit in came.units:
+                self._fail(visit, failed(unit.name, error))
             return
-        for probe, outcome in zip(forward, outcomes, strict=True):
-            self._keep(visit, key, by_name[probe.name], outcome, made)
+        self.summary.measured += len(came.units)
+        self._progress.done(len(came.units))
 
-    def _read_control(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, unit: Unit) -> None:
-        try:
-            outcome, made = self._step.control(opened, *self._job.controls[unit.name])
-        except (StoreError, TextError):
-            raise
-        except Exception as error:
-            self._fail(visit, unit.name, error)
-            return
-        self._keep(visit, key, unit, outcome, made)
-
-    def _run_tasks(self, visit: Visit, key: CheckpointKey, opened: OpenCheckpoint, units: Sequence[Unit]) -> None:
-        for done in run_task_units(opened, units, self._config, visit):
-            if done.error is not None:
-                for unit in done.units:
-                    self._fail(visit, unit.name, done.error)
-            else:
-                # Together: a later run of only some of them would batch, and so round, differently.
-                self._store.record(key, done.measurements)
-                self.summary.measured += len(done.units)
-            self._progress.done(len(done.units))
-
-    def _keep(self, visit: Visit, key: CheckpointKey, unit: Unit, outcome: Outcome, made: Conditions) -> None:
-        if outcome.error is None:
-            try:
-                self._store.record(key, [Measurement(unit.probe, unit.config, outcome.readings, made)])
-                self.summary.measured += 1
-            except StoreError:
-                raise
-            except UserError as error:
-                self._fail(visit, unit.name, error)
-        else:
-            self._fail(visit, unit.name, UserError(outcome.error))
-        self._progress.done()
-
-    def _fail(self, visit: Visit, probe: str, error: Exception) -> None:
-        said = " ".join(str(error).split())
-        line = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+    def _fail(self, visit: Visit, event: Failed) -> None:
+        probe, line = event.probe, event.line
         self.summary.failures.append(Failure(visit.name, probe, line))
         self._store.record_failure(visit.model, visit.revision, visit.step, probe, line)
         named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
@@ -201,4 +135,6 @@ class _Sweep:
             self._said.add((visit.model, probe, line))
             self._progress.say(f"{visit.name}{named}: {line}")
         if self._config.debug:
-            self._progress.say("".join(traceback.format_exception(error)))
+            self._progress.say(event.trace)
+        if probe:
+            self._progress.done()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lm_probe.model_adapters import OpenCheckpoint, UserError
 from lm_probe.probes import Reading
@@ -11,6 +12,9 @@ from lm_probe.sweeps._records import Measurement
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._units import TASK_PROBE, Unit
 
+if TYPE_CHECKING:
+    from lm_probe.sweeps.lm_eval_bridge import TaskRun
+
 
 @dataclass(frozen=True)
 class TasksDone:
@@ -18,6 +22,7 @@ class TasksDone:
 
     units: Sequence[Unit]
     measurements: Sequence[Measurement] = ()
+    run: "TaskRun | None" = None
     error: Exception | None = None
 
 
@@ -38,7 +43,7 @@ def run_task_units(
 
 
 def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit) -> TasksDone:
-    from lm_probe.sweeps.lm_eval_bridge import run_tasks, save_results
+    from lm_probe.sweeps.lm_eval_bridge import run_tasks
 
     model = opened.model
     with measured(config.where) as cost:
@@ -52,7 +57,6 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
             metadata=config.metadata,
             model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
         )
-    save_results(run, config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"))
     details = {"tasks_together": len(units), "batch_size": config.batch_size}
     made = conditions(model, cost, seed=config.seed, details=details)
     measurements = [
@@ -68,4 +72,4 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
         )
         for unit in units
     ]
-    return TasksDone(units, measurements)
+    return TasksDone(units, measurements, run)
