@@ -7,20 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lm_probe.reports import _counting_section as counting_section
-from lm_probe.reports import _sections as sections
-from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData, load
-from lm_probe.reports._findings import findings, limits, opening
-from lm_probe.reports._markdown import escape
-from lm_probe.reports._measures import measures
-from lm_probe.reports._pictures import (
-    Picture,
-    anisotropy_pictures,
-    condensation_pictures,
-    loss_picture,
-    spectrum_pictures,
-)
+from lm_probe.reports._document import Document, document
 from lm_probe.reports._provenance import per_checkpoint
+from lm_probe.reports._sections import figures
 from lm_probe.reports._style import write_svg
 from lm_probe.reports._summary import columns, csv_header, csv_rows
 from lm_probe.sweeps import UserError
@@ -58,17 +48,11 @@ def _write(data: RunData, folder: Path) -> Path:
     report = folder / "report.md"
     earlier = _files_of(report)
     tables = _tables(data)
-    groups = {
-        "Loss": loss_picture(data),
-        "Hidden states": anisotropy_pictures(data),
-        "Output head": spectrum_pictures(data),
-        "Weights": condensation_pictures(data),
-        "Counting": counting_pictures(data),
-    }
+    said = document(data, sorted(tables))
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     written = set()
-    for picture in (picture for group in groups.values() for picture in group):
+    for picture in (picture for section in said.sections for picture in section.pictures):
         written.add(f"figures/{picture.name}.svg")
         write_svg(picture.draw, folder / "figures" / f"{picture.name}.svg", picture.title)
     for name, rows in tables.items():
@@ -77,7 +61,7 @@ def _write(data: RunData, folder: Path) -> Path:
     for stale in sorted(earlier - written):
         (folder / stale).unlink(missing_ok=True)
     # Last, so that a report which is there has all its figures.
-    report.write_bytes(_markdown(data, groups, sorted(tables)).encode())
+    report.write_bytes(_markdown(said).encode())
     return report
 
 
@@ -89,42 +73,11 @@ def _files_of(report: Path) -> set[str]:
     return set(_OURS.findall(said)) if _MARK in said else set()
 
 
-def _markdown(data: RunData, groups: dict[str, list[Picture]], tables: Sequence[str]) -> str:
-    shown = columns(data)
-    parts = [_MARK, f"# lm-probe: {_title(data)}", opening(data), *findings(data)]
-    if shown:
-        parts.append(limits(data))
-    parts += _section("Warnings", sections.warning_lines(data))
-    if shown:
-        intro = (
-            "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the "
-            "final norm, or in a model without one what the head multiplies. Singular entropy (of the squared singular "
-            "values) and effective rank (of the plain ones, so not the exponential of the former) are over all rows of "
-            "the head; counting is accuracy on the full list and on its binary control, with "
-            "95 % intervals. The "
-            "full table is [tables/summary.csv](tables/summary.csv)."
-        )
-        parts += _section("Summary", [intro, *sections.summary(data, shown)])
-    texts = {"Counting": counting_section.section(data)}
-    for title, pictures in groups.items():
-        parts += _section(title, [*sections.figures(pictures), *texts.get(title, [])])
-    parts += _section("Other tasks", sections.other_tasks(data))
-    parts += _section("All measures", measures(data))
-    parts += _section("Failures", sections.failures(data))
-    if data.made:
-        parts += _section("Provenance", sections.provenance(data))
-    if tables:
-        parts += _section("Tables", ["\n".join(f"- [{name}.csv](tables/{name}.csv)" for name in tables)])
+def _markdown(said: Document) -> str:
+    parts = [_MARK, f"# {said.title}", *said.lead]
+    for section in said.sections:
+        parts += [f"## {section.title}", *figures(section.pictures), *section.blocks]
     return "\n\n".join(parts) + "\n"
-
-
-def _title(data: RunData) -> str:
-    names = [escape(model, 60) for model in data.models]
-    return ", ".join(names) if 0 < len(names) <= 3 else f"{len(names)} models"
-
-
-def _section(title: str, content: Sequence[str]) -> list[str]:
-    return [f"## {title}", *content] if content else []
 
 
 def _tables(data: RunData) -> dict[str, list[Sequence[object]]]:

@@ -1,0 +1,80 @@
+"""What a report says, section by section, before it becomes markdown or a web page."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from lm_probe.reports import _counting_section as counting_section
+from lm_probe.reports import _sections as sections
+from lm_probe.reports._counting_pictures import counting_pictures
+from lm_probe.reports._data import RunData
+from lm_probe.reports._findings import findings, limits, opening
+from lm_probe.reports._markdown import escape
+from lm_probe.reports._measures import measures
+from lm_probe.reports._pictures import (
+    Picture,
+    anisotropy_pictures,
+    condensation_pictures,
+    loss_picture,
+    spectrum_pictures,
+)
+from lm_probe.reports._summary import columns
+
+_SUMMARY = (
+    "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the final norm, "
+    "or in a model without one what the head multiplies. Singular entropy (of the squared singular values) and "
+    "effective rank (of the plain ones, so not the exponential of the former) are over all rows of the head; counting "
+    "is accuracy on the full list and on its binary control, with 95 % intervals. The full table is "
+    "[tables/summary.csv](tables/summary.csv)."
+)
+
+
+class Section(NamedTuple):
+    """A heading with what stands under it."""
+
+    title: str
+    blocks: Sequence[str] = ()
+    """Markdown."""
+    pictures: Sequence[Picture] = ()
+    """Stand above the blocks."""
+
+
+class Document(NamedTuple):
+    """A whole report."""
+
+    title: str
+    lead: Sequence[str]
+    """Markdown before the first section."""
+    sections: Sequence[Section]
+
+
+def document(data: RunData, tables: Sequence[str]) -> Document:
+    """All sections that have something to say.
+
+    Args:
+        data: what the runs hold.
+        tables: names of the CSV tables that are written beside the report.
+    """
+    shown = columns(data)
+    lead = [opening(data), *findings(data)]
+    if shown:
+        lead.append(limits(data))
+    found = [
+        Section("Warnings", sections.warning_lines(data)),
+        Section("Summary", [_SUMMARY, *sections.summary(data, shown)] if shown else ()),
+        Section("Loss", pictures=loss_picture(data)),
+        Section("Hidden states", pictures=anisotropy_pictures(data)),
+        Section("Output head", pictures=spectrum_pictures(data)),
+        Section("Weights", pictures=condensation_pictures(data)),
+        Section("Counting", counting_section.section(data), counting_pictures(data)),
+        Section("Other tasks", sections.other_tasks(data)),
+        Section("All measures", measures(data)),
+        Section("Failures", sections.failures(data)),
+        Section("Provenance", sections.provenance(data) if data.made else ()),
+        Section("Tables", ["\n".join(f"- [{name}.csv](tables/{name}.csv)" for name in tables)] if tables else ()),
+    ]
+    return Document(f"lm-probe: {_title(data)}", lead, [one for one in found if one.blocks or one.pictures])
+
+
+def _title(data: RunData) -> str:
+    names = [escape(model, 60) for model in data.models]
+    return ", ".join(names) if 0 < len(names) <= 3 else f"{len(names)} models"
