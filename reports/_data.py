@@ -126,6 +126,14 @@ class RunData:
             found.setdefault(checkpoint.model, []).append(checkpoint)
         return {model: found[model] for model in sorted(found, key=lambda name: (width.get(name, 0), name))}
 
+    def sample(self, checkpoint: Checkpoint) -> str | None:
+        """Digest of the tokens on which a checkpoint's loss was measured."""
+        return self._samples.get(checkpoint)
+
+    @cached_property
+    def _samples(self) -> dict[Checkpoint, str | None]:
+        return {made.checkpoint: made.details.get("sample") for made in self.made if made.probe == "loss"}
+
     @property
     def models(self) -> list[str]:
         """Names of the models."""
