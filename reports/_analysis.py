@@ -14,7 +14,7 @@ from lm_probe.reports._moving import Moving, moving
 from lm_probe.reports._saturation import FEWEST, Saturation, detect_saturation
 from lm_probe.reports._scaling_findings import Scaling, TaskCurve, scaling, task_curves
 from lm_probe.reports._series import Series, loss_series, mean_series, task_series
-from lm_probe.reports._sizes import Size, sizes
+from lm_probe.reports._sizes import Size
 
 ALPHA = 0.05
 EARLY = 0.1
@@ -67,15 +67,14 @@ def analyse(data: RunData) -> Analysis:
     order = {model: place for place, model in enumerate(data.models)}
     headline = _verdicts(sorted(first, key=lambda one: order[one.model]))
     others = _verdicts([one for one in tasks if not one.is_loss])
-    known = sizes(data)
     saturated = [one.series.model for one in headline if one.saturated and one.series.measure.task is None]
     return Analysis(
-        sizes=known,
+        sizes=data.sizes,
         headline=headline,
         tasks=others,
         moving=moving(data),
-        scaling=scaling(data, known, saturated),
-        curves=task_curves(data, known, tasks),
+        scaling=scaling(data, saturated),
+        curves=task_curves(data, tasks),
     )
 
 

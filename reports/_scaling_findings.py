@@ -1,6 +1,6 @@
 """What several models say together: a scaling law over their final losses, and the shape of each score over size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +58,7 @@ class TaskCurve:
     found: ScalingCurve
 
 
-def scaling(data: RunData, known_sizes: Mapping[str, Size], saturated: Sequence[str]) -> Scaling | None:
+def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
     """The law over final losses; None for fewer than two models of known size with a loss.
 
     All models must have read the same tokens as text, stopped at the same step (which stands for the same number of
@@ -66,7 +66,7 @@ def scaling(data: RunData, known_sizes: Mapping[str, Size], saturated: Sequence[
     """
     losses = data.scores("loss", "loss")
     found = []
-    for model, size in known_sizes.items():
+    for model, size in data.sizes.items():
         own = of_model(losses, data.checkpoints[model])
         if own:
             last = final(own)
@@ -92,16 +92,16 @@ def scaling(data: RunData, known_sizes: Mapping[str, Size], saturated: Sequence[
     return Scaling(predicted, law, "")
 
 
-def task_curves(data: RunData, known_sizes: Mapping[str, Size], tasks: Sequence[Series]) -> list[TaskCurve]:
+def task_curves(data: RunData, tasks: Sequence[Series]) -> list[TaskCurve]:
     """The shape of each task's final scores over size, at the level 5 % divided by the number of tasks."""
     points = []
     for measure in dict.fromkeys(one.measure for one in tasks):
         assert measure.task is not None
         scores = data.scores(TASKS, measure.metric, measure.task)
-        own = {model: of_model(scores, data.checkpoints[model]) for model in known_sizes}
+        own = {model: of_model(scores, data.checkpoints[model]) for model in data.sizes}
         last = {model: found[final(found)] for model, found in own.items() if found}
         errors = [score.stderr for score in last.values() if score.stderr is not None]
-        distinct = {known_sizes[model].parameters for model in last}
+        distinct = {data.sizes[model].parameters for model in last}
         if len(distinct) == len(last) >= SMALLEST and len(errors) == len(last) and any(errors):
             points.append((measure, last, errors))
     return [
@@ -110,7 +110,7 @@ def task_curves(data: RunData, known_sizes: Mapping[str, Size], tasks: Sequence[
             list(last),
             list(last.values()),
             classify_scaling_curve(
-                [known_sizes[model].parameters for model in last],
+                [data.sizes[model].parameters for model in last],
                 [score.value for score in last.values()],
                 errors,
                 lower_is_better=measure.lower_is_better,
