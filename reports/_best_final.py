@@ -5,23 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from lm_probe.reports._directions import LOWER_IS_BETTER
 from lm_probe.reports._saturation import detect_saturation
 
 COLUMNS = ("model", "step", "task", "metric", "value")
-LOWER_IS_BETTER = frozenset(
-    {
-        "loss",
-        "ppl",
-        "perplexity",
-        "word_perplexity",
-        "byte_perplexity",
-        "bits_per_byte",
-        "brier_score",
-        "mae",
-        "acc_gap",
-        "mae_gap",
-    }
-)
 
 
 def best_and_final_table(

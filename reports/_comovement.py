@@ -70,29 +70,32 @@ def measure_comovement(
     count = len(before)
     size = block or int(np.ceil(count ** (1 / 3)))
     generator = np.random.default_rng(seed)
-    seen = _by_lag(before, after, lags)
+    seen = {lag: float(found[0]) for lag, found in _by_lag(before[None], after, lags).items()}
     starts = [*range(0, count, size), count]
     blocks = [before[start:end] for start, end in pairwise(starts)]
     strongest = max(map(abs, seen.values()))
-    reached = 0
-    for _ in range(draws):
-        shuffled = np.concatenate([blocks[i] for i in generator.permutation(len(blocks))])
-        shifted = np.roll(shuffled, generator.integers(size))
-        reached += max(map(abs, _by_lag(shifted, after, lags).values())) >= strongest - 1e-12
+    shuffled = np.empty((draws, count))
+    for row in shuffled:
+        ordered = np.concatenate([blocks[i] for i in generator.permutation(len(blocks))])
+        row[:] = np.roll(ordered, generator.integers(size))
+    largest = np.max([np.abs(found) for found in _by_lag(shuffled, after, lags).values()], axis=0)
+    reached = int((largest >= strongest - 1e-12).sum())
     lag = max(seen, key=lambda k: (abs(seen[k]), -abs(k)))
     return Comovement(lag, seen[lag], (1 + reached) / (1 + draws), seen, count, size)
 
 
-def _by_lag(before: Float[np.ndarray, " c"], after: Float[np.ndarray, " c"], lags: int) -> dict[int, float]:
-    count = len(before)
+def _by_lag(
+    before: Float[np.ndarray, "b c"], after: Float[np.ndarray, " c"], lags: int
+) -> dict[int, Float[np.ndarray, " b"]]:
+    count = len(after)
     return {
-        lag: _spearman(before[max(0, -lag) : count - max(0, lag)], after[max(0, lag) : count - max(0, -lag)])
+        lag: _spearman(before[:, max(0, -lag) : count - max(0, lag)], after[max(0, lag) : count - max(0, -lag)])
         for lag in range(-lags, lags + 1)
     }
 
 
-def _spearman(one: Float[np.ndarray, " c"], other: Float[np.ndarray, " c"]) -> float:
-    first, second = rankdata(one), rankdata(other)
-    first, second = first - first.mean(), second - second.mean()
-    scale = np.sqrt((first @ first) * (second @ second))
-    return float(first @ second / scale) if scale else 0.0
+def _spearman(ones: Float[np.ndarray, "b c"], other: Float[np.ndarray, " c"]) -> Float[np.ndarray, " b"]:
+    first, second = rankdata(ones, axis=1), rankdata(other)
+    first, second = first - first.mean(axis=1, keepdims=True), second - second.mean()
+    scale = np.sqrt(np.square(first).sum(axis=1) * (second @ second))
+    return np.asarray(np.divide(first @ second, scale, out=np.zeros(len(first)), where=scale > 0))

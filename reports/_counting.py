@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lm_probe.reports._data import Checkpoint, RunData, Score
+from lm_probe.reports._intervals import interval
 
 TASKS = "lm_eval"
 MEASURES = (
@@ -48,6 +49,22 @@ def counting_task(task: str) -> tuple[str, int] | None:
     """Kind and m of a counting task; None for any other."""
     found = _NAME.fullmatch(task)
     return None if found is None else (found[1], int(found[2]))
+
+
+def beats(metric: str, score: Score | None, blind: Score | None) -> bool:
+    """Whether the interval of a counting score lies beyond what an answer without counting reaches."""
+    if score is None or blind is None or (ends := interval(metric, score)) is None:
+        return False
+    return ends.low > blind.value if metric.startswith("acc") else ends.high < blind.value
+
+
+def ever_counts(data: RunData, task: str, checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether any of these checkpoints is seen to count in the full list: the same criterion for all of its metrics."""
+    said = counting_task(task)
+    assert said is not None
+    metric, floor = ("acc", "floor_chance_acc") if said[0] == "most_frequent_word" else ("mae", "floor_constant_mae")
+    scores, floors = data.scores(TASKS, metric, task), data.scores(TASKS, floor, task)
+    return any(beats(metric, scores.get(one), floors.get(one)) for one in checkpoints)
 
 
 def different_words(data: RunData, task: str) -> int:

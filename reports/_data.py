@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lm_probe.reports._comparable import left_out, lines
+from lm_probe.reports._sizes import Size, size_in_name
 from lm_probe.sweeps import RunStore
 
 
@@ -117,14 +118,42 @@ class RunData:
 
     @cached_property
     def checkpoints(self) -> dict[str, list[Checkpoint]]:
-        """The checkpoints of each model by step, also those that failed; narrow models first."""
+        """The checkpoints of each model by step, also those that failed; narrow models first, then small ones."""
         seen = {made.checkpoint for made in self.made} | {failed.checkpoint for failed in self.failed}
         seen |= {checkpoint for profiles in self.indexed.values() for checkpoint in profiles}
         width = {checkpoint.model: len(sigma) for checkpoint, sigma in self.vectors["singular_values"].items()}
         found: dict[str, list[Checkpoint]] = {}
         for checkpoint in sorted(seen, key=_order):
             found.setdefault(checkpoint.model, []).append(checkpoint)
-        return {model: found[model] for model in sorted(found, key=lambda name: (width.get(name, 0), name))}
+        size = {model: self._size(model) for model in found}
+
+        def order(model: str) -> tuple[int, float, str]:
+            known = size[model]
+            return width.get(model, 0), known.parameters if known else 0.0, model
+
+        return {model: found[model] for model in sorted(found, key=order)}
+
+    @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """The models whose size is known, smallest first: counted when they were measured, else as named."""
+        known = {model: size for model in self.models if (size := self._size(model))}
+        return dict(sorted(known.items(), key=lambda one: one[1].parameters))
+
+    def _size(self, model: str) -> Size | None:
+        count = self._parameters.get(model)
+        return size_in_name(model) if count is None else Size(float(count), counted=True)
+
+    @cached_property
+    def _parameters(self) -> dict[str, int]:
+        return {made.checkpoint.model: made.details["parameters"] for made in self.made if "parameters" in made.details}
+
+    def sample(self, checkpoint: Checkpoint) -> str | None:
+        """Digest of the tokens on which a checkpoint's loss was measured."""
+        return self._samples.get(checkpoint)
+
+    @cached_property
+    def _samples(self) -> dict[Checkpoint, str | None]:
+        return {made.checkpoint: made.details.get("sample") for made in self.made if made.probe == "loss"}
 
     @property
     def models(self) -> list[str]:

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _sections as sections
+from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData
-from lm_probe.reports._findings import findings, limits, opening
+from lm_probe.reports._findings import findings, opening
 from lm_probe.reports._markdown import escape
 from lm_probe.reports._measures import measures
+from lm_probe.reports._moving_section import moving_together
 from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,
@@ -17,6 +19,8 @@ from lm_probe.reports._pictures import (
     loss_picture,
     spectrum_pictures,
 )
+from lm_probe.reports._saturation_section import best_and_final, saturation
+from lm_probe.reports._scaling_section import emergence, scaling
 from lm_probe.reports._summary import columns
 
 _SUMMARY = (
@@ -47,20 +51,24 @@ class Document(NamedTuple):
     sections: Sequence[Section]
 
 
-def document(data: RunData, tables: Sequence[str]) -> Document:
+def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Document:
     """All sections that have something to say.
 
     Args:
         data: what the runs hold.
+        analysis: what that says.
         tables: names of the CSV tables that are written beside the report.
     """
     shown = columns(data)
-    lead = [opening(data), *findings(data)]
-    if shown:
-        lead.append(limits(data))
+    lead = [opening(data, analysis), *findings(data, analysis)]
     found = [
         Section("Warnings", sections.warning_lines(data)),
         Section("Summary", [_SUMMARY, *sections.summary(data, shown)] if shown else ()),
+        Section("Saturation", saturation(analysis)),
+        Section("Best and final", best_and_final(data, analysis)),
+        Section("Moving together", moving_together(analysis)),
+        Section("Scaling", scaling(data, analysis)),
+        Section("Emergence", emergence(analysis)),
         Section("Loss", pictures=loss_picture(data)),
         Section("Hidden states", pictures=anisotropy_pictures(data)),
         Section("Output head", pictures=spectrum_pictures(data)),

@@ -1,31 +1,46 @@
 """What the numbers show, in plain words, and what they cannot tell."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log
 
+from lm_probe.reports._analysis import ALPHA, Analysis, Verdict
 from lm_probe.reports._data import Checkpoint, RunData, Scores
 from lm_probe.reports._layers import final_place
 from lm_probe.reports._markdown import count, counted, escape, listed, number, with_error
-from lm_probe.reports._statistics import extreme, final, loss_difference, of_model
+from lm_probe.reports._statistics import extreme, final, of_model
+
+_NAMED = 4
+_SAID = {
+    "saturated": "{models} {are} worse at the end than before (saturated)",
+    "not saturated": "{models} {are} not saturated",
+    "cannot tell": "for {models} it cannot be told",
+}
 
 
-def opening(data: RunData) -> str:
-    """What was measured."""
+def opening(data: RunData, analysis: Analysis) -> str:
+    """The first paragraph: what was measured, what stands out, what cannot be told."""
     if not data.models:
         return "This run holds no values yet."
+    return " ".join([*_measured(data), *_stands_out(analysis), *_cannot(data, analysis)])
+
+
+def _measured(data: RunData) -> Iterator[str]:
     measured = {made.checkpoint for made in data.made}
     ranges = {model: [one for one in known if one in measured] for model, known in data.checkpoints.items()}
     total = sum(map(len, ranges.values()))
-    said = [f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: "]
-    said.append("; ".join(f"{escape(model)} ({_range(known)})" for model, known in ranges.items()) + ".")
+    said = {model: _range(known) for model, known in ranges.items()}
+    if len(said) > _NAMED and len(set(said.values())) == 1:
+        models = f"{', '.join(map(escape, said))} (each {next(iter(said.values()))})"
+    else:
+        models = "; ".join(f"{escape(model)} ({known})" for model, known in said.items())
+    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: {models}."
     tokens = sorted({made.details["tokens"] for made in data.made if "tokens" in made.details})
     texts = sorted({str(made.details["text"]) for made in data.made if made.details.get("text")})
     if tokens and texts:
         size = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
-        said.append(f" Loss and hidden states were measured on {size} tokens of {listed(list(map(escape, texts)))}.")
+        yield f"Loss and hidden states were measured on {size} tokens of {listed(list(map(escape, texts)))}."
     if data.failed:
-        said.append(f" **{counted(len(data.failed), 'measurement')} failed**, see [Failures](#failures).")
-    return "".join(said)
+        yield f"**{counted(len(data.failed), 'measurement')} failed**, see [Failures](#failures)."
 
 
 def _range(known: Sequence[Checkpoint]) -> str:
@@ -36,18 +51,67 @@ def _range(known: Sequence[Checkpoint]) -> str:
     return f"{counted(len(known), 'checkpoint')}, {where}"
 
 
-def findings(data: RunData) -> list[str]:
+def _stands_out(analysis: Analysis) -> Iterator[str]:
+    for name in dict.fromkeys(_kind(one) for one in analysis.headline):
+        verdicts = [one for one in analysis.headline if _kind(one) == name]
+        parts = []
+        for verdict, said in _SAID.items():
+            models = [escape(one.series.model) for one in verdicts if one.found.verdict == verdict]
+            if models:
+                shown = listed(models) if len(models) <= _NAMED else f"{len(models)} models"
+                parts.append(said.format(models=shown, are="is" if len(models) == 1 else "are"))
+        yield f"Judged by {name}, {'; '.join(parts)}."
+    fallen = sum(one.saturated for one in analysis.tasks)
+    if fallen:
+        yield f"Single scores of tasks that end worse than before: {fallen} of {len(analysis.tasks)}."
+    together = [one for one in analysis.moving if one.p_adjusted <= ALPHA]
+    if together:
+        pairs = [f"{one.measure} ({escape(one.model)})" for one in together]
+        shown = listed(pairs) if len(pairs) <= _NAMED else f"{len(pairs)} measures"
+        yield f"Changing at the checkpoints at which the loss changes, or near: {shown}."
+    for label in ("emergent", "inverse", "U-shaped"):
+        names = [escape(one.measure.name) for one in analysis.curves if one.found.label == label]
+        if names:
+            yield f"Over model size {label}: {listed(names) if len(names) <= _NAMED else f'{len(names)} scores'}."
+
+
+def _kind(one: Verdict) -> str:
+    """The measure up to what differs between models."""
+    if one.series.tasks:
+        return "the mean over tasks"
+    return (
+        f"the {escape(one.series.measure.name)}" if one.series.measure.task is None else escape(one.series.measure.name)
+    )
+
+
+def _cannot(data: RunData, analysis: Analysis) -> Iterator[str]:
+    yield (
+        "**What this cannot tell.** Standard errors cover the choice of text or of questions, not training again with "
+        "another seed; each model is one training run. Quantities that change at the same steps are associated, which "
+        "is no sign that one causes the other."
+    )
+    series = data.checkpoints.items()
+    unordered = [escape(model) for model, own in series if len(own) > 1 and all(one.step is None for one in own)]
+    if unordered:
+        yield f"The checkpoints of {listed(unordered)} have no training step, so that nothing over training is said."
+    short = [one for one in analysis.headline if one.series.measure.task is None and not one.tests]
+    if short:
+        names = listed([escape(one.series.model) for one in short])
+        yield f"{names}: too few checkpoints to tell a fall from scatter."
+
+
+def findings(data: RunData, analysis: Analysis) -> list[str]:
     """For each model one paragraph of what stands out."""
     found = []
     for model, known in data.checkpoints.items():
-        sentences = [*_loss(data, known), *_anisotropy(data, known), *_entropy(data, known)]
+        sentences = [*_loss(data, analysis, model), *_anisotropy(data, known), *_entropy(data, known)]
         if sentences:
             found.append(f"**{escape(model)}.** {' '.join(sentences)}")
     return found
 
 
-def _loss(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
-    losses = of_model(data.scores("loss", "loss"), known)
+def _loss(data: RunData, analysis: Analysis, model: str) -> list[str]:
+    losses = of_model(data.scores("loss", "loss"), data.checkpoints[model])
     if not losses:
         return []
     if len(losses) == 1:
@@ -55,20 +119,22 @@ def _loss(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
         return [f"Loss is {with_error(losses[one])} nats a token ({_when(one)})."]
     best, last = extreme(losses, min), final(losses)
     said = f"Of {len(losses)} checkpoints the loss is lowest at {_when(best)}: {with_error(losses[best])} nats a token"
+    verdict = analysis.loss(model)
     if best == last:
-        return [f"{said}, the last one measured."]
-    gap = loss_difference(data, last, best)
-    difference = number(gap.value, 3)
-    said += f". At the last, {_when(last)}, it is {with_error(losses[last])}, higher by {difference}"
-    if gap.stderr is None:
-        return [f"{said}; no standard error of that difference is available."]
-    how = (
-        f"± {number(gap.stderr, 2)}, paired over {gap.clusters} pieces of text"
-        if gap.paired
-        else f"± {number(gap.stderr, 2)}, the two taken as independent"
+        said += ", the last one measured"
+    else:
+        said += f". At the last, {_when(last)}, it is {with_error(losses[last])}"
+        said += f", higher by {_rise(verdict)}" if verdict else ""
+    return [f"{said}. **{verdict.found.verdict.capitalize()}**: {verdict.found.reason}." if verdict else f"{said}."]
+
+
+def _rise(verdict: Verdict) -> str:
+    low, high = (number(end, 2) for end in verdict.found.interval)
+    outcomes = verdict.series.outcomes
+    how = "not paired" if outcomes is None else f"paired over {outcomes.shape[1]} pieces of text"
+    return (
+        f"{number(verdict.found.difference, 3)} [{low}, {high}], what picking the lowest adds being taken off ({how})"
     )
-    sign = "more" if gap.value > 2 * gap.stderr else "not more"
-    return [f"{said} ({how}): {sign} than two standard errors."]
 
 
 def _anisotropy(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
@@ -109,20 +175,3 @@ def _extremes(name: str, scores: Scores, remark: str) -> list[str]:
 
 def _when(one: Checkpoint) -> str:
     return f"step {count(one.step)}" if one.step is not None else escape(one.when)
-
-
-def limits(data: RunData) -> str:
-    """What cannot be told from these numbers."""
-    said = ["**What this cannot tell.**"]
-    losses = data.scores("loss", "loss")
-    if any(len(of_model(losses, known)) > 1 for known in data.checkpoints.values()):
-        said.append(
-            "The lowest of many losses is picked because it is low, so a rise from it to the last checkpoint is "
-            "overstated by that choice; a rise of two standard errors is no test of saturation."
-        )
-    said.append(
-        "Standard errors cover the choice of text or of questions, not training again with another seed; each model is "
-        "one training run. Quantities that change at the same steps are associated, which is no sign that one causes "
-        "the other."
-    )
-    return " ".join(said)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lm_probe.reports import _counting_section as counting_section
+from lm_probe.reports import _saturation_section as saturation_section
+from lm_probe.reports._analysis import Analysis, analyse
 from lm_probe.reports._data import RunData, load
 from lm_probe.reports._document import Document, document
 from lm_probe.reports._provenance import per_checkpoint
@@ -47,8 +49,9 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None) -> Path:
 def _write(data: RunData, folder: Path) -> Path:
     report = folder / "report.md"
     earlier = _files_of(report)
-    tables = _tables(data)
-    said = document(data, sorted(tables))
+    analysis = analyse(data)
+    tables = _tables(data, analysis)
+    said = document(data, analysis, sorted(tables))
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     written = set()
@@ -80,7 +83,7 @@ def _markdown(said: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(data: RunData) -> dict[str, list[Sequence[object]]]:
+def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object]]]:
     """Tables at full precision, heads first; a table without rows is not written."""
     shown = columns(data)
     found: dict[str, list[Sequence[object]]] = {
@@ -93,6 +96,7 @@ def _tables(data: RunData) -> dict[str, list[Sequence[object]]]:
                 for place, score in profile.items()
             ),
         ],
+        "best_and_final": [list(saturation_section.HEADER), *saturation_section.csv_rows(data, analysis)],
         "counting": [
             list(counting_section.HEADER),
             *counting_section.rows(data),

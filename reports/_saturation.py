@@ -157,7 +157,7 @@ def _verdict(
     if p_value <= alpha:
         return (
             "saturated",
-            f"the end lies below an earlier level by more than scatter and choice explain (p {p_value:.2g})",
+            f"the end is worse than an earlier level by more than scatter and choice explain (p {p_value:.2g})",
         )
     if largest < margin:
         return "not saturated", f"a fall of {margin:.3g} or more is excluded; no fall is shown (p {p_value:.2g})"

@@ -39,17 +39,27 @@ def loss_difference(data: RunData, later: Checkpoint, earlier: Checkpoint) -> Di
     """Loss of one checkpoint less that of another, paired document by document where both saw the same sample."""
     losses = data.scores("loss", "loss")
     value = losses[later].value - losses[earlier].value
-    tokens = data.vectors["tokens_by_cluster"]
-    nats = data.vectors["nats_by_cluster"]
-    samples = {made.checkpoint: made.details.get("sample") for made in data.made if made.probe == "loss"}
-    both = all(checkpoint in tokens and checkpoint in nats for checkpoint in (later, earlier))
-    same = samples.get(later) is not None and samples.get(later) == samples.get(earlier)
-    if both and same and np.array_equal(tokens[later], tokens[earlier]) and len(tokens[later]) > 1:
-        error = paired_error(nats[later] - nats[earlier], tokens[later])
-        return Difference(value, error, True, len(tokens[later]))
+    if same_documents(data, (later, earlier)):
+        nats, tokens = data.vectors["nats_by_cluster"], data.vectors["tokens_by_cluster"][later]
+        return Difference(value, paired_error(nats[later] - nats[earlier], tokens), True, len(tokens))
     first, second = losses[later].stderr, losses[earlier].stderr
     independent = None if first is None or second is None else sqrt(first**2 + second**2)
     return Difference(value, independent, False, 0)
+
+
+def same_documents(data: RunData, checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether the losses of these checkpoints are sums over the same pieces of text, two or more of them."""
+    tokens, nats = data.vectors["tokens_by_cluster"], data.vectors["nats_by_cluster"]
+    if not all(one in tokens and one in nats for one in checkpoints):
+        return False
+    samples = {data.sample(one) for one in checkpoints}
+    first = tokens[checkpoints[0]]
+    return (
+        len(samples) == 1
+        and None not in samples
+        and len(first) > 1
+        and all(np.array_equal(tokens[one], first) for one in checkpoints)
+    )
 
 
 def paired_error(differences: Float[np.ndarray, " c"], tokens: Float[np.ndarray, " c"]) -> float:

@@ -60,7 +60,11 @@ def _peak(on_gpu: bool) -> int:
 
 
 def conditions(model: "PreTrainedModel", cost: Cost, **more: Any) -> Conditions:
-    """How a measurement on a loaded model was made; `more` are further fields of `Conditions`."""
+    """How a measurement on a loaded model was made; `more` are further fields of `Conditions`.
+
+    Parameters are all of them, both embeddings too; weights that two modules share count once.
+    """
+    more["details"] = {"parameters": sum(one.numel() for one in model.parameters()), **more.get("details", {})}
     return Conditions(
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(model.device),

@@ -1,0 +1,154 @@
+"""Saturation in the report: the verdicts up front, and best against final checkpoint of every task."""
+
+from collections.abc import Iterable, Sequence
+
+from lm_probe.reports._analysis import Analysis, Verdict
+from lm_probe.reports._data import RunData
+from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table
+from lm_probe.reports._series import FEWEST_DOCUMENTS
+
+MOST_ROWS = 60
+HEADER = (
+    *("model", "task", "metric", "checkpoints", "best_step", "best", "best_corrected", "final_step", "final"),
+    *("final_minus_best", "difference_corrected", "low", "high", "p", "p_adjusted", "tests", "verdict", "reason"),
+)
+
+
+def saturation(analysis: Analysis) -> list[str]:
+    """Loss, perplexities and means over tasks: verdict, how sure, and where the best lies."""
+    if not analysis.headline:
+        return []
+    rows = [
+        [
+            escape(one.series.model),
+            escape(one.series.measure.name),
+            one.found.verdict,
+            *_p(one),
+            str(len(one.series.checkpoints)),
+            _best_step(one),
+            _change(one),
+            _turn(one),
+            escape(one.found.reason),
+        ]
+        for one in analysis.headline
+    ]
+    header = ["model", "measure", "verdict", "p", "adjusted", "checkpoints", "best at step", "final less best"]
+    return [
+        "Saturated means that the last checkpoints are worse than earlier ones by more than their scatter and the "
+        "choice of the best explain; not saturated, that a fall of a tenth of what the series gained is excluded "
+        f"(95 %); else it cannot be told. {_adjustment(analysis.headline)} Final less best has what picking the best "
+        "adds taken off; brackets are 95 % ranges. A verdict holds for this training run and this text or task, and "
+        "says nothing of a cause.",
+        table([*header, "turns at step", "why"], rows, text_columns=3),
+        *_means(analysis),
+    ]
+
+
+def _means(analysis: Analysis) -> list[str]:
+    """What the means are over, told once for all models with the same tasks."""
+    said: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for one in analysis.headline:
+        if one.series.tasks:
+            said.setdefault((one.series.measure.task or "", one.series.tasks), []).append(one.series.model)
+    return [
+        f"{escape(name).capitalize()}{'' if len(said) == 1 else f' ({escape(listed(models))})'}: accuracy of "
+        f"{escape(listed(tasks))}. Tasks of fewer than {FEWEST_DOCUMENTS} documents are left out, and parts of a suite "
+        "count as one task."
+        for (name, tasks), models in said.items()
+    ]
+
+
+def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
+    """Every task and metric with its verdict; of a long list the rows that say most."""
+    everything = _by_model(data, analysis)
+    if not everything:
+        return []
+    by_weight = sorted(everything, key=lambda one: (not one.tests, not _first(one), one.p_adjusted, one.found.p_value))
+    chosen = {id(one) for one in by_weight[:MOST_ROWS]}
+    rows = [
+        [
+            escape(one.series.model),
+            escape(one.series.measure.task),
+            escape(one.series.measure.metric),
+            count(int(one.found.best_step)),
+            number(one.found.best_value),
+            count(int(one.found.final_step)),
+            number(one.found.final_value),
+            _change(one),
+            _relative(one),
+            *_p(one),
+            one.found.verdict,
+        ]
+        for one in everything
+        if id(one) in chosen
+    ]
+    total = len(everything)
+    header = ["model", "task", "metric", "best at step", "best", "last step", "final", "final less best", "relative"]
+    return [
+        "The best of many checkpoints flatters; final less best has that taken off (95 % range in brackets), relative "
+        f"is as observed. {_adjustment(analysis.tasks)} A row without p is no test: too few "
+        "checkpoints, best in the first tenth of training, or never better than a blind answer.",
+        table([*header, "p", "adjusted", "verdict"], rows, text_columns=3),
+        *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
+    ]
+
+
+def csv_rows(data: RunData, analysis: Analysis) -> Iterable[list[object]]:
+    """All of them and the loss, at full precision, for tables/best_and_final.csv."""
+    losses = [one for one in analysis.headline if one.series.measure.task is None]
+    for one in [*losses, *_by_model(data, analysis)]:
+        found = one.found
+        yield [
+            *(one.series.model, one.series.measure.task, one.series.measure.metric, len(one.series.checkpoints)),
+            *(int(found.best_step), found.best_value, found.best_corrected, int(found.final_step), found.final_value),
+            *(found.final_minus_best, found.difference, *found.interval),
+            *((found.p_value, one.p_adjusted) if one.tests else (None, None)),
+            *(one.tests, found.verdict, found.reason),
+        ]
+
+
+def _by_model(data: RunData, analysis: Analysis) -> list[Verdict]:
+    """The task verdicts by model, means and perplexities first."""
+    verdicts = [one for one in (*analysis.headline, *analysis.tasks) if one.series.measure.task is not None]
+    place = {model: index for index, model in enumerate(data.models)}
+    return sorted(verdicts, key=lambda one: (place[one.series.model], not one.series.tasks, not one.series.is_loss))
+
+
+def _first(one: Verdict) -> bool:
+    return bool(one.series.tasks) or one.series.is_loss
+
+
+def _adjustment(verdicts: Sequence[Verdict]) -> str:
+    tests = max((one.tests for one in verdicts), default=0)
+    if tests < 2:
+        return ""
+    return (
+        f"The adjusted p pays for {counted(tests, 'test')} in one list (Benjamini and Hochberg): of what is called "
+        "saturated at most 5 % is expected not to be."
+    )
+
+
+def _p(one: Verdict) -> list[str]:
+    return [number(one.found.p_value, 2), number(one.p_adjusted, 2)] if one.tests else [MISSING, MISSING]
+
+
+def _best_step(one: Verdict) -> str:
+    first, last = one.found.best_steps
+    return f"{count(int(one.found.best_step))} [{count(int(first))}, {count(int(last))}]"
+
+
+def _change(one: Verdict) -> str:
+    low, high = one.found.interval
+    return f"{number(one.found.difference, 3)} [{number(low, 2)}, {number(high, 2)}]"
+
+
+def _relative(one: Verdict) -> str:
+    best = one.found.best_value
+    return f"{number(100 * one.found.final_minus_best / abs(best), 3)} %" if best else MISSING
+
+
+def _turn(one: Verdict) -> str:
+    turn = one.found.change_point
+    if not one.saturated or turn is None or turn.p_value > 0.05:
+        return MISSING
+    return f"{count(int(turn.step))} [{count(int(turn.low))}, {count(int(turn.high))}]"

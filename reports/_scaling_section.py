@@ -1,0 +1,105 @@
+"""Several models by size in the report: final losses with their law, and the shapes of task scores."""
+
+from lm_probe.reports._analysis import Analysis
+from lm_probe.reports._data import RunData, Scores
+from lm_probe.reports._layers import final_place
+from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_error
+from lm_probe.reports._scaling_findings import FinalLoss, Scaling
+from lm_probe.reports._scaling_law import ScalingLaw
+
+
+def scaling(data: RunData, analysis: Analysis) -> list[str]:
+    """The models by size, and the law through their final losses or why there is none."""
+    found = analysis.scaling
+    if found is None:
+        return []
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    last = {one: profile[final_place(profile)] for one, profile in profiles.items()}
+    entropy = data.scores("head_spectrum", "singular_entropy", "all_rows")
+    rows = [
+        [
+            escape(one.model),
+            f"{count(round(one.size.parameters))}{'' if one.size.counted else ' (by name)'}",
+            _width(data, one),
+            step_cell(one.checkpoint),
+            with_error(one.measured),
+            *([number(one.predicted, 4), _gap(one)] if found.law else []),
+            _at(last, one),
+            _at(entropy, one),
+        ]
+        for one in found.losses
+    ]
+    law = ["predicted", "gap"] if found.law else []
+    header = ["model", "parameters", "width", "last step", "loss", *law, "mean cosine, last site", "singular entropy"]
+    return [_law(found), table(header, rows, text_columns=1)]
+
+
+def _law(found: Scaling) -> str:
+    if found.law is None:
+        return f"No scaling law is fitted: {escape(found.refusal)}."
+    fitted = sum(one.fitted for one in found.losses)
+    outside = len(found.losses) - fitted
+    said = (
+        f"L = E + A / N^alpha over the final losses of the {fitted} models that are not saturated, N with both "
+        f"embeddings: {_constants(found.law)}. E holds what more training data would take away, because all models had "
+        "seen as many tokens. Intervals resample the models and are too narrow for so few; compare the predicted "
+        "losses before the constants. "
+    )
+    if outside:
+        said += (
+            f"For {counted(outside, 'saturated model')} (italic) the prediction is an extrapolation: a gap says that "
+            "one law does not cover both, and not why. "
+        )
+    return said + "That the law holds outside these sizes is not shown."
+
+
+def _constants(law: ScalingLaw) -> str:
+    parts = []
+    for name in ("E", "A", "alpha"):
+        ends = law.intervals.get(name)
+        between = f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if ends else ""
+        parts.append(f"{name} = {number(getattr(law, name), 3)}{between}")
+    return ", ".join(parts)
+
+
+def _gap(one: FinalLoss) -> str:
+    if one.gap is None:
+        return MISSING
+    said = f"{100 * one.gap:+.1f} %".replace("-", "\N{MINUS SIGN}")
+    return said if one.fitted else f"*{said}*"
+
+
+def _width(data: RunData, one: FinalLoss) -> str:
+    sigma = data.vectors["singular_values"].get(one.checkpoint)
+    return MISSING if sigma is None else count(len(sigma))
+
+
+def _at(scores: Scores, one: FinalLoss) -> str:
+    return number(scores[one.checkpoint].value, 3) if one.checkpoint in scores else MISSING
+
+
+def emergence(analysis: Analysis) -> list[str]:
+    """The label of each task and metric over size."""
+    if not analysis.curves:
+        return []
+    rows = [
+        [
+            escape(one.measure.task),
+            escape(one.measure.metric),
+            one.found.label,
+            str(len(one.models)),
+            number(one.scores[0].value),
+            number(one.scores[-1].value),
+            f"{one.found.stability:.0%}".replace("%", " %"),
+            escape(one.found.reason),
+        ]
+        for one in analysis.curves
+    ]
+    header = ["task", "metric", "over size", "models", "smallest", "largest", "draws that agree", "why"]
+    return [
+        "The shape of each score over the log of model size, from the last checkpoints; fewer than five sizes, or "
+        "fewer than 80 % of redrawn scores with the same label, are undetermined. Level 5 % divided by "
+        f"{counted(len(rows), 'row')}. A jump of an accuracy may be the metric's own, and one between two sizes that "
+        "were not trained is not seen. The thresholds are conventions.",
+        table(header, rows, text_columns=3),
+    ]
