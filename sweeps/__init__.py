@@ -9,21 +9,24 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._callback import ProbeCallback
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
+    from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan
-    from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement, Value
+    from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
     from lm_probe.sweeps._store import RunStore, StoreError
     from lm_probe.sweeps._sweep import Failure, Summary, sweep
     from lm_probe.sweeps._tokens import TokenSample, sample_tokens
 
 __all__ = [
+    "UNSEEN",
     "Audit",
     "CheckpointKey",
     "Conditions",
     "Failure",
     "Fetch",
     "Finding",
+    "ImportSummary",
     "Measurement",
     "Planned",
     "ProbeCallback",
@@ -37,6 +40,7 @@ __all__ = [
     "Visit",
     "audit",
     "dry_run",
+    "import_scores",
     "lazily",
     "make_folder",
     "measure",
@@ -52,10 +56,11 @@ __getattr__ = lazily(
         "_callback": ("ProbeCallback",),
         "_config": ("SweepConfig",),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
+        "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),
         "_measure": ("measure",),
         "_plan": ("Visit", "plan"),
-        "_records": ("CheckpointKey", "Conditions", "Measurement", "Value"),
+        "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
         "_store": ("RunStore", "StoreError"),
         "_sweep": ("Failure", "Summary", "sweep"),
         "_tokens": ("TokenSample", "sample_tokens"),

@@ -9,6 +9,8 @@ import numpy as np
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading, VectorReading
 
+TASK_PROBE = "lm_eval"
+"""The probe that task scores are stored under."""
 
 UNSEEN = "imported"
 """The identity of a checkpoint whose scores were read from a file that does not say which weights it had."""

@@ -124,8 +124,9 @@ class RunStore:
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
         rows = self._rows(
-            "SELECT source FROM checkpoints WHERE model = ? AND revision = ? AND identity NOT IN (?, ?) AND source != ?",
-            (checkpoint.model, checkpoint.revision or "", checkpoint.identity, UNSEEN, checkpoint.source),
+            "SELECT source FROM checkpoints WHERE model = ? AND revision = ? AND source != ? "
+            "AND identity NOT IN (?, ?)",
+            (checkpoint.model, checkpoint.revision or "", checkpoint.source, checkpoint.identity, UNSEEN),
         )
         return str(rows[0]["source"]) if rows else None
 
