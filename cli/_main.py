@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from lm_probe.cli import audit, demo, eval, export, report, sweep, tasks
+from lm_probe.cli import audit, demo, eval, export, import_, report, sweep, tasks
 
-_COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, export)
+_COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, import_, export)
 
 _EXAMPLE = """\
 examples:

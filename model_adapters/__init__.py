@@ -1,23 +1,29 @@
 """What a checkpoint is, and how to open it: identity, weights, modules by role."""
 
-from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
-from lm_probe.model_adapters._audit import misfits
-from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps, step_of
-from lm_probe.model_adapters._config import read_config
-from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._family import Family, Projection, Role
-from lm_probe.model_adapters._hub import cached_file, list_files, list_revisions, weight_files
-from lm_probe.model_adapters._open import (
-    OpenCheckpoint,
-    load_tokenizer,
-    local_folder,
-    open_checkpoint,
-    open_weights,
-    tokenizer_digest,
-)
-from lm_probe.model_adapters._remote_file import say_on_stderr
-from lm_probe.model_adapters._table import FAMILIES, family_of
-from lm_probe.model_adapters._weights import Weights
+from typing import TYPE_CHECKING
+
+from lm_probe.model_adapters._lazy import lazily
+
+if TYPE_CHECKING:
+    from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
+    from lm_probe.model_adapters._audit import misfits
+    from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
+    from lm_probe.model_adapters._config import read_config
+    from lm_probe.model_adapters._errors import UserError
+    from lm_probe.model_adapters._family import Family, Projection, Role
+    from lm_probe.model_adapters._hub import cached_file, list_files, list_revisions, weight_files
+    from lm_probe.model_adapters._open import (
+        OpenCheckpoint,
+        load_tokenizer,
+        local_folder,
+        open_checkpoint,
+        open_weights,
+        tokenizer_digest,
+    )
+    from lm_probe.model_adapters._remote_file import say_on_stderr
+    from lm_probe.model_adapters._step import step_of
+    from lm_probe.model_adapters._table import FAMILIES, family_of
+    from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
     "FAMILIES",
@@ -35,6 +41,7 @@ __all__ = [
     "family_of",
     "find_folder",
     "is_local",
+    "lazily",
     "list_files",
     "list_revisions",
     "load_tokenizer",
@@ -50,3 +57,28 @@ __all__ = [
     "tokenizer_digest",
     "weight_files",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "_architecture": ("Architecture", "Site", "architecture_of"),
+        "_audit": ("misfits",),
+        "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
+        "_config": ("read_config",),
+        "_errors": ("UserError",),
+        "_family": ("Family", "Projection", "Role"),
+        "_hub": ("cached_file", "list_files", "list_revisions", "weight_files"),
+        "_open": (
+            "OpenCheckpoint",
+            "load_tokenizer",
+            "local_folder",
+            "open_checkpoint",
+            "open_weights",
+            "tokenizer_digest",
+        ),
+        "_remote_file": ("say_on_stderr",),
+        "_step": ("step_of",),
+        "_table": ("FAMILIES", "family_of"),
+        "_weights": ("Weights",),
+    },
+)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import HubRevision, find_revision
+from lm_probe.model_adapters._step import step_of
 from lm_probe.model_adapters._weights import Weights
 
-_STEP = re.compile(r"step[-_]?(\d+)")
 _SERIES = re.compile(r"step(\d+)")
 
 
@@ -32,12 +32,6 @@ class Checkpoint:
     def name(self) -> str:
         """Source and revision in one word, for messages."""
         return f"{self.source}@{self.revision}" if self.revision else self.source
-
-
-def step_of(name: str | None) -> int | None:
-    """The training step that a revision or folder name says: `step1000`, `step1000-tokens4B`."""
-    found = _STEP.search(name or "")
-    return int(found.group(1)) if found else None
 
 
 def series_steps(folder: Path) -> dict[int, Path]:

@@ -2,38 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Role, Site
+from lm_probe.probes._reading import Reading as Reading
+from lm_probe.probes._reading import VectorReading as VectorReading
 
 Need = Literal["head", "projections", "token_counts", "first", "hidden", "logits"]
 """`token_counts` and `first` (the series' first checkpoint) are given where they are known, see `WeightContext`."""
-
-
-class Reading(NamedTuple):
-    """One measured number and where in the model it was measured; the checkpoint is added by who stores it."""
-
-    metric: str
-    value: float
-    layer: int | None = None
-    site: str | None = None
-    component: str | None = None
-    stderr: float | None = None
-    n: int | None = None
-
-
-class VectorReading(NamedTuple):
-    """A measured vector (a spectrum, a sum for each document), float64."""
-
-    metric: str
-    values: Float[np.ndarray, " k"]
-    layer: int | None = None
-    site: str | None = None
-    component: str | None = None
 
 
 @dataclass(frozen=True)

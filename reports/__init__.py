@@ -4,8 +4,9 @@ Names are loaded when they are first used: the statistics need numpy and scipy o
 law does not wait for torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from lm_probe.sweeps import lazily
 
 if TYPE_CHECKING:
     from lm_probe.reports._best_final import best_and_final_table
@@ -47,23 +48,19 @@ __all__ = [
     "write_report",
 ]
 
-_HOME = {
-    "_best_final": ("best_and_final_table",),
-    "_change_point": ("ChangePoint", "find_change_point"),
-    "_choice_metrics": ("chance_of", "choice_metrics", "expected_exact_match"),
-    "_comovement": ("Comovement", "measure_comovement"),
-    "_compare_metrics": ("MetricComparison", "compare_metrics"),
-    "_fit_scaling_law": ("fit_scaling_law",),
-    "_kaplan": ("KAPLAN_PARAMETERS", "KAPLAN_TOKENS", "PowerLaw", "fit_power_law", "kaplan_loss"),
-    "_report": ("write_report",),
-    "_saturation": ("Saturation", "detect_saturation"),
-    "_scaling_curve": ("ScalingCurve", "classify_scaling_curve"),
-    "_scaling_law": ("GODEY_2024", "HOFFMANN_DATA_TERM", "ScalingLaw"),
-}
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _HOME.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "_best_final": ("best_and_final_table",),
+        "_change_point": ("ChangePoint", "find_change_point"),
+        "_choice_metrics": ("chance_of", "choice_metrics", "expected_exact_match"),
+        "_comovement": ("Comovement", "measure_comovement"),
+        "_compare_metrics": ("MetricComparison", "compare_metrics"),
+        "_fit_scaling_law": ("fit_scaling_law",),
+        "_kaplan": ("KAPLAN_PARAMETERS", "KAPLAN_TOKENS", "PowerLaw", "fit_power_law", "kaplan_loss"),
+        "_report": ("write_report",),
+        "_saturation": ("Saturation", "detect_saturation"),
+        "_scaling_curve": ("ScalingCurve", "classify_scaling_curve"),
+        "_scaling_law": ("GODEY_2024", "HOFFMANN_DATA_TERM", "ScalingLaw"),
+    },
+)

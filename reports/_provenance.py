@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 from lm_probe.reports._data import Checkpoint, Made, RunData
 from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number
+from lm_probe.sweeps import UNSEEN
 
 _SHOWN = 12  # of a sha
+_FILES = 4
 
 
 class Cost(NamedTuple):
@@ -58,12 +60,14 @@ def common(data: RunData) -> list[tuple[str, str]]:
     packages = dict.fromkeys(package for row in data.made for package in row.versions)
     texts = [row for row in data.made if row.details.get("text")]
     notes = {str(row.details["text_note"]) for row in texts if row.details.get("text_note")}
+    seeded = [row for row in data.made if "imported" not in row.details or row.details.get("seeded")]
     rows = [
+        ("imported from", _files(data.made)),
         ("versions", ", ".join(f"{escape(name)} {_several(data.made, _version(name))}" for name in packages)),
         ("dtype", _by_probe(data, lambda row: row.dtype)),
         ("device", _by_probe(data, lambda row: row.device)),
         ("attention implementation", _several(data.made, lambda row: row.attention)),
-        ("seed", _several(data.made, lambda row: row.seed)),
+        ("seed", _several(seeded, lambda row: row.seed)),
         ("batch size", _several(data.made, lambda row: row.details.get("batch_size"))),
     ]
     if texts:
@@ -83,6 +87,17 @@ def common(data: RunData) -> list[tuple[str, str]]:
             ("windows start with BOS", _several(texts, lambda row: _yes(row.details.get("starts_with_bos")))),
         ]
     return [(name, said) for name, said in rows if said and said != MISSING]
+
+
+def _files(made: Iterable[Made]) -> str:
+    """The files that scores were read from, not measured here."""
+    origins = {
+        (row.details["imported"]["file"], row.details["imported"]["sha256"])
+        for row in made
+        if "imported" in row.details
+    }
+    shown = [f"{escape(name)} (sha256 {sha256[:_SHOWN]})" for name, sha256 in sorted(origins)]
+    return listed([*shown[:_FILES], f"{len(shown) - _FILES} more"] if len(shown) > _FILES + 1 else shown)
 
 
 def _version(package: str) -> Callable[[Made], object]:
@@ -130,7 +145,8 @@ def warnings(data: RunData) -> list[str]:
     found = []
     holders: dict[str, list[Checkpoint]] = {}
     for row in data.made:
-        holders.setdefault(row.identity, []).append(row.checkpoint)
+        if row.identity != UNSEEN:
+            holders.setdefault(row.identity, []).append(row.checkpoint)
     for identity, same in holders.items():
         names = [escape(f"{one.model} {one.when}") for one in dict.fromkeys(same)]
         if len(names) > 1:

@@ -6,10 +6,11 @@ from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_error
 from lm_probe.reports._pictures import Picture
-from lm_probe.reports._provenance import common, duration, memory, per_checkpoint, warnings
+from lm_probe.reports._provenance import Cost, common, duration, memory, per_checkpoint, warnings
 from lm_probe.reports._statistics import extreme, final, of_model
 from lm_probe.reports._summary import Column
 from lm_probe.reports._thin import thinned
+from lm_probe.sweeps import UNSEEN
 
 ROWS = 30
 
@@ -80,6 +81,7 @@ def provenance(data: RunData) -> list[str]:
         f"{counted(len(everything), 'measured checkpoint')}, {duration(total)} in probes and tasks, without loading. "
         "An identity is the Hub's commit, or for a local folder a hash of its config and weights; seconds are the "
         "sum over probes, memory the highest of the process or the GPU."
+        f"{_unseen(everything)}"
     )
     shown = {one for known in data.checkpoints.values() for one in thinned(known, ROWS)}
     rows = [
@@ -87,7 +89,7 @@ def provenance(data: RunData) -> list[str]:
             escape(row.checkpoint.model),
             step_cell(row.checkpoint),
             escape(row.identity),
-            number(row.seconds, 3),
+            number(row.seconds, 3) if row.seconds else MISSING,
             memory(row.peak_memory),
         ]
         for row in everything
@@ -98,6 +100,15 @@ def provenance(data: RunData) -> list[str]:
         "" if len(rows) == len(everything) else f" ({len(rows)} of {len(everything)}; all in tables/provenance.csv)"
     )
     return [*parts, f"<details><summary>Checkpoints{remark}</summary>\n\n{fold}\n\n</details>"]
+
+
+def _unseen(everything: Sequence[Cost]) -> str:
+    if not any(UNSEEN in row.identity for row in everything):
+        return ""
+    return (
+        f" `{UNSEEN}` stands where scores came from a file that does not say which weights it had: no checkpoint was "
+        "seen."
+    )
 
 
 def warning_lines(data: RunData) -> list[str]:

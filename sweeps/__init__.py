@@ -1,25 +1,32 @@
 """Which checkpoints, in which order, on which machines, stored where."""
 
-from lm_probe.model_adapters import UserError
-from lm_probe.sweeps._audit import Audit, Finding, audit
-from lm_probe.sweeps._callback import ProbeCallback
-from lm_probe.sweeps._config import SweepConfig
-from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
-from lm_probe.sweeps._lock import make_folder
-from lm_probe.sweeps._measure import measure
-from lm_probe.sweeps._plan import Visit, plan
-from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement, Value
-from lm_probe.sweeps._store import RunStore, StoreError
-from lm_probe.sweeps._sweep import Failure, Summary, sweep
-from lm_probe.sweeps._tokens import TokenSample, sample_tokens
+from typing import TYPE_CHECKING
+
+from lm_probe.model_adapters import UserError, lazily
+
+if TYPE_CHECKING:
+    from lm_probe.sweeps._audit import Audit, Finding, audit
+    from lm_probe.sweeps._callback import ProbeCallback
+    from lm_probe.sweeps._config import SweepConfig
+    from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
+    from lm_probe.sweeps._import import ImportSummary, import_scores
+    from lm_probe.sweeps._lock import make_folder
+    from lm_probe.sweeps._measure import measure
+    from lm_probe.sweeps._plan import Visit, plan
+    from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
+    from lm_probe.sweeps._store import RunStore, StoreError
+    from lm_probe.sweeps._sweep import Failure, Summary, sweep
+    from lm_probe.sweeps._tokens import TokenSample, sample_tokens
 
 __all__ = [
+    "UNSEEN",
     "Audit",
     "CheckpointKey",
     "Conditions",
     "Failure",
     "Fetch",
     "Finding",
+    "ImportSummary",
     "Measurement",
     "Planned",
     "ProbeCallback",
@@ -33,9 +40,29 @@ __all__ = [
     "Visit",
     "audit",
     "dry_run",
+    "import_scores",
+    "lazily",
     "make_folder",
     "measure",
     "plan",
     "sample_tokens",
     "sweep",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "_audit": ("Audit", "Finding", "audit"),
+        "_callback": ("ProbeCallback",),
+        "_config": ("SweepConfig",),
+        "_dry_run": ("Fetch", "Planned", "dry_run"),
+        "_import": ("ImportSummary", "import_scores"),
+        "_lock": ("make_folder",),
+        "_measure": ("measure",),
+        "_plan": ("Visit", "plan"),
+        "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
+        "_store": ("RunStore", "StoreError"),
+        "_sweep": ("Failure", "Summary", "sweep"),
+        "_tokens": ("TokenSample", "sample_tokens"),
+    },
+)

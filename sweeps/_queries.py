@@ -1,17 +1,20 @@
 """What is read out of the run store, and in which order: the same run gives the same rows."""
 
+from lm_probe.sweeps._records import UNSEEN
+
 # What counts: of the weights that a (model, revision) ever had, those asked for last; and of each probe on them (of
 # each task, for lm-eval) the measurement asked for last. So a checkpoint that was replaced never shares a row with its
-# forerunner, and one that was put back shows its own numbers again.
-CURRENT = """
-    SELECT max(asked) FROM measurements
-    WHERE checkpoint IN (
+# forerunner, and one that was put back shows its own numbers again. Scores that came from a file which does not say
+# what weights it had stand beside either, and never hide them.
+CURRENT = f"""
+    SELECT max(m.asked) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE c.identity = '{UNSEEN}' OR m.checkpoint IN (
         SELECT checkpoint FROM measurements WHERE asked IN (
             SELECT max(m.asked) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
-            GROUP BY c.model, c.revision
+            WHERE c.identity != '{UNSEEN}' GROUP BY c.model, c.revision
         )
     )
-    GROUP BY checkpoint, probe, json_extract(config, '$.task')
+    GROUP BY c.model, c.revision, m.probe, json_extract(m.config, '$.task')
 """
 VALUES = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,

@@ -1,6 +1,6 @@
 """What the run store holds: values with their full address, and how each was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -8,6 +8,12 @@ import numpy as np
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading, VectorReading
+
+TASK_PROBE = "lm_eval"
+"""The probe that task scores are stored under."""
+
+UNSEEN = "imported"
+"""The identity of a checkpoint whose scores were read from a file that does not say which weights it had."""
 
 
 class Value(NamedTuple):
@@ -62,6 +68,8 @@ class Measurement:
     """What was asked. Its hash, the checkpoint and the versions make a measurement the same or another."""
     readings: Sequence[Reading | VectorReading]
     conditions: Conditions = Conditions()
+    versions: Mapping[str, str] | None = None
+    """Of the packages that it depends on; None stands for those that are installed."""
 
 
 def refuse_non_finite(probe: str, readings: Sequence[Reading | VectorReading]) -> None:

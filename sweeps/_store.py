@@ -16,7 +16,7 @@ from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._lock import make_folder, may_write
 from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, VALUES, VECTORS
-from lm_probe.sweeps._records import CheckpointKey, Measurement, Value, refuse_non_finite
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
@@ -26,6 +26,7 @@ _THIS = (
     "FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND c.revision = ? AND "
     "c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?"
 )
+_SAME = "checkpoint = ? AND probe = ? AND config_hash = ? AND versions_hash = ?"
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -123,13 +124,16 @@ class RunStore:
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
         rows = self._rows(
-            "SELECT source FROM checkpoints WHERE model = ? AND revision = ? AND identity != ? AND source != ?",
-            (checkpoint.model, checkpoint.revision or "", checkpoint.identity, checkpoint.source),
+            "SELECT source FROM checkpoints WHERE model = ? AND revision = ? AND source != ? "
+            "AND identity NOT IN (?, ?)",
+            (checkpoint.model, checkpoint.revision or "", checkpoint.source, checkpoint.identity, UNSEEN),
         )
         return str(rows[0]["source"]) if rows else None
 
     def record(self, checkpoint: CheckpointKey, measurements: Sequence[Measurement]) -> None:
         """Stores measurements of one checkpoint in one transaction, and forgets their earlier failures.
+
+        A measurement under the same settings and versions as one that is there takes its place.
 
         Raises:
             UserError: a value is not finite, or the file cannot be written.
@@ -226,7 +230,12 @@ class RunStore:
 
     def _insert(self, db: sqlite3.Connection, checkpoint: int, measurement: Measurement) -> None:
         made = measurement.conditions
-        config, used = measurement.config, dict(versions())
+        config = measurement.config
+        used = dict(versions() if measurement.versions is None else measurement.versions)
+        same = (checkpoint, measurement.probe, digest(config), digest(used))
+        for earlier in db.execute(f"SELECT id FROM measurements WHERE {_SAME}", same).fetchall():
+            for table, column in (("vals", "measurement"), ("vectors", "measurement"), ("measurements", "id")):
+                db.execute(f"DELETE FROM {table} WHERE {column} = ?", (earlier["id"],))
         row = db.execute(
             "INSERT INTO measurements (checkpoint, probe, config_hash, config, versions_hash, versions, dtype, device, "
             "attention, seed, seconds, bytes_read, peak_memory, details, asked) "

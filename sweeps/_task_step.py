@@ -8,9 +8,9 @@ from lm_probe.model_adapters import OpenCheckpoint, UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._plan import Visit
-from lm_probe.sweeps._records import Measurement
+from lm_probe.sweeps._records import TASK_PROBE, Measurement
 from lm_probe.sweeps._resources import conditions, measured
-from lm_probe.sweeps._units import TASK_PROBE, Unit
+from lm_probe.sweeps._units import Unit
 
 if TYPE_CHECKING:
     from lm_probe.sweeps.lm_eval_bridge import TaskRun

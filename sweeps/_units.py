@@ -9,8 +9,7 @@ from lm_probe.probes import ForwardProbe, GeometryProbe, Probe
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._controls import Control
 from lm_probe.sweeps._probe_step import ProbeStep
-
-TASK_PROBE = "lm_eval"
+from lm_probe.sweeps._records import TASK_PROBE
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,35 @@
+"""`lm-probe import`: scores that were measured elsewhere, into a run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+NAME = "import"
+HELP = "take existing lm-eval result files (0.3 to 0.4), folders of them, or a tidy table of scores into a run"
+EXAMPLE = "lm-probe import results/EleutherAI__pythia-70m evals.csv.gz --out runs/published"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="result file of lm-eval, folder of such files, or a table (.csv) with the columns model, step, task, "
+        "metric, value and, if known, stderr, shots, suite, variant; either may be .gz",
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="RUN", help="folder of the run; what it holds already stays"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Imports; what was refused is said line by line, and the rest goes in."""
+    from lm_probe.sweeps import import_scores
+
+    done = import_scores(args.files, args.out, say=lambda line: print(f"lm-probe import: {line}", file=sys.stderr))
+    before = f", {done.there_before} tasks were there before" if done.there_before else ""
+    files = f"{done.files:,} file{'s' * (done.files != 1)}"
+    print(f"{done.scores:,} scores from {files}{before}; lm-probe report {args.out} shows them")
+    return 1 if done.problems else 0

@@ -1,0 +1,171 @@
+"""Takes scores that were measured elsewhere into a run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._import_files import NotResults, find_files, read_file
+from lm_probe.sweeps._imported import Imported, Origin
+from lm_probe.sweeps._lock import exclusive
+from lm_probe.sweeps._records import TASK_PROBE, UNSEEN, Measurement
+from lm_probe.sweeps._store import RunStore, StoreError
+
+_Task = tuple[str, str, str]  # model, revision, task
+
+
+@dataclass
+class ImportSummary:
+    """What came of an import."""
+
+    files: int = 0
+    """Files with scores in them."""
+    scores: int = 0
+    """Values that the run did not hold."""
+    there_before: int = 0
+    """Tasks of checkpoints that the run holds from the same file, or from a newer one."""
+    problems: int = 0
+    """Files and values that were refused."""
+
+
+class _Held(NamedTuple):
+    """What the run shows of a task of a checkpoint."""
+
+    origin: Origin | None
+    """None where a sweep measured it."""
+
+
+def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Callable[[str], None] = print) -> ImportSummary:
+    """Takes lm-eval's result files (0.3 to 0.4) and tidy tables into a run, so that it reports them as its own.
+
+    No checkpoint is seen. A file that names the commit of its weights joins what a sweep measured of that commit; other
+    scores stand beside whatever the run holds under the same model and revision, with the identity `imported`. What a
+    sweep measured is never replaced. The same files give the same run in whichever order they come, as far as they say
+    when they were measured: for each (checkpoint, task) the newest counts.
+
+    Args:
+        files: result files (.json), tables (.csv) with the columns model, step, task, metric, value and, if known,
+            stderr, shots, suite, variant; either may be .gz; or folders, of which every .json is read.
+        out: the run's folder; made where there is none.
+        say: what is done with a line on a file: what was refused in it, or is worth knowing.
+
+    Raises:
+        UserError: no file is named, or the run cannot be written.
+
+    Example:
+        >>> import_scores(["evals/pythia-70m"], "runs/published")  # doctest: +SKIP
+    """
+    if not files:
+        raise UserError("nothing to import: name result files of lm-eval, folders of them, or a .csv table")
+    with exclusive(Path(out)), RunStore.create(out) as store:
+        importer = _Importer(store, say)
+        for given in map(Path, files):
+            importer.take(given)
+    return importer.summary
+
+
+class _Importer:
+    def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
+        self._store = store
+        self._say = say
+        self._held: dict[_Task, _Held] = {}
+        self._identities: dict[tuple[str, str], str] = {}
+        for row in store.measurements().to_dict("records"):
+            where = (row["model"], row["revision"] if isinstance(row["revision"], str) else "")  # pandas has NaN
+            if row["identity"] != UNSEEN:
+                self._identities[where] = row["identity"]
+            if row["probe"] == TASK_PROBE:
+                origin = row["details"].get("imported")
+                self._held[*where, row["config"]["task"]] = _Held(origin and Origin(**origin))
+        self.summary = ImportSummary()
+
+    def take(self, given: Path) -> None:
+        """Imports a file, or what lies in a folder; what cannot be read is said, and the rest goes on."""
+        try:
+            found = list(find_files(given))
+        except UserError as error:
+            self._refuse(given, str(error))
+            return
+        foreign = []
+        for path, was_named in found:
+            try:
+                self._take_file(path)
+            except StoreError:
+                raise
+            except NotResults as error:
+                foreign.append(path)
+                if was_named:
+                    self._refuse(path, str(error))
+            except UserError as error:
+                self._refuse(path, str(error))
+        if foreign and not found[0].named:
+            said = f"{len(foreign)} of {len(found)} .json files hold no results and are passed over"
+            if len(foreign) == len(found):
+                self._refuse(given, said)
+            else:
+                self._say(f"{given}: {said}, e.g. {foreign[0].relative_to(given)}")
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        self.summary.problems += 1
+        self._say(f"{path}: {reason}")
+
+    def _take_file(self, path: Path) -> None:
+        content = read_file(path)
+        for problem in content.problems:
+            self.summary.problems += 1
+            self._say(f"{path}: {problem}")
+        for notice in content.notices:
+            self._say(f"{path}: {notice}")
+        for one in content.checkpoints:
+            self._record(path, one)
+        self.summary.files += 1
+
+    def _record(self, path: Path, one: Imported) -> None:
+        checkpoint = one.checkpoint
+        where = (checkpoint.model, checkpoint.revision or "")
+        known = self._identities.get(where, checkpoint.identity)
+        if UNSEEN not in (known, checkpoint.identity) and known != checkpoint.identity:
+            raise UserError(
+                f"is of other weights ({checkpoint.identity[:12]}) than the run holds as {' '.join(where)} "
+                f"({known[:12]}): import it into another run"
+            )
+        new = self._news(path, where, one.measurements)
+        self.summary.there_before += len(one.measurements) - len(new)
+        if not new:
+            return
+        self._store.record(checkpoint, new)
+        self.summary.scores += sum(len(measurement.readings) for measurement in new)
+        if checkpoint.identity != UNSEEN:
+            self._identities[where] = checkpoint.identity
+        for measurement in new:
+            self._held[*where, measurement.config["task"]] = _Held(_origin(measurement))
+
+    def _news(self, path: Path, where: tuple[str, str], measurements: Sequence[Measurement]) -> list[Measurement]:
+        """Those that the run has not, or has from an older file; what becomes of the others is said once a file."""
+        new = []
+        passed: dict[str, list[str]] = {}
+        for measurement in measurements:
+            task = measurement.config["task"]
+            held = self._held.get((*where, task))
+            if held is None:
+                new.append(measurement)
+            elif held.origin is None:
+                passed.setdefault("measured by a sweep of this run, which counts", []).append(task)
+            elif (origin := _origin(measurement)).sha256 != held.origin.sha256:
+                older = None not in (origin.date, held.origin.date) and origin.date < held.origin.date  # type: ignore[operator]
+                how = (
+                    f"older than in {held.origin.file}, which counts"
+                    if older
+                    else f"put in place of {held.origin.file}"
+                )
+                passed.setdefault(how, []).append(task)
+                new += [] if older else [measurement]
+        for how, tasks in passed.items():
+            few = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else "")
+            self._say(f"{path}: {' '.join(where).strip()}: {few}: {how}")
+        return new
+
+
+def _origin(measurement: Measurement) -> Origin:
+    return Origin(**measurement.conditions.details["imported"])

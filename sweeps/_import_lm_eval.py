@@ -1,0 +1,163 @@
+"""Reads a result file of lm-eval, 0.3 to 0.4."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_probe.eval_tasks import option_names
+from lm_probe.model_adapters import UserError
+from lm_probe.probes import Reading
+from lm_probe.sweeps._import_names import arguments_of, named
+from lm_probe.sweeps._imported import FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
+
+_NO_METRIC = frozenset({"alias", "name", "sample_len", "sample_count", "samples", " ", ""})
+_STAMP = re.compile(r"results_(.+)\.json")
+_TORCH = re.compile(r"PyTorch version: (\S+)")
+
+
+def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileContent:
+    """The scores of every task and group in a result file.
+
+    Args:
+        path: of the file, which may tell the model and the step where its content does not.
+        found: its content.
+        sha256: of its bytes.
+
+    Raises:
+        UserError: it holds no results, or does not say of which model.
+    """
+    results = found.get("results")
+    if not isinstance(results, Mapping) or not all(isinstance(scores, Mapping) for scores in results.values()):
+        raise UserError("is no result file of lm-eval (no results by task in it)")
+    content = FileContent()
+    origin = Origin(path.name, sha256, _date(found))
+    checkpoint = _checkpoint(path, found)
+    config = _mapping(found.get("config"))
+    measurements = []
+    for task, scores in results.items():
+        readings = list(_readings(task, scores, _documents(found, task), content))
+        if readings:
+            asked = _asked(found, config, task)
+            made = _conditions(config)
+            measurements.append(
+                task_measurement(origin, task, _shots(found, config, task), readings, asked, made, _versions(found))
+            )
+    if not measurements and not content.problems:
+        raise UserError("holds no score of any task")
+    content.checkpoints.append(Imported(checkpoint, measurements))
+    return content
+
+
+def _checkpoint(path: Path, found: Mapping[str, Any]) -> CheckpointKey:
+    config = _mapping(found.get("config"))
+    arguments = arguments_of(config.get("model_args"))
+    in_own_folder = _STAMP.fullmatch(path.name.removesuffix(".gz")) is not None and path.parent.name
+    said = found.get("model_name") or (path.parent.name.replace("__", "/") if in_own_folder else None)
+    one = named(arguments, said if isinstance(said, str) else None, path)
+    if one is None:
+        raise UserError(
+            "does not say of which model its scores are (no pretrained in config.model_args): "
+            "put it into a folder of the model's name and call it results_<date>.json"
+        )
+    # A sweep's own files have the identity in the arguments; lm-eval writes the Hub's commit beside them.
+    identity = str(arguments.get("sha") or config.get("model_sha") or UNSEEN)
+    return CheckpointKey(one.model, one.revision, one.step, identity, one.source)
+
+
+def _readings(
+    task: str, scores: Mapping[str, Any], documents: Mapping[str, int | None], content: FileContent
+) -> Iterator[Reading]:
+    """The metrics of a task: `acc,none` of 0.4 and `acc` of 0.3 are one; another filter than none stays in the name."""
+    for key, value in scores.items():
+        metric, comma, answer_filter = key.partition(",")
+        if key in _NO_METRIC or metric.endswith("_stderr") or isinstance(value, str | bool) or value is None:
+            continue
+        if not isinstance(value, int | float):
+            content.notices.append(f"{task}: {key} is no number and is left out")
+            continue
+        if not math.isfinite(value):
+            content.problems.append(f"{task}: {key} is {value} and is left out")
+            continue
+        error = scores.get(f"{metric}_stderr{comma}{answer_filter}")
+        if not isinstance(error, int | float) or isinstance(error, bool):
+            error = None  # "N/A"
+        elif not math.isfinite(error):
+            content.notices.append(f"{task}: the standard error of {key} is {error}; the score has none now")
+            error = None
+        name = metric if answer_filter in ("", "none") else key
+        count = documents.get(key, documents[""])
+        yield Reading(name, float(value), stderr=None if error is None else float(error), n=count)
+
+
+def _documents(found: Mapping[str, Any], task: str) -> dict[str, int | None]:
+    """Documents behind each metric; under "" those of the task."""
+    scores = found["results"][task]
+    counts = _mapping(_mapping(found.get("n-samples")).get(task))
+    said = counts.get("effective", scores.get("sample_len"))
+    by_metric = {key: count for key, count in _mapping(scores.get("sample_count")).items() if isinstance(count, int)}
+    return {**by_metric, "": said if isinstance(said, int) and said > 0 else None}
+
+
+def _shots(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> int | None:
+    """Solved examples in the prompt; of a group those that its tasks share."""
+    places = (
+        _mapping(found.get("n-shot")).get(task),
+        _mapping(_mapping(found.get("configs")).get(task)).get("num_fewshot"),
+        config.get("num_fewshot"),
+    )
+    said = next((place for place in places if isinstance(place, int)), None)
+    members = _mapping(found.get("group_subtasks")).get(task)
+    if said is None and isinstance(members, Sequence) and not isinstance(members, str):
+        shared = {_shots(found, config, member) for member in members if member != task}
+        return shared.pop() if len(shared) == 1 else None
+    return said
+
+
+def _asked(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """What else decides whether two scores of a task compare."""
+    version = _mapping(found.get("versions")).get(task)
+    metadata = _mapping(_mapping(_mapping(found.get("configs")).get(task)).get("metadata"))
+    return {
+        "task_version": None if version in (None, "N/A", "Yaml") else str(version),
+        "group": True if task in _mapping(found.get("groups")) else None,
+        "limit": config.get("limit"),
+        "dtype": _dtype(config) or None,
+        "chat_template": found.get("chat_template_sha"),
+        "system_instruction": found.get("system_instruction_sha"),
+        "options": {name: metadata[name] for name in option_names() if name in metadata} or None,
+    }
+
+
+def _conditions(config: Mapping[str, Any]) -> Conditions:
+    seed = config.get("fewshot_seed")
+    details = {"batch_size": config.get("batch_size")} if config.get("batch_size") else {}
+    if not isinstance(seed, int):
+        return Conditions(_dtype(config), str(config.get("device") or ""), details=details)
+    return Conditions(_dtype(config), str(config.get("device") or ""), seed=seed, details={**details, "seeded": True})
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    said = str(config.get("model_dtype") or arguments_of(config.get("model_args")).get("dtype") or "")
+    return "" if said == "auto" else said.removeprefix("torch.")
+
+
+def _versions(found: Mapping[str, Any]) -> dict[str, str]:
+    torch = _TORCH.search(str(found.get("pretty_env_info") or ""))
+    said = {
+        "torch": torch and torch[1],
+        "transformers": found.get("transformers_version"),
+        "lm-eval": found.get("lm_eval_version"),
+    }
+    return {package: str(version) for package, version in said.items() if version}
+
+
+def _date(found: Mapping[str, Any]) -> float | None:
+    date = found.get("date")
+    return float(date) if isinstance(date, int | float) and not isinstance(date, bool) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,141 @@
+"""Reads a tidy table of scores: a row a value."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from lm_probe.model_adapters import UserError
+from lm_probe.probes import Reading
+from lm_probe.sweeps._imported import FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey
+
+NEEDED = ("model", "step", "task", "metric", "value")
+KNOWN = (*NEEDED, "suite", "variant", "shots", "stderr")
+_EMPTY = frozenset({"", "nan", "na", "n/a", "none"})
+
+
+class _Row(NamedTuple):
+    model: str
+    step: int | None
+    task: str
+    shots: int | None
+    suite: str | None
+    variant: str | None
+    score: Reading
+
+
+def read_table(name: str, text: str, sha256: str) -> FileContent:
+    """The scores of a table, by checkpoint.
+
+    Args:
+        name: of the file.
+        text: its content; the first line names the columns.
+        sha256: of its bytes.
+
+    Raises:
+        UserError: a needed column is missing, or there are no rows.
+    """
+    lines = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        columns = lines.fieldnames or ()
+    except csv.Error as error:
+        raise UserError(f"is no table ({error})") from error
+    missing = [column for column in NEEDED if column not in columns]
+    if missing:
+        shown = ", ".join(columns)[:80]
+        raise UserError(
+            f"has no column {', '.join(missing)}: needed are {', '.join(NEEDED)}, and the first line is {shown!r}"
+        )
+    content = FileContent()
+    if extra := [column for column in columns if column not in KNOWN]:
+        content.notices.append(f"left out columns that have no place in a run: {', '.join(extra)}")
+    checkpoints: dict[tuple[str, int | None], dict[tuple[str, int | None], list[_Row]]] = {}
+    for row in _rows(lines, content):
+        tasks = checkpoints.setdefault((row.model, row.step), {})
+        tasks.setdefault((row.task, row.shots), []).append(row)
+    if not checkpoints:
+        raise UserError("is a table without scores")
+    origin = Origin(name, sha256, None)
+    repeated: list[_Row] = []
+    for (model, step), tasks in checkpoints.items():
+        measurements = []
+        for (task, shots), rows in tasks.items():
+            last = rows[-1]
+            own = {row.score.metric: row for row in rows if (row.suite, row.variant) == (last.suite, last.variant)}
+            repeated += [row for row in rows if own.get(row.score.metric) is not row]
+            asked = {"suite": last.suite, "variant": last.variant}
+            scores = [row.score for row in own.values()]
+            measurements.append(task_measurement(origin, task, shots, scores, asked))
+        key = CheckpointKey(model, None if step is None else f"step{step}", step, UNSEEN, model)
+        content.checkpoints.append(Imported(key, measurements))
+    if repeated:
+        one = repeated[0]
+        where = "" if one.step is None else f" at step {one.step}"
+        content.notices.append(
+            f"{len(repeated)} rows are followed by others for the same model, step, task and shots, and those count: "
+            f"first {one.task} of {one.model}{where}"
+        )
+    return content
+
+
+def _rows(lines: "csv.DictReader[str]", content: FileContent) -> Iterator[_Row]:
+    """The rows that hold a score; the others are counted by what is wrong with them."""
+    wrong: Counter[str] = Counter()
+    first: dict[str, int] = {}
+    while True:
+        try:
+            cells = next(lines, None)
+            if cells is None:
+                break
+            yield _row(cells)
+        except (UserError, csv.Error) as error:
+            wrong[str(error)] += 1
+            first.setdefault(str(error), lines.line_num)
+    for reason, count in wrong.items():
+        rows = f"line {first[reason]} is" if count == 1 else f"{count} lines, first {first[reason]}, are"
+        content.problems.append(f"{rows} left out: {reason}")
+
+
+def _row(cells: Mapping[str, str | None]) -> _Row:
+    if None in cells or None in cells.values():
+        raise UserError("more or fewer cells than columns")
+    said = {column: (cells.get(column) or "").strip() for column in KNOWN}
+    for column in ("model", "task", "metric"):
+        if not said[column]:
+            raise UserError(f"no {column}")
+    value, error = _number(said, "value"), _number(said, "stderr")
+    if value is None:
+        raise UserError("no value")
+    return _Row(
+        said["model"],
+        _whole(said, "step"),
+        said["task"],
+        _whole(said, "shots"),
+        said["suite"] or None,
+        said["variant"] or None,
+        Reading(said["metric"], value, stderr=error),
+    )
+
+
+def _number(said: Mapping[str, str], column: str) -> float | None:
+    if said[column].lower() in _EMPTY:
+        return None
+    try:
+        number = float(said[column])
+    except ValueError:
+        raise UserError(f"{column} is no number") from None
+    if not math.isfinite(number):
+        raise UserError(f"{column} is not finite")
+    return number
+
+
+def _whole(said: Mapping[str, str], column: str) -> int | None:
+    number = _number(said, column)
+    if number is None:
+        return None
+    if number != int(number) or number < 0:
+        raise UserError(f"{column} is no whole number from 0")
+    return int(number)

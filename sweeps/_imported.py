@@ -1,0 +1,67 @@
+"""What a file of scores holds, before any of it is stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lm_probe.probes import Reading
+from lm_probe.sweeps._records import TASK_PROBE, CheckpointKey, Conditions, Measurement
+
+
+class Origin(NamedTuple):
+    """Where scores were read from."""
+
+    file: str
+    sha256: str
+    date: float | None
+    """When they were measured, in seconds since 1970; None where the file does not say."""
+
+
+class Imported(NamedTuple):
+    """All that a file says of one checkpoint."""
+
+    checkpoint: CheckpointKey
+    measurements: Sequence[Measurement]
+
+
+@dataclass
+class FileContent:
+    """What a file holds, and what there is to say about it."""
+
+    checkpoints: list[Imported] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    """What a reader should know."""
+    problems: list[str] = field(default_factory=list)
+    """What was refused."""
+
+
+def task_measurement(
+    origin: Origin,
+    task: str,
+    shots: int | None,
+    scores: Sequence[Reading],
+    asked: Mapping[str, Any],
+    conditions: Conditions = Conditions(),  # noqa: B008 (frozen)
+    versions: Mapping[str, str] | None = None,
+) -> Measurement:
+    """The scores of one task, each shot number a task of its own, so that no curve goes through two of them.
+
+    Args:
+        origin: where the scores were read.
+        task: its name in lm-eval.
+        shots: solved examples in the prompt; None where nobody says.
+        scores: without a component.
+        asked: what else decides whether two scores compare; what is not known is None.
+        conditions: how the file says they were measured.
+        versions: of the packages, as far as the file says.
+    """
+    name = f"{task} ({shots}-shot)" if shots else task
+    known = {key: value for key, value in {"num_fewshot": shots, **asked}.items() if value is not None}
+    details = {**conditions.details, "imported": origin._asdict()}
+    return Measurement(
+        TASK_PROBE,
+        {"task": name, **known},
+        [score._replace(component=name) for score in scores],
+        Conditions(conditions.dtype, conditions.device, seed=conditions.seed, details=details),
+        versions or {},
+    )
