@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
+    from lm_probe.sweeps._samples import read_samples, read_samples_file
     from lm_probe.sweeps._store import RunStore, StoreError
     from lm_probe.sweeps._sweep import Failure, Summary, sweep
     from lm_probe.sweeps._tokens import TokenSample, sample_tokens
@@ -45,6 +46,8 @@ __all__ = [
     "make_folder",
     "measure",
     "plan",
+    "read_samples",
+    "read_samples_file",
     "sample_tokens",
     "sweep",
 ]

@@ -37,3 +37,7 @@ MEASUREMENTS = f"""
     WHERE m.asked IN ({CURRENT})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, json_extract(m.config, '$.task')
 """
+TASK_DETAILS = f"""
+    SELECT m.details FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
+    WHERE m.asked IN ({CURRENT}) AND c.model = ? AND c.revision = ? AND json_extract(m.config, '$.task') = ?
+"""

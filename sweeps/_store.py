@@ -15,7 +15,7 @@ from jaxtyping import Float
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._lock import make_folder, may_write
-from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, VALUES, VECTORS
+from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, TASK_DETAILS, VALUES, VECTORS
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
@@ -215,6 +215,11 @@ class RunStore:
             if len(frame):
                 frame[column] = frame[column].map(json.loads)
         return frame
+
+    def task_details(self, model: str, revision: str | None, task: str) -> dict[str, Any] | None:
+        """What the current measurement of a task recorded beside its values; None where there is none."""
+        rows = self._rows(TASK_DETAILS, (model, revision or "", task))
+        return json.loads(rows[0]["details"]) if rows else None
 
     def failures(self) -> pd.DataFrame:
         """What went wrong and has not gone right since."""

@@ -1,6 +1,7 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
@@ -10,6 +11,7 @@ from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey
+from lm_probe.sweeps._samples import keep_samples
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._tokens import TextError
 from lm_probe.sweeps._work import Event, Failed, Measured, Now, Opened, Worker, failed
@@ -108,15 +110,15 @@ class _Sweep:
                 self._fail(visit, event)
 
     def _keep(self, visit: Visit, key: CheckpointKey, came: Measured) -> None:
+        measurements = came.measurements
         try:
             if came.run is not None:
                 from lm_probe.sweeps.lm_eval_bridge import save_results
 
-                save_results(
-                    came.run,
-                    self._config.out / "lm_eval" / visit.model.replace("/", "__") / (visit.revision or "checkpoint"),
-                )
-            self._store.record(key, came.measurements)
+                folder = Path("lm_eval", visit.model.replace("/", "__"), visit.revision or "checkpoint")
+                measurements = keep_samples(self._config.out, folder, key, measurements, came.samples or {})
+                save_results(came.run, self._config.out / folder)
+            self._store.record(key, measurements)
         except StoreError:
             raise
         except Exception as error:

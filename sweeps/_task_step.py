@@ -1,7 +1,7 @@
 """Runs a checkpoint's lm-eval tasks on the model that is already loaded."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lm_probe.model_adapters import OpenCheckpoint, UserError
@@ -10,6 +10,7 @@ from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import TASK_PROBE, Measurement
 from lm_probe.sweeps._resources import conditions, measured
+from lm_probe.sweeps._samples import pack
 from lm_probe.sweeps._units import Unit
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class TasksDone:
     units: Sequence[Unit]
     measurements: Sequence[Measurement] = ()
     run: "TaskRun | None" = None
+    samples: Mapping[str, bytes] = field(default_factory=dict)
+    """By task, packed: the prompts would be tens of megabytes to send between processes."""
     error: Exception | None = None
 
 
@@ -72,4 +75,7 @@ def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepCo
         )
         for unit in units
     ]
-    return TasksDone(units, measurements, run)
+    hashes = ("doc_hash", "prompt_hash", "target_hash")  # all that lm-eval's result file says of the samples
+    slim = {task: [{name: row[name] for name in hashes} for row in rows] for task, rows in run.samples.items()}
+    packed = {task: pack(rows) for task, rows in run.samples.items()}
+    return TasksDone(units, measurements, run._replace(samples=slim), packed)

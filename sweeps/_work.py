@@ -2,7 +2,7 @@
 
 import gc
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
@@ -36,6 +36,8 @@ class Measured(NamedTuple):
     measurements: Sequence[Measurement]
     run: "TaskRun | None" = None
     """What lm-eval said, where the units are tasks."""
+    samples: Mapping[str, bytes] | None = None
+    """By task, what the model answered to each document; see `pack`."""
 
 
 class Failed(NamedTuple):
@@ -143,7 +145,7 @@ class Worker:
                     yield failed(unit.name, done.error)
             else:
                 # Together: a later run of only some of them would batch, and so round, differently.
-                yield Measured(done.units, done.measurements, done.run)
+                yield Measured(done.units, done.measurements, done.run, done.samples)
 
 
 def _came(unit: Unit, outcome: "Outcome", made: Conditions) -> Event:
