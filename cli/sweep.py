@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Fetch, SweepConfig
+    from lm_probe.sweeps import Fetch, Finding, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -106,6 +106,7 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     how.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows in a forward pass (%(default)s)")
     how.add_argument("--device", help="cpu, cuda, cuda:1, or auto to spread a model over all (default: a GPU if any)")
     how.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or stored (%(default)s)")
+    how.add_argument("--no-audit", action="store_true", help="do not look first whether checkpoints are what they seem")
     how.add_argument("--trust-remote-code", action="store_true", help="run model code that a checkpoint carries")
 
 
@@ -123,7 +124,8 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
     summary = sweep(_config(args, sources, revisions))
     print(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
-        f"before, {len(summary.failures)} failed"
+        f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
+        f"{len(summary.failures)} failed{_audited(summary.findings)}"
     )
     if not no_report:
         from lm_probe.reports import write_report
@@ -136,6 +138,10 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
             file=sys.stderr,
         )
     return 1 if summary.failures else 0
+
+
+def _audited(findings: "list[Finding]") -> str:
+    return f"; the audit found {len(findings)} thing{'s' * (len(findings) > 1)}, see the report" if findings else ""
 
 
 def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
@@ -158,6 +164,7 @@ def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str |
         seed=args.seed,
         task_documents=args.task_documents,
         metadata=args.metadata,
+        audit=not args.no_audit,
         trust_remote_code=args.trust_remote_code,
         debug=args.debug,
     )
@@ -176,17 +183,20 @@ def _show_plan(config: "SweepConfig") -> int:
     print(
         f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
         f"{sum(one.measurements for one in planned)} measurements finished; to fetch {_size(fetches)} from "
-        f"{sum(fetch.files for fetch in fetches)} weight files, of which {disk / 1e6:,.1f} MB stay in the Hub cache; "
-        f"nothing was started"
+        f"{sum(fetch.files for fetch in fetches)} weight files, of which {disk / 1e6:,.1f} MB stay in the Hub cache, "
+        f"and {sum(fetch.audit for fetch in fetches) / 1e6:,.1f} MB for the audit; nothing was started"
     )
     return 1 if any(one.problem for one in planned) else 0
 
 
 def _fetched(fetch: "Fetch") -> str:
-    if not fetch.bytes:
+    if not fetch.bytes and not fetch.audit:
         return "nothing to fetch"
+    if not fetch.bytes:
+        return f"to fetch {fetch.audit / 1e6:,.1f} MB for the audit"
     how = "all" if fetch.whole else "single tensors"
-    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how})"
+    audit = f", before that {fetch.audit / 1e6:,.1f} MB for the audit" if fetch.audit else ""
+    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how}){audit}"
 
 
 def _size(fetches: "list[Fetch]") -> str:

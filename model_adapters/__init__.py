@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._audit import misfits
     from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
     from lm_probe.model_adapters._config import read_config
+    from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._hub import cached_file, list_files, list_revisions, weight_files
@@ -40,6 +41,7 @@ __all__ = [
     "cached_file",
     "family_of",
     "find_folder",
+    "hub_content",
     "is_local",
     "lazily",
     "list_files",
@@ -51,6 +53,7 @@ __all__ = [
     "open_checkpoint",
     "open_weights",
     "read_config",
+    "same_content",
     "say_on_stderr",
     "series_steps",
     "step_of",
@@ -65,6 +68,7 @@ __getattr__ = lazily(
         "_audit": ("misfits",),
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
         "_config": ("read_config",),
+        "_content": ("hub_content", "same_content"),
         "_errors": ("UserError",),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("cached_file", "list_files", "list_revisions", "weight_files"),

@@ -1,6 +1,6 @@
-"""What a checkpoint's headers say against its config: tensors that are missing, or of another shape."""
+"""What a checkpoint's headers say against its config: parameters that are missing, or of another shape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -12,45 +12,43 @@ from lm_probe.model_adapters._weights import Weights
 
 
 def misfits(weights: Weights) -> Iterator[str]:
-    """One line for each tensor of head, embedding and projections that is missing or does not fit `config.json`.
+    """One line for each kind of parameter that is missing or does not fit `config.json`, with the first of them.
 
     Reads headers alone; what the config asks for comes from a model without numbers.
 
     Raises:
-        UserError: the config or the files cannot be read.
+        UserError: the config or the files cannot be read, or no adapter covers the architecture.
     """
     try:
         with torch.device("meta"):
-            wanted = architecture_of(AutoModelForCausalLM.from_config(load_config(weights.folder)))
+            wanted = AutoModelForCausalLM.from_config(load_config(weights.folder))
+            architecture_of(wanted)
     except (RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"config.json makes no model ({str(error).splitlines()[0][:160]})") from error
     stored = weights.listed()
-    try:
-        weights.embedding_name()
-    except UserError as error:
-        yield str(error)
-    for name in weights.names_for(head=True, projections=False):
-        head = wanted.head_weight if name in weights.head_keys else wanted.embedding_weight
-        if stored[name].shape != tuple(head.shape):
-            yield f"{name} is {_shape(stored[name].shape)} in the file and {_shape(head.shape)} by config.json"
-    for block in range(weights.layers):
-        for role in weights.roles:
-            try:
-                name = weights.projection_name(role, block)
-            except UserError as error:
-                yield str(error)
-                continue
-            held, asked = stored[name].shape, tuple(wanted.projection(role, block).shape)
-            try:
-                cut = tuple(weights.cut(role, torch.empty(held, device="meta")).shape)
-            except (RuntimeError, IndexError):
-                cut = held
-            if cut != asked:
-                yield f"{name} is {_shape(held)} in the file; {role} should be {_shape(asked)} by config.json"
+    head = wanted.get_output_embeddings().weight
+    missing, reshaped = [], []
+    for name, parameter in wanted.named_parameters():
+        asked = tuple(parameter.shape)
+        # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
+        names = (name, name.partition(".")[2], *(weights.head_keys if parameter is head else ()))
+        found = next((key for key in names if key in stored), None)
+        if found is None:
+            missing.append(name)
+        elif stored[found].shape != asked:
+            reshaped.append(f"{found} is {_shape(stored[found].shape)} in the file and {_shape(asked)} by config.json")
+    if missing:
+        yield _several("it lacks {} that config.json asks for", missing)
+    if reshaped:
+        yield reshaped[0] + (f", and {len(reshaped) - 1} more do not fit" if len(reshaped) > 1 else "")
     beyond = sorted(name for name in stored if weights.block_of(name) >= weights.layers)
     if beyond:
-        yield f"{len(beyond)} tensors are of blocks that config.json does not ask for, first {beyond[0]}"
+        yield _several("it holds {} of blocks that config.json does not ask for", beyond)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _several(line: str, names: Sequence[str]) -> str:
+    return f"{line.format(f'{len(names)} tensor' + 's' * (len(names) > 1))}, first {names[0]}"
+
+
+def _shape(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))

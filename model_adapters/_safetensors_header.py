@@ -10,6 +10,8 @@ from lm_probe.model_adapters._stored import Stored
 
 LENGTH = 8
 """Bytes before the header: its length, little-endian."""
+POINTER = b"version "
+"""How a Git LFS pointer begins, the text that git keeps in place of a large file: as long as a `LENGTH`."""
 _LONGEST = 100_000_000  # what the safetensors library takes
 
 DTYPES = {
@@ -37,6 +39,8 @@ def header_length(first: bytes, size: int) -> int:
     Raises:
         ValueError: the file cannot hold such a header.
     """
+    if first == POINTER:
+        raise ValueError("it is a Git LFS pointer in place of the weights")
     length = int.from_bytes(first, "little")
     if len(first) != LENGTH or not 2 <= length <= min(_LONGEST, size - LENGTH):
         raise ValueError(f"its header would be {length} bytes long, the file has {size}")

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._safetensors_header import DTYPES
+from lm_probe.model_adapters._safetensors_header import DTYPES, POINTER
 
 _DAMAGE = (
     *(SafetensorError, RuntimeError, OSError, EOFError, pickle.UnpicklingError),
@@ -92,6 +92,9 @@ class LocalFile:
     @cached_property
     def _listed(self) -> dict[str, Listed]:
         with damage_named(self.path):
+            with self.path.open("rb") as file:
+                if file.read(len(POINTER)) == POINTER:
+                    raise ValueError("it is a Git LFS pointer in place of the weights, see `git lfs pull`")
             if self.path.suffix != ".safetensors":
                 return {name: Listed(tensor.dtype, tuple(tensor.shape)) for name, tensor in self._bin.items()}
             with safe_open(self.path, framework="pt") as file:

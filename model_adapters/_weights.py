@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -223,6 +224,14 @@ class Weights:
                 return name
         raise UserError(f"{self._name} has no {what}: looked for {', '.join(wanted)} in {self._files[0].name}")
 
+    def settings(self) -> dict[str, Any]:
+        """`config.json`, less what changes no number.
+
+        Raises:
+            UserError: it is missing or no JSON object.
+        """
+        return {key: value for key, value in read_config(self.folder).items() if key not in _SAYS_NOTHING}
+
     def digest(self) -> str:
         """sha256 over `config.json` (less what changes no number) and every byte of the weight files, in hex.
 
@@ -230,8 +239,7 @@ class Weights:
             UserError: a file is damaged or truncated, or there is no readable `config.json`.
         """
         self.names()  # a truncated file must not get an identity
-        config = {key: value for key, value in read_config(self.folder).items() if key not in _SAYS_NOTHING}
-        sha = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        sha = hashlib.sha256(json.dumps(self.settings(), sort_keys=True).encode())
         for path in _weight_paths(self.folder):
             with damage_named(path), path.open("rb") as opened:
                 sha.update(hashlib.file_digest(opened, "sha256").digest())

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 from lm_probe.model_adapters import UserError, lazily
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps._audit import Audit, Finding, audit
+    from lm_probe.sweeps._audit import Audit, audit
     from lm_probe.sweeps._callback import ProbeCallback
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
     from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
+    from lm_probe.sweeps._look import Finding
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
@@ -55,15 +56,17 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "_audit": ("Audit", "Finding", "audit"),
+        "_audit": ("Audit", "audit"),
         "_callback": ("ProbeCallback",),
         "_config": ("SweepConfig",),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
         "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),
+        "_look": ("Finding",),
         "_measure": ("measure",),
         "_plan": ("Visit", "plan"),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
+        "_samples": ("read_samples", "read_samples_file"),
         "_store": ("RunStore", "StoreError"),
         "_sweep": ("Failure", "Summary", "sweep"),
         "_tokens": ("TokenSample", "sample_tokens"),

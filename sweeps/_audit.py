@@ -1,29 +1,16 @@
 """Whether the checkpoints of a series are what their names say, from headers and heads alone."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
-import torch
-from jaxtyping import Float
 
-from lm_probe.model_adapters import UserError, Weights, find_folder, misfits, open_weights, say_on_stderr
+from lm_probe.model_adapters import UserError, Weights, find_folder, open_weights, same_content, say_on_stderr
+from lm_probe.sweeps._look import LEAVE, Finding, Look, look
 from lm_probe.sweeps._misplaced import misplaced
 from lm_probe.sweeps._plan import Visit, plan
-
-_NUMBERS = 1 << 17  # of a head that are kept to compare it with others: whole rows, the same of each
-
-
-class Finding(NamedTuple):
-    """Something that is wrong with a checkpoint, in one line with what to do."""
-
-    checkpoint: str
-    kind: str
-    """`unreadable`, `config`, `not finite`, `other tensors`, `same head` or `misplaced`."""
-    line: str
 
 
 @dataclass
@@ -33,13 +20,6 @@ class Audit:
     checkpoints: int = 0
     bytes_read: int = 0
     findings: list[Finding] = field(default_factory=list)
-
-
-class _Seen(NamedTuple):
-    visit: Visit
-    layout: frozenset[tuple[str, tuple[int, ...]]]
-    digest: str
-    sketch: Float[np.ndarray, " k"]
 
 
 def audit(
@@ -55,52 +35,40 @@ def audit(
     Raises:
         UserError: a source or a revision does not exist, or the Hub cannot be asked.
     """
-    found = Audit()
-    visits = plan(sources, revisions)
-    for source in dict.fromkeys(visit.source for visit in visits):
-        seen = []
-        for visit in (visit for visit in visits if visit.source == source):
-            found.checkpoints += 1
-            try:
-                weights = _open(visit, say)
-                try:
-                    found.findings += [
-                        Finding(visit.name, "config", f"{line}: {_ANOTHER}") for line in misfits(weights)
-                    ]
-                    head = weights.head()
-                    if head.is_floating_point() and not bool(torch.isfinite(head).all()):
-                        found.findings.append(Finding(visit.name, "not finite", f"its head holds NaN or Inf: {_LEAVE}"))
-                    else:
-                        seen.append(_look(visit, weights, head))
-                finally:
-                    found.bytes_read += weights.bytes_read
-            except UserError as error:
-                found.findings.append(Finding(visit.name, "unreadable", str(error)))
-        told = {finding.checkpoint for finding in found.findings}
-        found.findings += [one for one in _odd_layouts(seen) if one.checkpoint not in told]
-        found.findings += [*_twins(seen), *_strays(seen)]
-    return found
+    looks = [look(visit, partial(open_to_look, visit, say)) for visit in plan(sources, revisions)]
+    return Audit(len(looks), sum(one.bytes_read for one in looks), judge(looks))
 
 
-_LEAVE = "leave it out with --revisions, or ask who published it"
-_ANOTHER = "weights and config.json belong to different models; copy the checkpoint again"
+def open_to_look(visit: Visit, say: Callable[[str], None] = say_on_stderr) -> Weights:
+    """Opens a checkpoint's weights without establishing its identity: of a folder that costs a reading of everything.
 
-
-def _open(visit: Visit, say: Callable[[str], None]) -> Weights:
-    if visit.commit is None:  # a local identity costs a reading of everything
+    Raises:
+        UserError: there is no such checkpoint, or it has no weights.
+    """
+    if visit.commit is None:
         return Weights(find_folder(visit.source, visit.revision))
     return open_weights(visit.locate(), say=say)
 
 
-def _look(visit: Visit, weights: Weights, head: torch.Tensor) -> _Seen:
-    layout = frozenset((name, listed.shape) for name, listed in weights.listed().items())
-    content = head.contiguous().view(torch.uint8).numpy()
-    rows = np.sort(np.random.default_rng(0).permutation(len(head))[: max(1, _NUMBERS // head.shape[1])])
-    sketch = head[torch.from_numpy(rows)].float().flatten().numpy()
-    return _Seen(visit, layout, hashlib.sha256(content.data).hexdigest(), sketch)
+def judge(looks: Sequence[Look]) -> list[Finding]:
+    """All that is wrong, source by source: with each checkpoint, and with each beside the others of its series."""
+    found: list[Finding] = []
+    for source in dict.fromkeys(one.visit.source for one in looks):
+        series = [one for one in looks if one.visit.source == source]
+        own = [finding for one in series for finding in one.findings]
+        told = {finding.checkpoint for finding in own}
+        seen = [one for one in series if one.head is not None]
+        odd = [finding for finding in _odd_layouts(seen) if finding.checkpoint not in told]
+        found += [*own, *odd, *_twins(seen), *_strays(seen)]
+    return found
 
 
-def _odd_layouts(seen: Sequence[_Seen]) -> Iterator[Finding]:
+def _finding(one: Look, kind: str, line: str, twin: Look | None = None) -> Finding:
+    visit = one.visit
+    return Finding(visit.model, visit.revision, visit.step, kind, line, twin.visit.revision if twin else None)
+
+
+def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
     """Checkpoints whose tensors differ from those of most others."""
     if len(seen) < 3:
         return
@@ -112,38 +80,51 @@ def _odd_layouts(seen: Sequence[_Seen]) -> Iterator[Finding]:
         adds = sorted(name for name, _ in one.layout - usual)
         if lacks or adds:
             which = f"lacks or reshapes {len(lacks)} tensors, first {lacks[0]}" if lacks else f"adds {adds[0]}"
-            yield Finding(
-                one.visit.name, "other tensors", f"{which}, unlike the other steps: copy it again, or {_LEAVE}"
-            )
+            yield _finding(one, "other tensors", f"{which}, unlike the other steps: copy it again, or {LEAVE}")
 
 
-def _twins(seen: Sequence[_Seen]) -> Iterator[Finding]:
-    first: dict[str, _Seen] = {}
+def _twins(seen: Sequence[Look]) -> Iterator[Finding]:
+    """Checkpoints with the head of an earlier one: copies of it, or suspects."""
+    first: dict[str, Look] = {}
     for one in seen:
-        twin = first.setdefault(one.digest, one)
-        if twin is not one:
-            yield Finding(
-                one.visit.name,
-                "same head",
-                f"its head is that of {twin.visit.name}, byte for byte: one of them is a copy; {_LEAVE}",
-            )
+        assert one.head is not None
+        twin = first.setdefault(one.head.digest, one)
+        if twin is one:
+            continue
+        if _equal(one, twin):
+            line = f"it holds the same weights and config as {twin.visit.name}, byte for byte: one is a copy; {LEAVE}"
+            yield _finding(one, "copy", line, twin)
+        else:
+            line = f"its head is that of {twin.visit.name}, byte for byte, though not all of it: a mixture of two, or"
+            yield _finding(one, "same head", f"{line} the head is frozen; {LEAVE}", twin)
 
 
-def _strays(seen: Sequence[_Seen]) -> Iterator[Finding]:
+def _equal(one: Look, twin: Look) -> bool:
+    if one.visit.commit is not None:
+        same_commit = one.visit.commit == twin.visit.commit
+        return same_commit or (one.content is not None and one.content == twin.content)
+    try:
+        return same_content(open_to_look(one.visit), open_to_look(twin.visit))
+    except UserError:
+        return False  # changed since the look: its own visit says what is wrong
+
+
+def _strays(seen: Sequence[Look]) -> Iterator[Finding]:
     """Checkpoints of a series that lie elsewhere than their step; of equal heads, which are told already, the first."""
-    first: dict[str, _Seen] = {}
+    first: dict[str, Look] = {}
     for one in seen:
         if one.visit.step is not None:
-            first.setdefault(one.digest, one)
-    ordered = list(first.values())
-    sizes = Counter(len(one.sketch) for one in ordered)
-    ordered = [one for one in ordered if len(one.sketch) == sizes.most_common(1)[0][0]]
-    if len(ordered) < 4:
+            assert one.head is not None
+            first.setdefault(one.head.digest, one)
+    sketched = [(one, one.head.sketch) for one in first.values() if one.head is not None]
+    sizes = Counter(len(sketch) for _, sketch in sketched)
+    sketched = [(one, sketch) for one, sketch in sketched if len(sketch) == sizes.most_common(1)[0][0]]
+    if len(sketched) < 4:
         return
-    for stray in misplaced(np.stack([one.sketch for one in ordered])):
-        near = " and ".join(str(ordered[at].visit.revision) for at in stray.between)
-        yield Finding(
-            ordered[stray.place].visit.name,
+    for stray in misplaced(np.stack([sketch for _, sketch in sketched])):
+        near = " and ".join(str(sketched[at][0].visit.revision) for at in stray.between)
+        yield _finding(
+            sketched[stray.place][0],
             "misplaced",
-            f"its head lies with {near} and not with its neighbours: its step is likely wrong; {_LEAVE}",
+            f"its head lies with {near} and not with its neighbours: its step is likely wrong; {LEAVE}",
         )

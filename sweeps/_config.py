@@ -56,6 +56,8 @@ class SweepConfig:
     """Documents in each task; None is the task's own number."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Options of our tasks, as lm-eval's `--metadata`."""
+    audit: bool = True
+    """Look first whether the checkpoints are what their names say; see `audit`."""
     trust_remote_code: bool = False
     """Run model code that a checkpoint carries."""
     debug: bool = field(default=False, compare=False)

@@ -36,6 +36,12 @@ class Job:
         asked += control_units(asked, self.controls)
         return asked + task_units(checkpoint, self.tasks, self.config)
 
+    def reads_tensors_of(self, visit: Visit) -> bool:
+        """Whether single tensors are read of a checkpoint on the Hub, because nothing needs the model."""
+        return (
+            visit.commit is not None and len(self.weight_probes({probe.name for probe in self.probes})) == self.pieces
+        )
+
     def weight_probes(self, names: set[str]) -> list[WeightProbe]:
         """Those of the named units that read weights and need no model."""
         return [probe for probe in self.probes if isinstance(probe, WeightProbe) and probe.name in names]

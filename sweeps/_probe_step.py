@@ -112,7 +112,7 @@ class ProbeStep:
     def weights(self, source: str, checkpoint: Checkpoint, probe: WeightProbe) -> tuple[Outcome, Conditions]:
         """Runs a weight probe on a checkpoint's files."""
         with measured("cpu") as cost:
-            weights = self._weights_of(checkpoint)
+            weights = self.weights_of(checkpoint)
             before = weights.bytes_read
             tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
             rows = None if tokenizer is None else len(tokenizer)
@@ -123,7 +123,7 @@ class ProbeStep:
             context = WeightContext(
                 rows,
                 None if sample is None else sample.token_counts(),
-                None if first is None else self._weights_of(first),
+                None if first is None else self.weights_of(first),
             )
             dtype = str(weights.head_dtype()).removeprefix("torch.")
             outcome = read_weights(probe, weights, context)
@@ -138,8 +138,8 @@ class ProbeStep:
         )
         return outcome, made
 
-    def _weights_of(self, checkpoint: Checkpoint) -> Weights:
-        """On the Hub, what one probe read of a checkpoint is there for the next, of the first one for all others."""
+    def weights_of(self, checkpoint: Checkpoint) -> Weights:
+        """A checkpoint's weights: from the Hub, what one probe read is there for the next, of the first one for all."""
         if checkpoint.folder is not None:
             return open_weights(checkpoint)
         if checkpoint.identity not in self._remote:

@@ -1,6 +1,6 @@
 """The tables of the run store."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE about (
@@ -69,5 +69,38 @@ CREATE TABLE failures (
     probe TEXT NOT NULL,
     error TEXT NOT NULL,
     PRIMARY KEY (model, revision, probe)
+) WITHOUT ROWID;
+
+-- What the audit of the last sweep over a model found, and how much it looked at.
+CREATE TABLE audit (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    step INTEGER,
+    kind TEXT NOT NULL,
+    line TEXT NOT NULL,
+    twin TEXT
+);
+CREATE TABLE audited (
+    model TEXT PRIMARY KEY,
+    checkpoints INTEGER NOT NULL,
+    bytes_read INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What the audit saw of each checkpoint, so that it is not read again while its identity is the same.
+CREATE TABLE looks (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    content TEXT,                -- on the Hub, a digest of what the commit holds
+    layout TEXT NOT NULL REFERENCES layouts (digest),
+    head TEXT,                   -- sha256 of its bytes
+    sketch BLOB,                 -- float32, little-endian
+    faults TEXT NOT NULL,
+    bytes_read INTEGER NOT NULL,
+    PRIMARY KEY (model, revision)
+);
+CREATE TABLE layouts (           -- names and shapes of tensors: one for most checkpoints of a series
+    digest TEXT PRIMARY KEY,
+    tensors TEXT NOT NULL
 ) WITHOUT ROWID;
 """

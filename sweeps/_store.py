@@ -21,7 +21,7 @@ from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
 _INTEGERS = ("step", "layer", "n")
-_NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
+NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
 _THIS = (
     "FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND c.revision = ? AND "
     "c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?"
@@ -119,7 +119,7 @@ class RunStore:
         if hidden:
             with self._transaction() as db:
                 for measurement in hidden:
-                    db.execute(f"UPDATE measurements SET asked = ({_NEXT}) WHERE id = ?", (measurement,))
+                    db.execute(f"UPDATE measurements SET asked = ({NEXT}) WHERE id = ?", (measurement,))
 
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
@@ -141,23 +141,22 @@ class RunStore:
         for measurement in measurements:
             refuse_non_finite(measurement.probe, measurement.readings)
         with self._transaction() as db:
-            row = db.execute(
-                "INSERT INTO checkpoints (model, revision, step, identity, source) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET step = excluded.step RETURNING id",
-                (
-                    checkpoint.model,
-                    checkpoint.revision or "",
-                    checkpoint.step,
-                    checkpoint.identity,
-                    checkpoint.source,
-                ),
-            ).fetchone()
+            held = self.checkpoint_id(db, checkpoint)
             for measurement in measurements:
-                self._insert(db, row["id"], measurement)
+                self._insert(db, held, measurement)
                 db.execute(
                     "DELETE FROM failures WHERE model = ? AND revision = ? AND probe IN ('', ?)",
                     (checkpoint.model, checkpoint.revision or "", failure_name(measurement.probe, measurement.config)),
                 )
+
+    def checkpoint_id(self, db: sqlite3.Connection, checkpoint: CheckpointKey) -> int:
+        """The checkpoint's row, within a transaction; made where there is none."""
+        row = db.execute(
+            "INSERT INTO checkpoints (model, revision, step, identity, source) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET step = excluded.step RETURNING id",
+            (checkpoint.model, checkpoint.revision or "", checkpoint.step, checkpoint.identity, checkpoint.source),
+        ).fetchone()
+        return int(row["id"])
 
     def record_failure(self, model: str, revision: str | None, step: int | None, probe: str, error: str) -> None:
         """Records what went wrong; `probe` is '' where the checkpoint did not open."""
@@ -227,6 +226,17 @@ class RunStore:
         frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error"])
         return frame.astype({"step": "Int64"})
 
+    def audit(self) -> pd.DataFrame:
+        """What the audit found: model, revision, step, kind, line, and twin, the revision that a checkpoint equals."""
+        rows = self._rows("SELECT model, nullif(revision, ''), step, kind, line, twin FROM audit ORDER BY rowid")
+        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "kind", "line", "twin"])
+        return frame.astype({"step": "Int64"})
+
+    def audited(self) -> pd.DataFrame:
+        """How much the audit looked at: model, checkpoints, bytes_read. Without rows where there was no audit."""
+        rows = self._rows("SELECT model, checkpoints, bytes_read FROM audited ORDER BY model")
+        return pd.DataFrame(rows, columns=["model", "checkpoints", "bytes_read"])
+
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         try:
             return self._db.execute(query, parameters).fetchall()
@@ -244,7 +254,7 @@ class RunStore:
         row = db.execute(
             "INSERT INTO measurements (checkpoint, probe, config_hash, config, versions_hash, versions, dtype, device, "
             "attention, seed, seconds, bytes_read, peak_memory, details, asked) "
-            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({_NEXT})) RETURNING id",
+            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({NEXT})) RETURNING id",
             (
                 checkpoint,
                 measurement.probe,

@@ -1,19 +1,24 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._copies import copy_measurement, identities_of
 from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._lock import exclusive
+from lm_probe.sweeps._look import Finding
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._samples import keep_samples
 from lm_probe.sweeps._store import RunStore, StoreError
+from lm_probe.sweeps._sweep_audit import SweepAudit
 from lm_probe.sweeps._tokens import TextError
+from lm_probe.sweeps._units import Unit
 from lm_probe.sweeps._work import Event, Failed, Measured, Now, Opened, Worker, failed
 
 
@@ -32,14 +37,21 @@ class Summary:
     checkpoints: int = 0
     measured: int = 0
     finished_before: int = 0
+    copied: int = 0
+    """Measurements taken over from a checkpoint of the series that holds the same."""
     failures: list[Failure] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """What the audit found."""
 
 
 def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
     """Measures every checkpoint of the sources into the run, and goes on where an earlier sweep stopped.
 
     Each (checkpoint, probe) is stored in one transaction as soon as it is measured. What fails is recorded against
-    its checkpoint and the sweep goes on.
+    its checkpoint and the sweep goes on. Before anything is measured the series is audited (see `audit`): from headers
+    and heads, of local checkpoints and of those on the Hub that are downloaded whole; where single tensors are read
+    from the Hub, each checkpoint just before it is measured, from the same bytes. What the audit finds is told and
+    kept, and stops nothing.
 
     Raises:
         UserError: the settings, the text or the run cannot be used, so that nothing more could be measured.
@@ -51,8 +63,10 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
         Progress(len(job.visits) * job.pieces, silent=silent) as progress,
     ):
         work = _Sweep(job, store, progress)
+        work.audit_ahead()
         for visit in job.visits:
             work.visit(visit)
+        work.finish_audit()
         return work.summary
 
 
@@ -66,8 +80,21 @@ class _Sweep:
         self._worker = Worker(job)
         self._store = store
         self._progress = progress
+        self._audit = SweepAudit(job, store) if job.config.audit else None
+        self._lines: set[str] = set()
         self._said: set[tuple[str, str, str]] = set()
         self.summary = Summary()
+
+    def audit_ahead(self) -> None:
+        """Looks at what costs little beside measuring it, before days go into what is not what it seems."""
+        if self._audit is not None:
+            self._tell(self._audit.ahead(lambda visit: self._progress.now(visit.name, "audit")))
+
+    def finish_audit(self) -> None:
+        """Compares all that was looked at."""
+        if self._audit is not None:
+            self.summary.findings = self._audit.finish()
+            self._tell(self.summary.findings)
 
     def visit(self, visit: Visit) -> None:
         """Measures what one checkpoint still lacks."""
@@ -75,6 +102,8 @@ class _Sweep:
         units = self._job.pieces
         self._progress.now(visit.name, "opening")
         try:
+            if self._audit is not None:
+                self._tell(self._audit.look(visit).findings)
             checkpoint = visit.locate()
             key = key_of(visit, checkpoint)
             other = self._store.namesake(key)
@@ -88,6 +117,7 @@ class _Sweep:
             self._store.show(key, [(unit.probe, unit.config) for unit in asked if unit not in pending])
             self.summary.finished_before += units - len(pending)
             self._progress.skip(units - len(pending))
+            pending = self._copy(key, pending)
             if pending:
                 for event in self._worker.measure(visit, checkpoint, pending):
                     self._take(visit, key, event)
@@ -97,6 +127,25 @@ class _Sweep:
             # Also what nobody foresaw: one bad checkpoint must not end a sweep of days.
             self._fail(visit, failed("", error))
         self._progress.reach(units * self.summary.checkpoints)
+
+    def _copy(self, key: CheckpointKey, pending: Sequence[Unit]) -> list[Unit]:
+        """Takes over what was measured of the same content, and gives what is left to measure."""
+        if not pending:
+            return []
+        same = identities_of(self._store, key)
+        left = [unit for unit in pending if not copy_measurement(self._store, key, unit.probe, unit.config, same)]
+        self.summary.copied += len(pending) - len(left)
+        self._progress.done(len(pending) - len(left))
+        return left
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self._say_once(f"{finding.checkpoint}: {finding.line}")
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._lines:
+            self._lines.add(line)
+            self._progress.say(line)
 
     def _take(self, visit: Visit, key: CheckpointKey, event: Event) -> None:
         match event:
@@ -135,7 +184,7 @@ class _Sweep:
         named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
         if (visit.model, probe, line) not in self._said:  # not again for each checkpoint of a series
             self._said.add((visit.model, probe, line))
-            self._progress.say(f"{visit.name}{named}: {line}")
+            self._say_once(f"{visit.name}{named}: {line}")
         if self._config.debug:
             self._progress.say(event.trace)
         if probe:

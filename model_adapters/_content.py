@@ -1,0 +1,43 @@
+"""Whether two checkpoints hold the same: their weights and config, byte for byte, and what makes tokens of a text."""
+
+import filecmp
+import hashlib
+import json
+
+from huggingface_hub import HfApi
+
+from lm_probe.model_adapters._hub import FAILURES, weight_files
+from lm_probe.model_adapters._open import tokenizer_digest
+from lm_probe.model_adapters._weights import Weights
+
+
+def hub_content(weights: Weights, repository: str, sha: str) -> str | None:
+    """A digest of what a commit holds, from the checksums that the Hub lists: equal where two commits hold the same.
+
+    None where the Hub cannot be asked, or has no checksum of a weight file.
+    """
+    try:
+        siblings = HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings or []
+    except FAILURES:
+        return None
+    files = {file.rfilename: file.lfs and file.lfs.sha256 for file in siblings}
+    sums = {name: files[name] for name in weight_files(files)}
+    return hashlib.sha256(json.dumps([sums, _settings(weights)]).encode()).hexdigest() if all(sums.values()) else None
+
+
+def same_content(first: Weights, second: Weights) -> bool:
+    """Whether two local checkpoints hold the same; reads files only up to where they differ.
+
+    Raises:
+        UserError: files are damaged.
+    """
+    files = [sorted({weights.file_name(name) for name in weights.names()}) for weights in (first, second)]
+    return (
+        files[0] == files[1]
+        and _settings(first) == _settings(second)
+        and all(filecmp.cmp(first.folder / name, second.folder / name, shallow=False) for name in files[0])
+    )
+
+
+def _settings(weights: Weights) -> list[str | None]:
+    return [json.dumps(weights.settings(), sort_keys=True), tokenizer_digest(weights.folder)]
