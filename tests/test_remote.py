@@ -13,7 +13,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, Weights, open_weights
-from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
+from lm_probe.sweeps import Fetch, RunStore, SweepConfig, dry_run, sweep
 from tests.conftest import make_model
 from tests.hub_in_process import hub_in_process
 from tests.loopback_hub import LoopbackHub
@@ -275,13 +275,19 @@ def test_a_sweep_of_weights_downloads_no_model(billion: Path, hub: LoopbackHub, 
     summary = sweep(SweepConfig(("user/billion",), tmp_path / "hub", revisions="all", **asked), silent=True)
     assert not summary.failures
     one = 2 * 3144 * 128 * 2
-    assert 3 * one < _sent(hub) <= 1.02 * 3 * one
+    headers = [8 + int.from_bytes(file.read_bytes()[:8], "little") for file in _weight_files(billion, *revisions)]
+    assert _sent(hub) == 3 * one + sum(headers)  # the audit reads all headers, and the head for both
     sweep(SweepConfig((str(billion),), tmp_path / "here", revisions="0,3,7", **asked), silent=True)
     with RunStore(tmp_path / "hub") as store, RunStore(tmp_path / "here") as local:
         drop = ["model"]
         assert store.values().drop(columns=drop).equals(local.values().drop(columns=drop))
-        read = store.measurements().bytes_read
-        assert read.sum() == _sent(hub) and read.max() <= 1.02 * one
+        assert store.audit().empty and local.audit().empty
+        read = store.measurements().bytes_read.sum() + store.audited().bytes_read.item()
+        assert read == _sent(hub)
+
+
+def _weight_files(root: Path, *revisions: str) -> list[Path]:
+    return [file for name in revisions for file in (root / name).glob("*.safetensors")]
 
 
 def test_a_dry_run_says_what_the_sweep_then_does(
@@ -291,14 +297,14 @@ def test_a_dry_run_says_what_the_sweep_then_does(
     config = SweepConfig(("user/billion",), tmp_path / "run", revisions="all", probes=("head_spectrum",), tasks=())
     planned = list(dry_run(config))
     read, files = _sent(hub), {path.name: path.stat().st_size for path in (billion / "step0").glob("*.safetensors")}
-    assert read < 3_000 and not (tmp_path / "run").exists()
+    assert read < 6_000 and not (tmp_path / "run").exists()
     assert [one.name for one in planned] == ["user/billion step0", "user/billion step3", "user/billion step7"]
     assert all(one.fetch.size == sum(files.values()) and not one.fetch.whole for one in planned)
     sweep(replace(config, revisions="0,3"), silent=True)
-    assert sum(one.fetch.bytes for one in planned[:2]) == _sent(hub) - read
+    assert sum(one.fetch.bytes + one.fetch.audit for one in planned[:2]) == _sent(hub) - read
     again = list(dry_run(config))
     assert [one.finished for one in again] == [1, 1, 0]
-    assert [one.fetch.bytes for one in again[:2]] == [0, 0] and again[2].fetch == planned[2].fetch
+    assert [one.fetch for one in again[:2]] == [Fetch(), Fetch()] and again[2].fetch == planned[2].fetch
     asked = ["sweep", "user/billion", "--revisions", "all", "--out", str(tmp_path / "run"), "--tasks", "none"]
     assert main([*asked, "--probes", "head_spectrum,loss", "--dry-run"]) == 0
     *lines, total = capsys.readouterr().out.splitlines()
@@ -332,8 +338,22 @@ def test_a_sweep_that_needs_the_model_downloads_it_once(
         tokens=400,
         context=32,
     )
+    files = _weight_files(series, "step0", "step8")
+    planned = list(dry_run(config))
+    audit, whole = sum(one.fetch.audit for one in planned), sum(file.stat().st_size for file in files)
+    headers = sum(8 + int.from_bytes(file.read_bytes()[:8], "little") for file in files)
+    assert audit == 2 * 320 * 16 * 4 + headers and sum(one.fetch.bytes for one in planned) == whole
+    hub.forget_requests()
+    assert not sweep(replace(config, audit=False), silent=True).failures
+    assert _sent(hub) == whole
+    # What is in the cache is looked at there; of a new revision the head comes first, once for all sweeps.
     assert not sweep(config, silent=True).failures
-    assert _sent(hub) == sum((series / name / "model.safetensors").stat().st_size for name in ("step0", "step8"))
+    assert _sent(hub) == whole
+    hub.add_model("user/other", {name: series / name for name in ("step0", "step8")})
+    hub.forget_requests()
+    for probes in (("loss",), ("loss", "head_spectrum")):
+        assert not sweep(replace(config, sources=("user/other",), probes=probes), silent=True).failures
+        assert _sent(hub) == whole + audit
 
 
 def test_a_tied_head_is_compared_with_the_embedding(hub: LoopbackHub, tmp_path: Path) -> None:
