@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from lm_probe.reports._audit import Audited, read_audits
 from lm_probe.reports._comparable import left_out, lines
 from lm_probe.reports._sizes import Size, size_in_name
 from lm_probe.sweeps import RunStore
@@ -106,6 +107,8 @@ class RunData:
     """Of the last checkpoint of each model: all of a long series would be hundreds of megabytes."""
     left_out: Sequence[LeftOut] = ()
     """Measurements that no figure or table shows beside the others, because they were asked otherwise."""
+    audits: Sequence[Audited] = ()
+    """By model, what the audit in front of the sweep looked at and found."""
 
     def scores(self, probe: str, metric: str, component: str | None = None) -> Scores:
         """The values of a metric that has no layer."""
@@ -184,6 +187,7 @@ def load(runs: Sequence[Path]) -> RunData:
     failed: list[Failed] = []
     omitted: list[LeftOut] = []
     maps: list[HeatMap] = []
+    audits: list[Audited] = []
     for part, label in zip(parts, labels, strict=True):
 
         def renamed(checkpoint: Checkpoint, label: str = label) -> Checkpoint:
@@ -198,7 +202,8 @@ def load(runs: Sequence[Path]) -> RunData:
         failed += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.failed]
         omitted += [row._replace(checkpoints=list(map(renamed, row.checkpoints))) for row in part.left_out]
         maps += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.heat_maps]
-    return RunData(index, vectors, made, failed, maps, omitted)
+        audits += [row._replace(model=renamed(Checkpoint(row.model, None, None)).model) for row in part.audits]
+    return RunData(index, vectors, made, failed, maps, omitted, audits)
 
 
 _VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
@@ -245,6 +250,7 @@ def _read(store: RunStore) -> RunData:
         failed=[Failed(_checkpoint(row), str(row["probe"]), str(row["error"])) for row in _records(store.failures())],
         heat_maps=_heat_maps(store, measurements),
         left_out=[LeftOut(list(map(_checkpoint, rows)), name, how) for _, name, rows, how in lines(pairs)],
+        audits=read_audits(store),
     )
 
 

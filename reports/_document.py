@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis
@@ -76,6 +77,7 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
         Section("Counting", counting_section.section(data), counting_pictures(data)),
         Section("Other tasks", sections.other_tasks(data)),
         Section("All measures", measures(data)),
+        Section("Audit", audit_section.section(data)),
         Section("Failures", sections.failures(data)),
         Section("Provenance", sections.provenance(data) if data.made else ()),
         Section("Tables", ["\n".join(f"- [{name}.csv](tables/{name}.csv)" for name in tables)] if tables else ()),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _saturation_section as saturation_section
 from lm_probe.reports._analysis import Analysis, analyse
@@ -101,6 +102,7 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
             list(counting_section.HEADER),
             *counting_section.rows(data),
         ],
+        "audit": [list(audit_section.HEADER), *audit_section.rows(data)],
         "failures": [
             ["model", "revision", "step", "probe", "error"],
             *([*row.checkpoint, row.probe, row.error] for row in data.failed),

@@ -24,14 +24,15 @@ from lm_probe.sweeps._versions import versions
 Row = Mapping[str, Any]
 
 _FIELDS = ("doc_id", "doc_hash", "target", "filter", "metrics")
+_ANSWERS = ("choices", "binary_choices")
 _COLUMNS = ("doc_id", "doc_hash", "doc", "target", "filter", "prompts", "answers", "responses")
 
 
 def pack(rows: Sequence[Row]) -> bytes:
     """lm-eval's samples of one task as a gzipped .jsonl file; the same rows give the same bytes.
 
-    Of a document its numbers stay (`doc`), of a prompt the beginning of its sha256 (`arguments`, one pair of prompt and
-    answer for each request), and `resps` only where a filter made something else of them.
+    Of a document its numbers and answers stay (`doc`), of a prompt the beginning of its sha256 (`arguments`, one pair
+    of prompt and answer for each request), and `resps` only where a filter made something else of them.
     """
     lines = (json.dumps(_kept(row), ensure_ascii=False, separators=(",", ":")) for row in rows)
     return gzip.compress("".join(f"{line}\n" for line in lines).encode(), compresslevel=9, mtime=0)
@@ -39,7 +40,11 @@ def pack(rows: Sequence[Row]) -> bytes:
 
 def _kept(row: Row) -> dict[str, Any]:
     kept = {name: row[name] for name in (*_FIELDS, *row.get("metrics", ())) if name in row}
-    kept["doc"] = {name: value for name, value in row["doc"].items() if isinstance(value, int | float)}
+    kept["doc"] = {name: value for name, value in _fields_of(row["doc"]) if isinstance(value, int | float)}
+    # Which requests ask the full list and which the control, as readers of lm-eval's files of our tasks tell it.
+    kept["doc"] |= {
+        name: value for name, value in _fields_of(row["doc"]) if name in _ANSWERS and isinstance(value, list)
+    }
     kept["arguments"] = [
         [_short_hash(prompt), answer if isinstance(answer, str) else None]
         for prompt, answer, *_ in ((*asked, None) for asked in row["arguments"])
@@ -48,6 +53,10 @@ def _kept(row: Row) -> dict[str, Any]:
     if row["resps"] != [[answer] for answer in row["filtered_resps"]]:
         kept["resps"] = row["resps"]
     return kept
+
+
+def _fields_of(doc: Any) -> Iterable[tuple[str, Any]]:
+    return doc.items() if isinstance(doc, dict) else ()
 
 
 def _shortest(response: Any) -> Any:
