@@ -71,8 +71,10 @@ class _Importer:
         self._say = say
         self._held: dict[_Task, _Held] = {}
         self._identities: dict[tuple[str, str], str] = {}
+        self._sources: dict[str, str] = {}
         for row in store.measurements().to_dict("records"):
             where = (row["model"], row["revision"] if isinstance(row["revision"], str) else "")  # pandas has NaN
+            self._sources.setdefault(row["model"], row["source"])
             if row["identity"] != UNSEEN:
                 self._identities[where] = row["identity"]
             if row["probe"] == TASK_PROBE:
@@ -130,6 +132,9 @@ class _Importer:
                 f"is of other weights ({checkpoint.identity[:12]}) than the run holds as {' '.join(where)} "
                 f"({known[:12]}): import it into another run"
             )
+        source = self._sources.setdefault(checkpoint.model, checkpoint.source)
+        if source != checkpoint.source and Path(source).is_absolute() and Path(checkpoint.source).is_absolute():
+            self._say(f"{path}: {checkpoint.source} is taken for the model {checkpoint.model} of {source}")
         new = self._news(path, where, one.measurements)
         self.summary.there_before += len(one.measurements) - len(new)
         if not new:
