@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lm_probe.reports._saturation import Saturation, detect_saturation
     from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
     from lm_probe.reports._scaling_law import GODEY_2024, HOFFMANN_DATA_TERM, ScalingLaw
+    from lm_probe.reports.plots import plot_counting, plot_depth, plot_layers, plot_loss, plot_metric, plot_spectrum
 
 __all__ = [
     "GODEY_2024",
@@ -45,6 +46,12 @@ __all__ = [
     "fit_scaling_law",
     "kaplan_loss",
     "measure_comovement",
+    "plot_counting",
+    "plot_depth",
+    "plot_layers",
+    "plot_loss",
+    "plot_metric",
+    "plot_spectrum",
     "write_report",
 ]
 
@@ -62,5 +69,6 @@ __getattr__ = lazily(
         "_saturation": ("Saturation", "detect_saturation"),
         "_scaling_curve": ("ScalingCurve", "classify_scaling_curve"),
         "_scaling_law": ("GODEY_2024", "HOFFMANN_DATA_TERM", "ScalingLaw"),
+        "plots": ("plot_counting", "plot_depth", "plot_layers", "plot_loss", "plot_metric", "plot_spectrum"),
     },
 )

@@ -220,17 +220,11 @@ def _labels(folders: Sequence[Path]) -> list[str]:
 
 
 def _read(store: RunStore) -> RunData:
-    index: dict[_Address, Profiles] = {}
     measurements = list(_records(store.measurements()))
     pairs = left_out(measurements)
     omitted = {(_checkpoint(row), row["probe"], row["config_hash"]) for row, _ in pairs}
-    for row in _records(store.values(provenance=True)):
-        if (_checkpoint(row), row["probe"], row["settings"]) in omitted:
-            continue
-        address = (str(row["probe"]), str(row["metric"]), row["component"])
-        place = Place(-1 if row["layer"] is None else int(row["layer"]), row["site"] or "")
-        score = Score(float(row["value"]), row["stderr"], None if row["n"] is None else int(row["n"]))
-        index.setdefault(address, {}).setdefault(_checkpoint(row), {})[place] = score
+    rows = _records(store.values(provenance=True))
+    index = _index(row for row in rows if (_checkpoint(row), row["probe"], row["settings"]) not in omitted)
     return RunData(
         indexed=index,
         vectors={
@@ -252,6 +246,21 @@ def _read(store: RunStore) -> RunData:
         left_out=[LeftOut(list(map(_checkpoint, rows)), name, how) for _, name, rows, how in lines(pairs)],
         audits=read_audits(store),
     )
+
+
+def of_values(values: pd.DataFrame) -> RunData:
+    """What a table with the columns of `Value` holds: no vectors, and nothing on how it was measured."""
+    return RunData(_index(_records(values)), {metric: {} for metric in _VECTORS}, [], [])
+
+
+def _index(rows: Iterable[Mapping[str, Any]]) -> dict[_Address, Profiles]:
+    index: dict[_Address, Profiles] = {}
+    for row in rows:
+        address = (str(row["probe"]), str(row["metric"]), row["component"])
+        place = Place(-1 if row["layer"] is None else int(row["layer"]), row["site"] or "")
+        score = Score(float(row["value"]), row["stderr"], None if row["n"] is None else int(row["n"]))
+        index.setdefault(address, {}).setdefault(_checkpoint(row), {})[place] = score
+    return index
 
 
 def _heat_maps(store: RunStore, measurements: Sequence[Mapping[str, Any]]) -> list[HeatMap]:

@@ -17,20 +17,20 @@ from lm_probe.reports._style import TIME, label, look, panels, tick_names
 _MOST_ROWS = 9
 
 
-def heat_map(profiles: Profiles, checkpoints: Mapping[str, Sequence[Checkpoint]]) -> Figure:
+def heat_map(profiles: Profiles, checkpoints: Mapping[str, Sequence[Checkpoint]], name: str = "mean cosine") -> Figure:
     """A panel a model with several checkpoints: layers upwards; a checkpoint without values is an empty column."""
     models = [model for model, known in checkpoints.items() if sum(one in profiles for one in known) > 1]
     figure, axes = panels(len(models), 2.9 if len(models) > 1 else 3.4)
     values = [layer.score.value for one in profiles for layer in literature_layers(profiles[one])]
     # Up to 1 where the range says something; a series that stays near 0 would be one flat colour.
-    norm = Normalize(min(0.0, *values), 1.0 if max(values) > 0.5 else max(*values, 0.01))
+    norm = Normalize(min(0.0, *values), 1.0 if 0.5 < max(values) <= 1 else max(*values, 0.01))
     for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
         _map(panel, profiles, checkpoints[model], norm)
         label(panel.set_title(""), model)
         if place % 2 == 0:
             panel.set_ylabel("layer")
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, shrink=0.9 if len(axes) < 5 else 0.4, pad=0.015)
-    bar.set_label("mean cosine")
+    bar.set_label(name)
     bar.outline.set_visible(False)
     return figure
 
@@ -64,8 +64,8 @@ def _some(count: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
 
 
-def depth_curves(profiles: Profiles, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figure:
-    """A panel a model: mean cosine over relative depth, a line for each chosen checkpoint."""
+def depth_curves(profiles: Profiles, chosen: Mapping[str, Sequence[Checkpoint]], name: str = "mean cosine") -> Figure:
+    """A panel a model: a quantity over relative depth, a line for each chosen checkpoint."""
     models = [model for model, known in chosen.items() if any(one in profiles for one in known)]
     figure, axes = panels(len(models), 2.7 if len(models) > 1 else 3.4, sharex=True, sharey=True)
     shown = [one for model in models for one in chosen[model] if one in profiles]
@@ -84,7 +84,7 @@ def depth_curves(profiles: Profiles, chosen: Mapping[str, Sequence[Checkpoint]])
             )
         label(panel.set_title(""), model)
         if place % 2 == 0:
-            panel.set_ylabel("mean cosine")
+            panel.set_ylabel(name)
         if place >= len(models) - 2:
             panel.set_xlabel("relative depth l / L")
     add_step_bar(figure, axes, colours)

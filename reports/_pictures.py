@@ -13,8 +13,7 @@ from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._markdown import number
 from lm_probe.reports._provenance import conditions
-from lm_probe.reports._statistics import extreme, of_model
-from lm_probe.reports._thin import thinned
+from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
 _SPECTRUM_LINES = 16
@@ -53,7 +52,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
     if not profiles:
         return []
     made = conditions(data, "anisotropy")
-    chosen = _chosen(data, profiles, _DEPTH_LINES)
+    chosen = lines_of(data, profiles, _DEPTH_LINES)
     pictures = []
     if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
         caption = (
@@ -85,7 +84,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
     made = conditions(data, "head_spectrum")
     pictures = []
     if sigmas:
-        chosen = _chosen(data, sigmas, _SPECTRUM_LINES)
+        chosen = lines_of(data, sigmas, _SPECTRUM_LINES)
         caption = (
             "Singular values of the output head (all rows, uncentred, float64) over the largest one. "
             f"{_few(data, sigmas, chosen)}{_emphasis(chosen)} Weights as stored: {made}."
@@ -125,17 +124,6 @@ def condensation_pictures(data: RunData) -> list[Picture]:
         f"matrix shows none. {conditions(data, 'condensation')}."
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
-
-
-def _chosen(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, list[Checkpoint]]:
-    """For each model the checkpoints that get a line: first, last, the one with the lowest loss, and some between."""
-    losses = data.scores("loss", "loss")
-    chosen = {}
-    for model, known in data.checkpoints.items():
-        own = [one for one in known if one in having]
-        measured = of_model(losses, own)
-        chosen[model] = thinned(own, limit, {extreme(measured, min)} if measured else ())
-    return chosen
 
 
 def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> str:

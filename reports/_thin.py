@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from lm_probe.reports._data import Checkpoint
+from lm_probe.reports._data import Checkpoint, Profiles, RunData, Vectors
+from lm_probe.reports._statistics import extreme, of_model
 
 
 def thinned(checkpoints: Sequence[Checkpoint], limit: int, keep: Collection[Checkpoint] = ()) -> list[Checkpoint]:
@@ -26,3 +27,14 @@ def thinned(checkpoints: Sequence[Checkpoint], limit: int, keep: Collection[Chec
         distances[sorted(chosen)] = -1.0  # also where steps are equal
         chosen.add(int(np.argmax(distances)))
     return [checkpoints[index] for index in sorted(chosen)]
+
+
+def lines_of(data: RunData, having: Profiles | Vectors, limit: int) -> dict[str, list[Checkpoint]]:
+    """For each model the checkpoints that get a line: first, last, the one with the lowest loss, and some between."""
+    losses = data.scores("loss", "loss")
+    chosen = {}
+    for model, known in data.checkpoints.items():
+        own = [one for one in known if one in having]
+        measured = of_model(losses, own)
+        chosen[model] = thinned(own, limit, {extreme(measured, min)} if measured else ())
+    return chosen

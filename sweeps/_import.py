@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, say_on_stderr
 from lm_probe.sweeps._import_files import NotResults, find_files, read_file
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._records import TASK_PROBE, UNSEEN, Measurement
 from lm_probe.sweeps._store import RunStore, StoreError
 
+Say = Callable[[str], None]
 _Task = tuple[str, str, str]  # model, revision, task
 
 
@@ -36,7 +37,7 @@ class _Held(NamedTuple):
     """None where a sweep measured it."""
 
 
-def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Callable[[str], None] = print) -> ImportSummary:
+def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = say_on_stderr) -> ImportSummary:
     """Takes lm-eval's result files (0.3 to 0.4) and tidy tables into a run, so that it reports them as its own.
 
     No checkpoint is seen. A file that names the commit of its weights joins what a sweep measured of that commit; other
@@ -66,7 +67,7 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Callable
 
 
 class _Importer:
-    def __init__(self, store: RunStore, say: Callable[[str], None]) -> None:
+    def __init__(self, store: RunStore, say: Say) -> None:
         self._store = store
         self._say = say
         self._held: dict[_Task, _Held] = {}
