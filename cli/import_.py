@@ -31,5 +31,6 @@ def run(args: argparse.Namespace) -> int:
     done = import_scores(args.files, args.out, say=lambda line: print(f"lm-probe import: {line}", file=sys.stderr))
     before = f", {done.there_before} tasks were there before" if done.there_before else ""
     files = f"{done.files:,} file{'s' * (done.files != 1)}"
-    print(f"{done.scores:,} scores from {files}{before}; lm-probe report {args.out} shows them")
+    samples = f", {done.samples} files of samples" if done.samples else ""
+    print(f"{done.scores:,} scores from {files}{samples}{before}; lm-probe report {args.out} shows them")
     return 1 if done.problems else 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError, say_on_stderr
 from lm_probe.sweeps._import_files import NotResults, find_files, read_file
+from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._records import TASK_PROBE, UNSEEN, Measurement
@@ -24,6 +25,8 @@ class ImportSummary:
     """Files with scores in them."""
     scores: int = 0
     """Values that the run did not hold."""
+    samples: int = 0
+    """Files of lm-eval's samples that were kept with them."""
     there_before: int = 0
     """Tasks of checkpoints that the run holds from the same file, or from a newer one."""
     problems: int = 0
@@ -102,6 +105,8 @@ class _Importer:
                     self._refuse(path, str(error))
             except UserError as error:
                 self._refuse(path, str(error))
+            except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a run cannot
+                self._refuse(path, "holds a name that is no text")
         if foreign and not found[0].named:
             said = f"{len(foreign)} of {len(found)} .json files hold no results and are passed over"
             if len(foreign) == len(found):
@@ -140,6 +145,7 @@ class _Importer:
         self.summary.there_before += len(one.measurements) - len(new)
         if not new:
             return
+        self.summary.samples += keep_samples(path, self._store.folder, checkpoint, new)
         self._store.record(checkpoint, new)
         self.summary.scores += sum(len(measurement.readings) for measurement in new)
         if checkpoint.identity != UNSEEN:

@@ -66,7 +66,7 @@ def read_file(path: Path) -> FileContent:
         return read_table(path.name, text, sha256)
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if name.endswith(".jsonl") or '"doc_id"' in text.partition("\n")[0]:
             raise _samples() from error
         raise UserError(f"is damaged or cut off ({error})") from error

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from lm_probe.eval_tasks import option_names
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._import_names import arguments_of, named
-from lm_probe.sweeps._imported import FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._imported import LARGEST, FileContent, Imported, Origin, task_measurement
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
 
 _NO_METRIC = frozenset({"alias", "name", "sample_len", "sample_count", "samples", " ", ""})
@@ -78,40 +78,39 @@ def _readings(
         if not isinstance(value, int | float):
             content.notices.append(f"{task}: {key} is no number and is left out")
             continue
-        if not math.isfinite(value):
-            content.problems.append(f"{task}: {key} is {value} and is left out")
+        number = _float(value)
+        if not math.isfinite(number):
+            content.problems.append(f"{task}: {key} is {number} and is left out")
             continue
-        error = scores.get(f"{metric}_stderr{comma}{answer_filter}")
-        if not isinstance(error, int | float) or isinstance(error, bool):
-            error = None  # "N/A"
-        elif not math.isfinite(error):
+        said = scores.get(f"{metric}_stderr{comma}{answer_filter}")
+        error = _float(said) if isinstance(said, int | float) else None  # "N/A"
+        if error is not None and not math.isfinite(error):
             content.notices.append(f"{task}: the standard error of {key} is {error}; the score has none now")
             error = None
         name = metric if answer_filter in ("", "none") else key
-        count = documents.get(key, documents[""])
-        yield Reading(name, float(value), stderr=None if error is None else float(error), n=count)
+        yield Reading(name, number, stderr=error, n=documents.get(key, documents[""]))
 
 
 def _documents(found: Mapping[str, Any], task: str) -> dict[str, int | None]:
     """Documents behind each metric; under "" those of the task."""
     scores = found["results"][task]
     counts = _mapping(_mapping(found.get("n-samples")).get(task))
-    said = counts.get("effective", scores.get("sample_len"))
-    by_metric = {key: count for key, count in _mapping(scores.get("sample_count")).items() if isinstance(count, int)}
-    return {**by_metric, "": said if isinstance(said, int) and said > 0 else None}
+    by_metric = {key: _whole(count) for key, count in _mapping(scores.get("sample_count")).items()}
+    return {**by_metric, "": _whole(counts.get("effective", scores.get("sample_len"))) or None}
 
 
-def _shots(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> int | None:
+def _shots(found: Mapping[str, Any], config: Mapping[str, Any], task: str, above: tuple[str, ...] = ()) -> int | None:
     """Solved examples in the prompt; of a group those that its tasks share."""
     places = (
         _mapping(found.get("n-shot")).get(task),
         _mapping(_mapping(found.get("configs")).get(task)).get("num_fewshot"),
         config.get("num_fewshot"),
     )
-    said = next((place for place in places if isinstance(place, int)), None)
+    said = next((shots for shots in map(_whole, places) if shots is not None), None)
     members = _mapping(found.get("group_subtasks")).get(task)
-    if said is None and isinstance(members, Sequence) and not isinstance(members, str):
-        shared = {_shots(found, config, member) for member in members if member != task}
+    if said is None and isinstance(members, list):
+        path = (*above, task)
+        shared = {_shots(found, config, member, path) for member in map(str, members) if member not in path}
         return shared.pop() if len(shared) == 1 else None
     return said
 
@@ -123,18 +122,18 @@ def _asked(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> di
     return {
         "task_version": None if version in (None, "N/A", "Yaml") else str(version),
         "group": True if task in _mapping(found.get("groups")) else None,
-        "limit": config.get("limit"),
+        "limit": _scalar(config.get("limit")),
         "dtype": _dtype(config) or None,
-        "chat_template": found.get("chat_template_sha"),
-        "system_instruction": found.get("system_instruction_sha"),
-        "options": {name: metadata[name] for name in option_names() if name in metadata} or None,
+        "chat_template": _scalar(found.get("chat_template_sha")),
+        "system_instruction": _scalar(found.get("system_instruction_sha")),
+        "options": {name: _scalar(metadata[name]) for name in option_names() if name in metadata} or None,
     }
 
 
 def _conditions(config: Mapping[str, Any]) -> Conditions:
-    seed = config.get("fewshot_seed")
-    details = {"batch_size": config.get("batch_size")} if config.get("batch_size") else {}
-    if not isinstance(seed, int):
+    seed = _whole(config.get("fewshot_seed"))
+    details = {"batch_size": _scalar(config["batch_size"])} if config.get("batch_size") else {}
+    if seed is None:
         return Conditions(_dtype(config), str(config.get("device") or ""), details=details)
     return Conditions(_dtype(config), str(config.get("device") or ""), seed=seed, details={**details, "seeded": True})
 
@@ -156,7 +155,25 @@ def _versions(found: Mapping[str, Any]) -> dict[str, str]:
 
 def _date(found: Mapping[str, Any]) -> float | None:
     date = found.get("date")
-    return float(date) if isinstance(date, int | float) and not isinstance(date, bool) else None
+    seconds = _float(date) if isinstance(date, int | float) else math.inf
+    return seconds if math.isfinite(seconds) else None
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf
+
+
+def _scalar(value: Any) -> Any:
+    """Something that may stand in a setting: SQLite's JSON knows no NaN."""
+    plain = value is None or isinstance(value, str | bool)
+    return value if plain or (isinstance(value, int | float) and math.isfinite(_float(value))) else str(value)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

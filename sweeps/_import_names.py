@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from lm_probe.model_adapters import step_of
+from lm_probe.sweeps._imported import LARGEST
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")  # as transformers' Trainer names them
 _OF_A_STEP = re.compile(r"(?:.*[-_])?(?:step[-_]?|checkpoint-)\d+")
@@ -30,9 +31,10 @@ def arguments_of(given: object) -> dict[str, Any]:
         return {}
     if given.lstrip().startswith("{"):
         try:
-            return dict(json.loads(given))
+            found = json.loads(given)
         except ValueError:
             return {}
+        return found if isinstance(found, dict) else {}
     pairs = (part.partition("=") for part in given.split(",") if "=" in part)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -77,4 +79,5 @@ def _of_path(where: str, subfolder: str) -> Named:
 
 def _step(name: str | None) -> int | None:
     found = _CHECKPOINT.fullmatch(name or "")
-    return int(found[1]) if found else step_of(name)
+    step = int(found[1]) if found else step_of(name)
+    return step if step is None or step < LARGEST else None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
-from lm_probe.sweeps._imported import FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._imported import LARGEST, FileContent, Imported, Origin, task_measurement
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey
 
 NEEDED = ("model", "step", "task", "metric", "value")
@@ -136,6 +136,6 @@ def _whole(said: Mapping[str, str], column: str) -> int | None:
     number = _number(said, column)
     if number is None:
         return None
-    if number != int(number) or number < 0:
+    if number != int(number) or not 0 <= number < LARGEST:
         raise UserError(f"{column} is no whole number from 0")
     return int(number)

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from lm_probe.probes import Reading
 from lm_probe.sweeps._records import TASK_PROBE, CheckpointKey, Conditions, Measurement
 
+LARGEST = 2**63
+"""A step or a count from here on does not fit into a run, and is none."""
+
 
 class Origin(NamedTuple):
     """Where scores were read from."""

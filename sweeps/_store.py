@@ -259,7 +259,7 @@ class RunStore:
                 checkpoint,
                 measurement.probe,
                 digest(config),
-                json.dumps(config, sort_keys=True),
+                json.dumps(config, sort_keys=True, allow_nan=False),  # SQLite, which reads it, knows no NaN
                 digest(used),
                 json.dumps(used, sort_keys=True),
                 made.dtype,

@@ -27,7 +27,9 @@ def arguments(series: Path, text_file: Path, tmp_path: Path) -> list[str]:
     return ["sweep", str(series), "--out", str(run), "--text", str(text_file), "--tokens", "400", "--context", "32"]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["sweep", "--help"], ["demo", "--help"], ["tasks"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["sweep", "--help"], ["demo", "--help"], ["tasks"], ["export", "--help"], ["import", "--help"]]
+)
 def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
     script = (
         "import sys\nfrom lm_probe.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"

@@ -1,6 +1,7 @@
 """Scores that were measured elsewhere, in a run: what is taken, under which name, and what is refused."""
 
 import gzip
+import itertools
 import json
 import subprocess
 import sys
@@ -227,6 +228,22 @@ def test_imported_scores_stand_beside_what_a_sweep_measured(tmp_path: Path) -> N
     assert values["loss", "loss"] == 3.0 and values["lm_eval", "ppl"] == 94.3
 
 
+def test_samples_beside_a_file_are_kept_under_the_name_of_the_component(tmp_path: Path) -> None:
+    folder, run = tmp_path / "somebody__tiny", tmp_path / "run"
+    for time in ("2023-11-14T22-13-20.5", "2022-01-01T00-00-00.0"):
+        for task in ("gsm8k", "mmlu_law", "unknown"):
+            _write(folder / f"samples_{task}_{time}.jsonl", SAMPLE)
+    _write(folder / "results_2023-11-14T22-13-20.5.json", HARNESS_4)
+    assert import_scores([folder], run, say=pytest.fail).samples == 2
+    kept = {path.name: path for path in (run / "lm_eval" / "somebody__tiny" / "step1000").iterdir()}
+    assert set(kept) == {
+        "samples_gsm8k (5-shot)_2023-11-14T22-13-20.5.jsonl.gz",
+        "samples_mmlu_law_2023-11-14T22-13-20.5.jsonl.gz",
+    }
+    assert all(gzip.decompress(path.read_bytes()).decode() == SAMPLE for path in kept.values())
+    assert import_scores([folder], run, say=pytest.fail).samples == 0
+
+
 def test_scores_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
     moved = _changed(HARNESS_4)
     moved["config"]["model_sha"] = "fedcba9876543210"
@@ -279,6 +296,33 @@ def test_a_damaged_file_is_one_line_and_the_others_go_in(
     assert "4 scores from 1 file;" in out
     with RunStore(tmp_path / "run") as store:
         assert len(store.values()) == 4
+
+
+def _places(document: Any) -> list[tuple[Any, ...]]:
+    """The paths to everything in a JSON document."""
+    inside = document.items() if isinstance(document, dict) else ()
+    return [()] + [(key, *rest) for key, value in inside for rest in _places(value)]
+
+
+ODD = (None, [], {}, "", "x", "step9" * 9, "\ud800", "../../x", True, -1, 10**400, float("nan"), [[1]], {"a": {"b": 1}})
+
+
+def test_whatever_stands_in_a_file_is_taken_or_refused_in_a_line(tmp_path: Path) -> None:
+    places = [place for place in _places(HARNESS_4)[1:] if place[:1] != ("results",) or "gsm8k" not in place]
+    for place, (number, value) in list(itertools.product(places, enumerate(ODD)))[::3]:  # 3 and 14 share no factor
+        document = json.loads(json.dumps(HARNESS_4))
+        parent = document
+        for key in place[:-1]:
+            parent = parent[key]
+        parent[place[-1]] = value
+        name = f"{'.'.join(map(str, place)).replace(' ', '_')}-{number}"
+        path = _write(tmp_path / "odd" / name / "results_1.json", document)
+        (path.parent / "samples_mmlu_law_1.jsonl").write_text(SAMPLE)
+    said: list[str] = []
+    done = import_scores([tmp_path / "odd"], tmp_path / "run", say=said.append)
+    assert done.files > 200 and all(len(line) < 1000 for line in said)
+    write_report([tmp_path / "run"])
+    assert {path.name for path in tmp_path.iterdir()} == {"odd", "run"}
 
 
 def test_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
