@@ -242,6 +242,13 @@ def test_samples_beside_a_file_are_kept_under_the_name_of_the_component(tmp_path
     }
     assert all(gzip.decompress(path.read_bytes()).decode() == SAMPLE for path in kept.values())
     assert import_scores([folder], run, say=pytest.fail).samples == 0
+    outside = _changed(HARNESS_4, config={"model_args": {"pretrained": "a/b", "revision": "../../elsewhere"}})
+    _write(folder / "results_2023-11-14T22-13-20.5.json", outside)
+    said, values = _import(run, folder)
+    assert "names a checkpoint that is no folder (a/b ../../elsewhere)" in said[0] and set(values.model) == {
+        "somebody/tiny"
+    }
+    assert not (run / "elsewhere").exists()
 
 
 def test_scores_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_run_and_its_folder_and_its_values_give_the_picture_of_the_report(
 
 def test_pyplot_is_left_alone(values: pd.DataFrame) -> None:
     before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"axes.facecolor": "red"}):
+        assert plot_loss(values).axes[0].get_facecolor() == (0, 0, 0, 0), "the report's style, whatever the user's"
     figures = [plot_loss(values), plot_layers(values), plot_depth(values), plot_counting(values)]
     assert dict(matplotlib.rcParams) == before
     assert pyplot.get_fignums() == [] and len(set(map(id, figures))) == 4
