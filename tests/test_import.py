@@ -164,8 +164,8 @@ def test_shots_are_told_apart_in_the_report(tmp_path: Path) -> None:
     assert not said
     assert values.component.value_counts().to_dict() == {"piqa": 3, "piqa (5-shot)": 2}
     report = write_report([tmp_path / "run"]).read_text()
-    assert "left out" not in report and "same weights" not in report
-    rows = [line for line in report.splitlines() if line.startswith("| piqa")]
+    assert "## Warnings" not in report
+    rows = [line for line in report.partition("## Other tasks")[2].splitlines() if line.startswith("| piqa")]
     assert [row.split(" | ")[0].strip("| ") for row in rows] == ["piqa", "piqa", "piqa (5-shot)"]
     assert "0.4000" in rows[2] and "0.7000" in rows[2]
     assert "t.csv (sha256 " in report and "no checkpoint was seen" in report and "| seed |" not in report
