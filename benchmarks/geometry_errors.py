@@ -9,7 +9,7 @@ and a falling spectrum of type, document and token, turned away from the axes. T
 dimension, a long first token, and documents that differ in six directions only; the plain one has none of these.
 
 `anew` takes the frequency strata and the followed types from each corpus, as a sweep of another text would; elsewhere
-they are the population's. Where only some corpora have an error, their share is given.
+they are the population's. Where only some corpora have an error, their share is given, from 5 % up.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class Ratio(NamedTuple):
     share: float
 
     def __str__(self) -> str:
-        return "-" if not self.share else f"{self.value:.2f}" + f" ({self.share:.0%})" * (self.share < 1)
+        return "-" if self.share < 0.05 else f"{self.value:.2f}" + f" ({self.share:.0%})" * (self.share < 1)
 
 
 def main() -> None:
