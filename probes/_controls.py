@@ -111,14 +111,14 @@ def token_curve(
 
     Ranks and dimensions grow with the number of vectors until it is far above the width; a value that still moves at
     the end of the curve is about the sample's size. Batches should come in a random order: a sweep's come longest
-    window first.
+    window first. Their size does not matter: a batch is cut after the row in which a number is reached.
 
     Args:
         architecture: of the model.
         probe: whose readings are taken.
         batches: the whole sample.
         sampled: what is known of the whole sample.
-        at: numbers of tokens; a reading is taken at the end of the batch in which each is reached.
+        at: numbers of tokens; a reading is taken at the end of the row in which each is reached.
 
     Returns:
         Readings by the number of tokens that they were really taken at.
@@ -130,7 +130,7 @@ def token_curve(
     wanted = sorted(set(at))
     found: dict[int, Sequence[Reading | VectorReading]] = {}
     seen = 0
-    for batch in run_forward(architecture, batches, {probe: state}):
+    for batch in run_forward(architecture, _cut(batches, wanted), {probe: state}):
         seen += batch.token_ids.numel() if batch.mask is None else int(batch.mask.sum())
         if wanted and seen >= wanted[0]:
             found[seen] = state.result()
@@ -138,3 +138,23 @@ def token_curve(
     if wanted:
         raise ValueError(f"a curve to {wanted[-1]} tokens needs as many: the sample has {seen}; give more text")
     return found
+
+
+def _cut(batches: Iterable[Batch], at: Sequence[int]) -> Iterator[Batch]:
+    """The same rows, with a new batch after each row in which one of the numbers of tokens is reached."""
+    seen = 0
+    for batch in batches:
+        rows = torch.full((len(batch.token_ids),), batch.token_ids.shape[1])
+        ends = seen + (rows if batch.mask is None else batch.mask.sum(1).cpu()).cumsum(0)
+        seen = int(ends[-1])
+        places = torch.searchsorted(ends, torch.tensor(at)).unique() + 1
+        start = 0
+        for stop in [*(place for place in places.tolist() if place < len(ends)), len(ends)]:
+            yield _rows(batch, slice(start, stop))
+            start = stop
+
+
+def _rows(batch: Batch, part: slice) -> Batch:
+    mask = None if batch.mask is None else batch.mask[part]
+    sizes = None if batch.token_bytes is None else batch.token_bytes[part]
+    return Batch(batch.token_ids[part], mask, batch.clusters[part], sizes)

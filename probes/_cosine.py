@@ -145,6 +145,27 @@ class MeanCosine:
         return self._sums, self._counts, self._zeros
 
 
+def subset_cosines(
+    rows: Float[Tensor, "m d"],
+    members: Bool[Tensor, "r m"],
+    shifts: Float[Tensor, "r d"],
+    scales: Float[Tensor, "r d"],
+) -> Float[Tensor, " r"]:
+    """`mean_cosine` of (x - shift) * scale over each of r subsets of float64 vectors; NaN where too few have direction.
+
+    No changed vectors are formed: lengths and sums are products of matrices, O(r m d) in all.
+    """
+    weights = scales.square()
+    squares = rows.square() @ weights.T
+    if bool(shifts.any()):
+        squares += (weights * shifts.square()).sum(1) - 2 * rows @ (weights * shifts).T
+    counted = members & (squares.T > 0)
+    units = torch.where(counted, squares.T.rsqrt(), 0.0)
+    sums = (units @ rows - units.sum(1, keepdim=True) * shifts) * scales
+    n = counted.sum(1)
+    return torch.where(n > 1, _mean_from_sum(sums, n), torch.nan)
+
+
 def _mean_from_sum(total: Float[Tensor, "*g d"], n: Int[Tensor, "*g"]) -> Float[Tensor, "*g"]:
     return (total.square().sum(-1) - n) / (n * (n - 1)).double()
 

@@ -53,7 +53,7 @@ class Covariance:
             block.addmm_(shift[None, : columns.stop].T, shift[None, columns])
 
     def result(self) -> CovarianceResult:
-        """Mean and covariance of everything seen, on the device where they were gathered.
+        """Mean and covariance of everything seen, on the device where they were gathered; see `varies`.
 
         Raises:
             ValueError: fewer than two vectors were seen, or one of them holds a NaN or an infinity.
@@ -68,7 +68,11 @@ class Covariance:
         for block, columns in zip(self._blocks, self._columns(), strict=True):
             matrix[: columns.stop, columns] = block
             matrix[columns, : columns.stop] = block.T
-        return CovarianceResult(self._mean.clone(), matrix.div_(self._n), seen)
+        matrix.div_(self._n)
+        constant = ~varies(self._mean, matrix.diagonal())
+        matrix[constant] = 0.0
+        matrix[:, constant] = 0.0
+        return CovarianceResult(self._mean.clone(), matrix, seen)
 
     def _add(self, rows: Float[Tensor, "n d"], counted: Bool[Tensor, " n"] | None) -> None:
         rows = rows.double()
@@ -110,3 +114,12 @@ class Covariance:
                 for columns in self._columns()
             ]
         return self._n, self._mean
+
+
+def varies(mean: Float[Tensor, "*r d"], variance: Float[Tensor, "*r d"]) -> Bool[Tensor, "*r d"]:
+    """Whether a dimension varies at all: its standard deviation is more than the rounding of its mean.
+
+    Models work in single precision at best, so what truly varies does so by more than 1e-12 of its mean (one token in
+    10^8 by a last bit).
+    """
+    return variance > 1e-24 * (mean.square() + variance)

@@ -60,20 +60,29 @@ def two_nn_dimension(vectors: Float[Tensor, "m d"]) -> float:
     return len(logs) / float(logs.sum())
 
 
-def neighbour_ratios(vectors: Float[Tensor, "m d"]) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+def neighbour_ratios(
+    vectors: Float[Tensor, "m d"], same: Int[Tensor, " m"] | None = None
+) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """ln(r2/r1) for each different vector, and the place of each in `vectors`.
+
+    Args:
+        vectors: (m, d), any floating dtype.
+        same: vectors with the same number are one that was computed more than once, and taken once: they differ by
+            rounding, which would pass for the distance to the nearest neighbour.
 
     Raises:
         ValueError: see `two_nn_dimension`.
     """
+    places = np.arange(len(vectors)) if same is None else np.unique(same.numpy(), return_index=True)[1]
     # bfloat16 has no numpy form; float32 holds it and float16 exactly.
     rows = vectors if vectors.dtype in (torch.float32, torch.float64) else vectors.float()
-    array = np.ascontiguousarray(rows.detach().cpu().numpy()) + 0.0  # -0.0 becomes 0.0: bytes are compared
-    _, places = np.unique(array.view(np.dtype((np.void, array.dtype.itemsize * array.shape[1]))), return_index=True)
-    places = np.sort(places)
+    array = rows.detach().cpu().numpy()[places] + 0.0  # -0.0 becomes 0.0: bytes are compared
+    _, first = np.unique(array.view(np.dtype((np.void, array.dtype.itemsize * array.shape[1]))), return_index=True)
+    first = np.sort(first)
+    array, places = array[first], places[first]
     if len(places) < 3:
         raise ValueError(f"two nearest neighbours need three different vectors: found {len(places)}")
-    points = torch.from_numpy(array[places]).double()
+    points = torch.from_numpy(array).double()
     points = points - points.mean(0)
     squares = points.square().sum(1)
     distances = torch.addmm(squares[:, None] + squares, points, points.T, alpha=-2.0).clamp_min_(0.0)

@@ -7,11 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.probes._cosine import _mean_from_sum
+from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._jackknife import Estimate, jackknife
 from lm_probe.probes._labels import TokenLabels
 from lm_probe.probes._rogue import rogue_share
 
 TOP_DIMENSIONS = (1, 3, 5)
+# Sums for each type and group would be the largest of all: half as many groups are enough for an error.
+_TYPE_GROUPS = 10
 
 
 class DirectionSums:
@@ -34,6 +37,9 @@ class DirectionSums:
         self._windows = zeros(groups, 2)
         self._type_counts = zeros(types)
         self._type_units = zeros(types, width)
+        folded = min(groups, _TYPE_GROUPS)
+        self._group_type_counts = zeros(folded, types)
+        self._group_type_units = zeros(folded, types, width).float()
         self._zeros = zeros(1)
 
     def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
@@ -61,17 +67,24 @@ class DirectionSums:
         if len(self._type_counts):
             types = torch.arange(len(self._type_counts), device=vectors.device)
             chosen = ((labels.followed.flatten() == types[:, None]) & directed.flatten()).double()
-            self._type_counts += chosen.sum(1)
-            self._type_units += chosen @ units.flatten(0, 1)
+            sums = chosen.view(len(types), *units.shape[:2]).transpose(0, 1) @ units
+            counts = chosen.view(len(types), *units.shape[:2]).sum(2).T
+            self._type_counts += counts.sum(0)
+            self._type_units += sums.sum(0)
+            group = labels.group % len(self._group_type_counts)
+            self._group_type_counts.index_add_(0, group, counts)
+            self._group_type_units.index_add_(0, group, sums.float())
 
     def merge(self, other: "DirectionSums") -> None:
         """Adds what another has seen."""
         for name, total in vars(self).items():
             total += getattr(other, name).to(total.device)
 
-    def contributions(self) -> Float[Tensor, " d"]:
-        """What each dimension adds to the mean cosine; see `cosine_contributions`."""
-        return _contributions(self._units.sum((0, 1)), self._squares.sum(0), self._counts.sum()).cpu()
+    def contributions(self, members: Float[Tensor, "r g"]) -> Float[Tensor, "r d"]:
+        """What each dimension adds to the mean cosine over some of the groups; see `cosine_contributions`."""
+        n = members @ self._counts.cpu().sum(1, keepdim=True)
+        units, squares = members @ self._units.cpu().sum(1), members @ self._squares.cpu()
+        return (units.square() - squares) / (n * (n - 1))
 
     def result(self) -> dict[str, Estimate]:
         """The values by name; one that is not defined on what was seen is left out.
@@ -79,9 +92,7 @@ class DirectionSums:
         Raises:
             ValueError: fewer than two vectors that are not zero were seen.
         """
-        counts, units, squares, windows = (
-            total.cpu() for total in (self._counts, self._units, self._squares, self._windows)
-        )
+        counts, units, windows = self._counts.cpu(), self._units.cpu(), self._windows.cpu()
         n = int(counts.sum())
         if n < 2:
             raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
@@ -100,27 +111,44 @@ class DirectionSums:
             int(windows[:, 1].sum()),
         )
         if found["mean_cosine"].value > 0:
-            names = [f"rogue_top{k}" for k in TOP_DIMENSIONS]
-            found |= _named(names, _rogue, [counts, units, squares], n)
-        found |= self._self_similarity(found["mean_cosine"])
+            halves = half_samples(counts.sum(1))
+            shares = halves.estimates(torch.stack([_rogue(each) for each in self.contributions(halves.members)]))
+            found |= {f"rogue_top{k}": share._replace(n=n) for k, share in zip(TOP_DIMENSIONS, shares, strict=True)}
+        found |= self._self_similarity(counts, units)
         if int(self._zeros):
             found["zero_vectors"] = Estimate(float(self._zeros), None, n + int(self._zeros))
         return found
 
-    def _self_similarity(self, baseline: Estimate) -> dict[str, Estimate]:
-        """The mean over token types; its error is that over types, because types are what it averages."""
-        counts, units = self._type_counts.cpu(), self._type_units.cpu()
-        enough = counts >= 2
+    def _self_similarity(self, counts: Float[Tensor, "g s"], units: Float[Tensor, "g s d"]) -> dict[str, Estimate]:
+        """`self_similarity` over the followed types, raw and less the mean cosine; the error is over documents."""
+        enough = self._type_counts.cpu() >= 2
         if not bool(enough.any()):
             return {}
-        each = _mean_from_sum(units[enough], counts[enough].long())
-        types, value = len(each), float(each.mean())
-        error = float(each.std() / types**0.5) if types > 1 else None
-        both = None if error is None or baseline.stderr is None else (error**2 + baseline.stderr**2) ** 0.5
+        of_types = self._group_type_counts.cpu(), self._group_type_units.cpu().double()
+        of_all = (_fold(counts.sum(1), len(of_types[0])), _fold(units.sum(1), len(of_types[0])))
+        raw, adjusted = jackknife(_self_similarities, [*of_types, *of_all])
+        # Sums of single precision are good enough for errors.
+        each = _mean_from_sum(self._type_units.cpu()[enough], self._type_counts.cpu()[enough].long())
+        value, types = float(each.mean()), len(each)
+        baseline = float(_all(counts.sum(0), units.sum(0)))
         return {
-            "self_similarity": Estimate(value, error, types),
-            "self_similarity_adjusted": Estimate(value - baseline.value, both, types),
+            "self_similarity": Estimate(value, raw.stderr, types),
+            "self_similarity_adjusted": Estimate(value - baseline, adjusted.stderr, types),
         }
+
+
+def _fold(totals: Float[Tensor, "g *k"], groups: int) -> Float[Tensor, "h *k"]:
+    """Totals of fewer groups: each goes to its number modulo theirs."""
+    folded = torch.zeros(groups, *totals.shape[1:], dtype=torch.float64)
+    return folded.index_add_(0, torch.arange(len(totals)) % groups, totals)
+
+
+def _self_similarities(
+    type_counts: Float[Tensor, " t"], type_units: Float[Tensor, "t d"], n: Float[Tensor, ""], total: Float[Tensor, " d"]
+) -> Float[Tensor, " 2"]:
+    enough = type_counts >= 2
+    raw = _mean_from_sum(type_units[enough], type_counts[enough].long()).mean()
+    return torch.stack([raw, raw - _mean_from_sum(total, n.long())])
 
 
 def _named(names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], n: int) -> dict[str, Estimate]:
@@ -139,17 +167,8 @@ def _intra(
     return torch.stack([raw, raw - _all(counts, units)[0]])
 
 
-def _contributions(
-    total: Float[Tensor, " d"], squares: Float[Tensor, " d"], n: Float[Tensor, ""]
-) -> Float[Tensor, " d"]:
-    return (total.square() - squares) / (n * (n - 1))
-
-
-def _rogue(
-    counts: Float[Tensor, " s"], units: Float[Tensor, "s d"], squares: Float[Tensor, " d"]
-) -> Float[Tensor, " k"]:
-    contributions = _contributions(units.sum(0), squares, counts.sum())
-    # A sample without one group may have no positive mean cosine: then there is no error.
-    if float(contributions.sum()) <= 0:
+def _rogue(contributions: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
+    # A half of the sample may have no positive mean cosine: then there is no error.
+    if not float(contributions.sum()) > 0:
         return torch.full((len(TOP_DIMENSIONS),), torch.nan, dtype=torch.float64)
     return torch.tensor([rogue_share(contributions, k) for k in TOP_DIMENSIONS], dtype=torch.float64)

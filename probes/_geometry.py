@@ -11,18 +11,21 @@ from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._anisotropy import JACKKNIFE_GROUPS
 from lm_probe.probes._covariance import Covariance
 from lm_probe.probes._directions import DirectionSums
+from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._isotropy import shrinkage_weight
 from lm_probe.probes._jackknife import Estimate
 from lm_probe.probes._labels import TokenLabeller, TokenLabels
 from lm_probe.probes._magnitudes import Magnitudes
 from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sampled
-from lm_probe.probes._reservoir import SAMPLE_ROWS, Reservoir, SampledVectors
+from lm_probe.probes._reservoir import SAMPLE_ROWS, Reservoir, SampledVectors, labelled
 from lm_probe.probes._sample_values import cka_with, sample_values
 from lm_probe.probes._spectral_values import spectral_values
 from lm_probe.probes._spectrum import Spectrum
 
 # Rows of windows are taken in float64 a few at a time: more would cost memory and gain no speed.
 _BLOCK_TOKENS = 512
+# First positions often have states unlike all others, and are too few among 512 vectors to tell how much they vary.
+_FIRST_ROWS = 64
 
 
 class SiteGeometry:
@@ -34,6 +37,7 @@ class SiteGeometry:
         self._magnitudes = Magnitudes(width, labeller.groups, device)
         self._covariance = Covariance()
         self._reservoir = Reservoir(sample_rows)
+        self._firsts = Reservoir(_FIRST_ROWS)
 
     def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
         """Adds whole windows."""
@@ -46,8 +50,9 @@ class SiteGeometry:
             self._directions.update(rows, some)
             self._magnitudes.update(rows, some)
             self._covariance.update(rows, some.counted)
-        groups = labels.group[:, None].expand(labels.key.shape).flatten()
-        self._reservoir.update(vectors.flatten(0, 1), labels.key.flatten(), groups)
+        self._reservoir.update(labelled(vectors, labels))
+        first = TokenLabels(*(label[:, :1] if label.ndim == 2 else label for label in labels))
+        self._firsts.update(labelled(vectors[:, :1], first))
 
     def merge(self, other: "SiteGeometry") -> None:
         """Adds what another has seen."""
@@ -55,6 +60,7 @@ class SiteGeometry:
         self._magnitudes.merge(other._magnitudes)
         self._covariance.merge(other._covariance)
         self._reservoir.merge(other._reservoir)
+        self._firsts.merge(other._firsts)
 
     def sample(self) -> SampledVectors:
         """The bounded sample of this site's vectors."""
@@ -68,32 +74,39 @@ class SiteGeometry:
         """
         mean, covariance, n = self._covariance.result()
         variance = covariance.diagonal().cpu().clone()
-        directions = _second_moment_directions(mean, covariance)
         spectrum, axes = _principal_axes(covariance)
         del covariance
-        mean, sample = mean.cpu(), self.sample()
+        mean, sample, sizes = mean.cpu(), self.sample(), self._magnitudes.group_sizes()
+        halves = half_samples(sizes.sum(1))
 
         found = self._directions.result() | self._magnitudes.result()
+        weighed = self._with_firsts(sample)
         if spectrum[0] > 0:
-            centred = sample.vectors.double() - mean
-            components = centred.float() @ axes
-            weight = shrinkage_weight(spectrum, float(centred.square().sum(1).square().mean()), n)
-            found |= spectral_values(spectrum, weight, components, sample.groups, self._magnitudes.group_sizes())
-        contributions = self._directions.contributions()
-        return found | sample_values(sample, mean, variance, contributions, directions, self._magnitudes.largest())
+            fourth_power = float((sample.vectors.double() - mean).square().sum(1).square().mean())
+            weight = shrinkage_weight(spectrum, fourth_power, n)
+            squares = self._magnitudes.squares_about(mean)
+            strata, centred = (weighed.strata == 0).long(), weighed.vectors.double() - mean
+            found |= spectral_values(spectrum, axes, weight, centred, weighed.groups, strata, sizes, squares)
+        means, variances = self._magnitudes.moments(halves.members)
+        means[0], variances[0] = mean, variance
+        contributions = self._directions.contributions(halves.members)
+        return found | sample_values(sample, halves, means, variances, contributions, self._magnitudes.largest())
 
-
-def _second_moment_directions(mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """Eigenvectors of the uncentred second moment, in single precision: directions to look along, not values."""
-    second_moment = torch.addr(covariance, mean, mean)
-    scale = second_moment.diagonal().sum().clamp_min(torch.finfo(torch.float64).tiny)
-    directions: Tensor = torch.linalg.eigh(second_moment.div_(scale).float()).eigenvectors.cpu()
-    return directions
+    def _with_firsts(self, sample: SampledVectors) -> SampledVectors:
+        """The sample with more first positions, where more were kept: both hold those with the smallest keys."""
+        firsts, at_first = self._firsts.result(), sample.strata == 0
+        if len(firsts.keys) <= int(at_first.sum()):
+            return sample
+        others = sample.take(~at_first)
+        return SampledVectors(*(torch.cat(both) for both in zip(others, firsts, strict=True)))
 
 
 def _principal_axes(covariance: Float[Tensor, "d d"]) -> tuple[Spectrum, Float[Tensor, "d d"]]:
     """Eigenvalues, largest first and 0 where they are rounding, and eigenvectors in single precision."""
-    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    if covariance.device.type == "cpu":
+        eigenvalues, eigenvectors = map(torch.from_numpy, np.linalg.eigh(covariance.numpy()))  # faster than torch's
+    else:
+        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     spectrum = eigenvalues.flip(0).cpu().numpy()
     # A final norm takes a direction away: what is left there is rounding, and square roots would make much of it.
     spectrum[spectrum < len(spectrum) * np.finfo(np.float64).eps * spectrum[0]] = 0.0
@@ -167,7 +180,7 @@ class GeometryProbe:
     """
 
     name = "geometry"
-    version = 1
+    version = 2
     needs: frozenset[Need] = frozenset({"hidden"})
 
     def __init__(

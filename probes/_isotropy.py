@@ -95,11 +95,23 @@ def log_partition_isotropy(vectors: Float[Tensor, "m d"], directions: Float[Tens
     O(m d^2). Source: Mu and Viswanath 2018 (arXiv 1702.01417), eq. 4; Arora et al. 2016 (arXiv 1502.03520).
     """
     rows = vectors.double()
-    if directions is None:
-        directions = torch.linalg.eigh(rows.T @ rows).eigenvectors
-    projections = rows @ directions.double()
+    projections = own_projections(rows) if directions is None else rows @ directions.double()
     log_partition = torch.logsumexp(torch.cat([projections, -projections], 1), 0)
     return float(log_partition.min() - log_partition.max())
+
+
+def own_projections(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
+    """The vectors along the eigenvectors of their own second moment, from the smaller side of the matrix.
+
+    Of the directions in which none of them has a part there is one at the most: they are all alike.
+    """
+    m, d = rows.shape
+    if m >= d:
+        return rows @ torch.from_numpy(np.linalg.eigh((rows.T @ rows).numpy()).eigenvectors)
+    # X v = sigma u, with u the eigenvectors of the Gram matrix.
+    squares, left = np.linalg.eigh((rows @ rows.T).numpy())
+    projections = torch.from_numpy(left * np.sqrt(np.maximum(squares, 0.0)))
+    return torch.cat([projections, torch.zeros(m, 1, dtype=torch.float64)], 1)
 
 
 def partition_isotropy(vectors: Float[Tensor, "m d"], directions: Float[Tensor, "d k"] | None = None) -> float:

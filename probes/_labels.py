@@ -25,6 +25,8 @@ class TokenLabels(NamedTuple):
     """0 at the first position of a window; elsewhere 1..4, from the most frequent token types to the rarest."""
     followed: Int[Tensor, "b t"]
     """Which of the followed (most frequent) token types this is; -1 for others and at the first position."""
+    prefix: Int[Tensor, "b t"]
+    """A hash of the window's tokens so far: where it is equal, so is the hidden state, but for rounding."""
     key: Int[Tensor, "b t"]
     """A hash of document, window and position: the order in which tokens enter a bounded sample."""
 
@@ -68,6 +70,7 @@ class TokenLabeller:
             batch.clusters % self.groups,
             stratum.masked_fill(first, 0),
             followed.masked_fill(first, -1),
+            mix(_marks(ids).cumsum(1)),
             token_keys(ids, counted, batch.clusters),
         )
 
@@ -99,10 +102,15 @@ def token_keys(
     tokens for every checkpoint, and can be merged.
     """
     position = torch.arange(token_ids.shape[1], device=token_ids.device)
-    window = (mix(token_ids.long() * 0x9E3779B1 + position) * counted).sum(1)
+    window = (_marks(token_ids) * counted).sum(1)
     window = mix(window + mix(clusters.long() + 1))
     keys = mix(window[:, None] + mix(position + 0x7F4A7C15)) & NO_KEY
     return keys.masked_fill(~counted, NO_KEY)
+
+
+def _marks(token_ids: Int[Tensor, "b t"]) -> Int[Tensor, "b t"]:
+    """A hash of each token and its position; their sums tell texts apart."""
+    return mix(token_ids.long() * 0x9E3779B1 + torch.arange(token_ids.shape[1], device=token_ids.device))
 
 
 def mix(values: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:

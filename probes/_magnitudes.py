@@ -7,6 +7,9 @@ from torch import Tensor
 from lm_probe.probes._jackknife import Estimate, jackknife
 from lm_probe.probes._labels import TokenLabels
 
+# A variance that is a difference of squares knows no more digits than these.
+_CANCELLED = 1e-13
+
 
 def mean_vector_share(vectors: Float[Tensor, "n d"]) -> float:
     r"""Squared length of the mean vector over the mean squared length, $\|\bar x\|^2 / \overline{\|x\|^2}$.
@@ -40,7 +43,7 @@ def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = Non
     Raises:
         ValueError: the median is 0.
     """
-    median = float(magnitudes.double().median())
+    median = float(magnitudes.median())
     if median == 0:
         raise ValueError("the median magnitude is 0: nothing to compare the largest with")
     return (float(magnitudes.max()) if largest is None else largest) / median
@@ -53,22 +56,26 @@ class Magnitudes:
         """Starts empty."""
         self._sums = torch.zeros(groups, 5, dtype=torch.float64, device=device)
         self._vectors = torch.zeros(groups, width, dtype=torch.float64, device=device)
+        self._squares = torch.zeros_like(self._vectors)
         self._largest = torch.zeros(2, dtype=torch.float64, device=device)
 
     def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
         """Adds whole windows, in float64, pads set to zero."""
-        squares = vectors.square().sum(2)
+        by_dimension = vectors.square()
+        squares = by_dimension.sum(2)
         norms = squares.sqrt()
         first = (labels.stratum == 0) & labels.counted
         sums = [labels.counted.sum(1), norms.sum(1), squares.sum(1), first.sum(1), (norms * first).sum(1)]
         self._sums.index_add_(0, labels.group, torch.stack([part.double() for part in sums], 1))
         self._vectors.index_add_(0, labels.group, vectors.sum(1))
+        self._squares.index_add_(0, labels.group, by_dimension.sum(1))
         self._largest = torch.maximum(self._largest, torch.stack([norms.max(), vectors.abs().max()]))
 
     def merge(self, other: "Magnitudes") -> None:
         """Adds what another has seen."""
         self._sums += other._sums.to(self._sums.device)
         self._vectors += other._vectors.to(self._vectors.device)
+        self._squares += other._squares.to(self._squares.device)
         self._largest = torch.maximum(self._largest, other._largest.to(self._largest.device))
 
     def largest(self) -> tuple[float, float]:
@@ -76,9 +83,23 @@ class Magnitudes:
         norm, activation = self._largest.tolist()
         return norm, activation
 
-    def group_sizes(self) -> Float[Tensor, " g"]:
-        """Vectors in each jackknife group."""
-        return self._sums[:, 0].cpu()
+    def group_sizes(self) -> Float[Tensor, "g 2"]:
+        """Vectors in each jackknife group: past the first position of their windows, and there."""
+        counted, first = self._sums[:, 0].cpu(), self._sums[:, 3].cpu()
+        return torch.stack([counted - first, first], 1)
+
+    def squares_about(self, mean: Float[Tensor, " d"]) -> Float[Tensor, "g d"]:
+        """Sums over each group of the squares of each dimension, less its mean."""
+        counts, sums = self._sums[:, :1].cpu(), self._vectors.cpu()
+        return (self._squares.cpu() - 2 * mean * sums + counts * mean.square()).clamp_min(0.0)
+
+    def moments(self, members: Float[Tensor, "r g"]) -> tuple[Float[Tensor, "r d"], Float[Tensor, "r d"]]:
+        """Mean and variance of each dimension over some of the groups; variances that are rounding are 0."""
+        counts, sums, squares = (members @ total.cpu() for total in (self._sums[:, :1], self._vectors, self._squares))
+        mean = sums / counts
+        square = squares / counts
+        variance = square - mean.square()
+        return mean, torch.where(variance > _CANCELLED * square, variance, 0.0)
 
     def result(self) -> dict[str, Estimate]:
         """`norm_mean`, `norm_first` (at the first position of each window) and `mean_vector_share`."""

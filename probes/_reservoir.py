@@ -6,19 +6,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_probe.probes._labels import NO_KEY
+from lm_probe.probes._labels import NO_KEY, TokenLabels
 
 SAMPLE_ROWS = 512
 
 
 class SampledVectors(NamedTuple):
-    """A sample of one site's hidden states, in the order of their keys."""
+    """A sample of one site's hidden states, in the order of their keys, with what `TokenLabels` says of each."""
 
     keys: Int[Tensor, " m"]
     groups: Int[Tensor, " m"]
     """The jackknife group of each vector's document."""
+    strata: Int[Tensor, " m"]
+    prefixes: Int[Tensor, " m"]
     vectors: Float[Tensor, "m d"]
     """In the dtype of the model."""
+
+    def take(self, rows: Tensor) -> "SampledVectors":
+        """Some of them, by place or by a mask."""
+        return SampledVectors(*(field[rows] for field in self))
+
+    def to(self, device: torch.device | str) -> "SampledVectors":
+        """The same on another device."""
+        return SampledVectors(*(field.to(device) for field in self))
+
+
+def labelled(vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> SampledVectors:
+    """Every vector of a batch with its labels."""
+    groups = labels.group[:, None].expand(labels.key.shape)
+    key, group, stratum, prefix = (each.flatten() for each in (labels.key, groups, labels.stratum, labels.prefix))
+    return SampledVectors(key, group, stratum, prefix, vectors.flatten(0, 1))
 
 
 class Reservoir:
@@ -31,28 +48,25 @@ class Reservoir:
     def __init__(self, rows: int = SAMPLE_ROWS) -> None:
         """Starts empty."""
         self._rows = rows
-        self._keys: Tensor | None = None
-        self._groups: Tensor | None = None
-        self._vectors: Tensor | None = None
+        self._kept: SampledVectors | None = None
 
-    def update(self, vectors: Float[Tensor, "n d"], keys: Int[Tensor, " n"], groups: Int[Tensor, " n"]) -> None:
+    def update(self, some: SampledVectors) -> None:
         """Adds vectors; those with the key `NO_KEY` never enter."""
-        if self._keys is None or self._groups is None or self._vectors is None:
-            self._keys = torch.full((self._rows,), NO_KEY, dtype=torch.int64, device=keys.device)
-            self._groups = torch.zeros_like(self._keys)
-            self._vectors = torch.zeros(self._rows, vectors.shape[1], dtype=vectors.dtype, device=vectors.device)
-        most = min(self._rows, len(keys))
+        if self._kept is None:
+            self._kept = SampledVectors(*(field.new_zeros(self._rows, *field.shape[1:]) for field in some))
+            self._kept.keys.fill_(NO_KEY)
+        most = min(self._rows, len(some.keys))
         # The smallest new key against the largest kept one, the next against the next: what is left are the smallest.
-        arriving = keys.sort().indices[:most]
-        places = self._keys.sort(descending=True).indices[:most]
-        enters = keys[arriving] < self._keys[places]
-        if keys.device.type == "cpu":
+        arriving = some.keys.sort().indices[:most]
+        places = self._kept.keys.sort(descending=True).indices[:most]
+        enters = some.keys[arriving] < self._kept.keys[places]
+        if some.keys.device.type == "cpu":
             # Few enter once the sample is full. On a GPU counting them would halt the queue, so all places are written.
             count = int(enters.sum())
             arriving, places, enters = arriving[:count], places[:count], enters[:count]
-        self._keys[places] = torch.where(enters, keys[arriving], self._keys[places])
-        self._groups[places] = torch.where(enters, groups[arriving], self._groups[places])
-        self._vectors[places] = torch.where(enters[:, None], vectors[arriving], self._vectors[places])
+        for kept, new in zip(self._kept, some, strict=True):
+            wins = enters.view(-1, *[1] * (new.ndim - 1))
+            kept[places] = torch.where(wins, new[arriving], kept[places])
 
     def merge(self, other: "Reservoir") -> None:
         """Adds what another has kept.
@@ -62,10 +76,8 @@ class Reservoir:
         """
         if self._rows != other._rows:
             raise ValueError(f"cannot merge samples of {self._rows} and {other._rows} vectors")
-        if other._keys is None or other._groups is None or other._vectors is None:
-            return
-        device = other._keys.device if self._keys is None else self._keys.device
-        self.update(other._vectors.to(device), other._keys.to(device), other._groups.to(device))
+        if other._kept is not None:
+            self.update(other._kept.to((other._kept if self._kept is None else self._kept).keys.device))
 
     def result(self) -> SampledVectors:
         """The sample, on the CPU.
@@ -73,8 +85,7 @@ class Reservoir:
         Raises:
             ValueError: nothing was added.
         """
-        if self._keys is None or self._groups is None or self._vectors is None:
+        if self._kept is None:
             raise ValueError("the sample is empty: no vector was added")
-        keys, groups, vectors = self._keys.cpu(), self._groups.cpu(), self._vectors.cpu()
-        order = keys.argsort()[: int((keys != NO_KEY).sum())]
-        return SampledVectors(keys[order], groups[order], vectors[order])
+        kept = self._kept.to("cpu")
+        return kept.take(kept.keys.argsort()[: int((kept.keys != NO_KEY).sum())])

@@ -1,12 +1,11 @@
 """Single dimensions that rule the cosine: pure functions."""
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.probes._cosine import mean_cosine
+from lm_probe.probes._covariance import varies
 
 
 def cosine_contributions(vectors: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
@@ -47,29 +46,23 @@ def rogue_share(contributions: Float[Tensor, " d"], k: int) -> float:
     return float(contributions.topk(min(k, len(contributions))).values.sum()) / total
 
 
-def centred(vectors: Float[Tensor, "n d"], mean: Float[Tensor, " d"] | None = None) -> Float[Tensor, "n d"]:
-    """The vectors less their mean, or less a mean that is given, in float64."""
+def centred(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """The vectors less their mean, in float64. A dimension that never varies becomes 0."""
     rows = vectors.double()
-    return rows - (rows.mean(0) if mean is None else mean)
+    mean = rows.mean(0)
+    rows = rows - mean
+    return torch.where(varies(mean, rows.square().mean(0)), rows, 0.0)
 
 
-def standardised(
-    vectors: Float[Tensor, "n d"], mean: Float[Tensor, " d"] | None = None, variance: Float[Tensor, " d"] | None = None
-) -> Float[Tensor, "n d"]:
-    """Each dimension less its mean and divided by its standard deviation (that of the n vectors unless given).
-
-    A dimension that never varies becomes 0.
-    """
-    rows = centred(vectors, mean)
-    spread = (rows.square().mean(0) if variance is None else variance).sqrt()
-    return torch.where(spread > 0, rows / spread, 0.0)
+def standardised(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Each dimension less its mean and divided by its standard deviation. One that never varies becomes 0."""
+    rows = centred(vectors)
+    return rows * inverse_spread(rows.square().mean(0))
 
 
-def without_dimensions(vectors: Float[Tensor, "n d"], dimensions: Sequence[int]) -> Float[Tensor, "n k"]:
-    """The vectors without some dimensions."""
-    keep = torch.ones(vectors.shape[1], dtype=torch.bool, device=vectors.device)
-    keep[list(dimensions)] = False
-    return vectors[:, keep]
+def inverse_spread(variance: Float[Tensor, "*r d"]) -> Float[Tensor, "*r d"]:
+    """1 over the standard deviation; 0 where nothing varies."""
+    return torch.where(variance > 0, variance.rsqrt(), 0.0)
 
 
 def mean_cosine_centred(vectors: Float[Tensor, "n d"]) -> float:
@@ -100,4 +93,6 @@ def mean_cosine_without(vectors: Float[Tensor, "n d"], k: int) -> float:
     Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 3.
     """
     top = cosine_contributions(vectors).topk(min(k, vectors.shape[1] - 1)).indices
-    return mean_cosine(without_dimensions(vectors, top.tolist()))
+    keep = torch.ones(vectors.shape[1], dtype=torch.bool)
+    keep[top] = False
+    return mean_cosine(vectors[:, keep])

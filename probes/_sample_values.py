@@ -4,46 +4,58 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_probe.probes._cka import cka_error, linear_cka
-from lm_probe.probes._cosine import MeanCosine
+from lm_probe.probes._cosine import subset_cosines
 from lm_probe.probes._dimension import neighbour_ratios
 from lm_probe.probes._directions import TOP_DIMENSIONS
+from lm_probe.probes._half_samples import HalfSamples
+from lm_probe.probes._isotropy import own_projections
 from lm_probe.probes._jackknife import Estimate, jackknife, spread_of_left_out
 from lm_probe.probes._magnitudes import max_over_median
 from lm_probe.probes._reservoir import SampledVectors
-from lm_probe.probes._rogue import centred, standardised, without_dimensions
+from lm_probe.probes._rogue import inverse_spread
 
 
 def sample_values(
     sample: SampledVectors,
-    mean: Float[Tensor, " d"],
-    variance: Float[Tensor, " d"],
-    contributions: Float[Tensor, " d"],
-    directions: Float[Tensor, "d k"],
+    halves: HalfSamples,
+    means: Float[Tensor, "r d"],
+    variances: Float[Tensor, "r d"],
+    contributions: Float[Tensor, "r d"],
     largest: tuple[float, float],
 ) -> dict[str, Estimate]:
-    """Values by name, with jackknife errors over the sample's own documents: they include that it is a sample.
+    """Values by name, with errors over the sample's own documents: they include that it is a sample.
 
-    What belongs to the whole pass is taken from it and treated as known: mean and variance of each dimension, their
-    contributions to the mean cosine, eigenvectors of the second moment, the largest norm and activation. A measure that
-    is not defined on the sample (all vectors the same, too few of them) is left out.
+    What belongs to the whole pass is taken from it, for all of it and for each half: mean and variance of each
+    dimension, and the contributions to the mean cosine that choose the dimensions to drop. A measure that is not
+    defined on the sample (all vectors the same, too few of them) is left out.
     """
     rows, groups = sample.vectors.double(), sample.groups
-    top = contributions.topk(min(max(TOP_DIMENSIONS), len(contributions))).indices.tolist()
-    measures: dict[str, Callable[[], Estimate]] = {
-        "mean_cosine_centred": lambda: _cosine(centred(rows, mean), groups),
-        "mean_cosine_standardised": lambda: _cosine(standardised(rows, mean, variance), groups),
-        "intrinsic_dimension": lambda: _intrinsic_dimension(sample),
-        "log_partition_isotropy": lambda: _log_partition_isotropy(rows, groups, directions),
-        "norm_max_over_median": lambda: _stands_out(rows.norm(dim=1), largest[0]),
-        "activation_max_over_median": lambda: _stands_out(rows.abs().flatten(), largest[1]),
+    members = halves.members[:, groups] > 0
+    moving = variances[0] > 0
+    shifts = torch.where(moving, means - means[0], 0.0)
+    centred = torch.where(moving, rows - means[0], 0.0)
+    still, alike = torch.zeros_like(means), torch.ones_like(means)
+    cosines = {
+        "centred": lambda: subset_cosines(centred, members, shifts, alike),
+        "standardised": lambda: subset_cosines(centred, members, shifts, inverse_spread(variances)),
     }
+    order = contributions.topk(min(max(TOP_DIMENSIONS), rows.shape[1])).indices
     for k in TOP_DIMENSIONS:
         if k < rows.shape[1]:
-            measures[f"mean_cosine_drop{k}"] = partial(_cosine, without_dimensions(rows, top[:k]), groups)
+            kept = alike.scatter(1, order[:, :k], 0.0)
+            cosines[f"drop{k}"] = partial(_cosine_without, rows, members, still, kept)
+    measures: dict[str, Callable[[], Estimate]] = {
+        "intrinsic_dimension": lambda: _intrinsic_dimension(sample),
+        "log_partition_isotropy": lambda: _log_partition_isotropy(rows, groups),
+        "norm_max_over_median": lambda: _stands_out(rows.norm(dim=1), largest[0]),
+        "activation_max_over_median": lambda: _stands_out(sample.vectors.abs().flatten(), largest[1]),
+    }
+    for name, values in cosines.items():
+        measures[f"mean_cosine_{name}"] = partial(_over_halves, halves, values)
     found = {}
     for name, measure in measures.items():
         try:
@@ -87,16 +99,24 @@ def _first_places(keys: Int[Tensor, " m"]) -> tuple[Int[Tensor, " k"], Int[Tenso
     return keys[places], places
 
 
-def _cosine(rows: Float[Tensor, "m k"], groups: Int[Tensor, " m"]) -> Estimate:
-    statistic = MeanCosine(int(groups.max()) + 1)
-    statistic.update(rows, group=groups)
-    found = statistic.result()
-    return Estimate(found.value, found.stderr)
+def _cosine_without(
+    rows: Float[Tensor, "m d"], members: Bool[Tensor, "r m"], still: Float[Tensor, "r d"], kept: Float[Tensor, "r d"]
+) -> Float[Tensor, " r"]:
+    """No value for a half that drops other dimensions, and so no error: there the value jumps from text to text."""
+    same = (kept == kept[0]).all(1)
+    return torch.where(same, subset_cosines(rows, members, still, kept), torch.nan)
+
+
+def _over_halves(halves: HalfSamples, values: Callable[[], Float[Tensor, " r"]]) -> Estimate:
+    (found,) = halves.estimates(values()[:, None])
+    if found.value != found.value:
+        raise ValueError("fewer than two vectors have a direction")
+    return found
 
 
 def _intrinsic_dimension(sample: SampledVectors) -> Estimate:
     """The error leaves out a group's terms and keeps the neighbours: a sum over the rest, as for any ratio."""
-    logs, places = neighbour_ratios(sample.vectors)
+    logs, places = neighbour_ratios(sample.vectors, sample.prefixes)
     groups = sample.groups[torch.from_numpy(places)]
     sums = torch.zeros(int(groups.max()) + 1, 2, dtype=torch.float64)
     sums.index_add_(0, groups, torch.stack([torch.ones(len(logs)).double(), torch.from_numpy(logs)], 1))
@@ -104,10 +124,9 @@ def _intrinsic_dimension(sample: SampledVectors) -> Estimate:
     return found
 
 
-def _log_partition_isotropy(
-    rows: Float[Tensor, "m d"], groups: Int[Tensor, " m"], directions: Float[Tensor, "d k"]
-) -> Estimate:
-    projections = (rows.to(directions.dtype) @ directions).double()
+def _log_partition_isotropy(rows: Float[Tensor, "m d"], groups: Int[Tensor, " m"]) -> Estimate:
+    """The error holds the eigenvectors fixed."""
+    projections = own_projections(rows)
     projections = torch.cat([projections, -projections], 1)
     names = groups.unique()
     by_group = torch.stack([torch.logsumexp(projections[groups == name], 0) for name in names])

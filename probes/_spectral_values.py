@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_probe.probes._clustered import Proxies, clustered_error
 from lm_probe.probes._dimension import regression_of_logs, spectral_exponent
 from lm_probe.probes._isotropy import isoscore, participation_ratio, shrink
 from lm_probe.probes._jackknife import Estimate
@@ -44,24 +45,31 @@ def spectral_measures(shrinkage: float) -> dict[str, SpectralMeasure]:
 
 def spectral_values(
     eigenvalues: Spectrum,
+    axes: Float[Tensor, "d d"],
     shrinkage: float,
-    components: Float[Tensor, "m d"],
+    centred: Float[Tensor, "m d"],
     groups: Int[Tensor, " m"],
-    group_sizes: Float[Tensor, " g"],
+    strata: Int[Tensor, " m"],
+    sizes: Float[Tensor, "g s"],
+    squares: Float[Tensor, "g d"],
 ) -> dict[str, Estimate]:
     r"""The measures with linearised standard errors.
 
     An eigenvalue moves with the covariance by $v_i^\top\,dC\,v_i$, so one vector x moves a measure T by
     $\sum_i \partial T/\partial\lambda_i\,((v_i \cdot (x - \bar x))^2 - \lambda_i)$ over n: the infinitesimal jackknife
-    (Jaeckel 1972; Shao and Tu 1995, section 2.1). It is taken on the bounded sample, so no group needs a covariance of
-    its own; `clustered_error` brings it to the whole pass. A measure that is not defined on the spectrum is left out.
+    (Jaeckel 1972; Shao and Tu 1995, section 2.1). It is a square form of x, taken on the bounded sample, so no group
+    needs a covariance of its own; the proxy that `clustered_error` wants is what that form makes of the squares of
+    single dimensions, whose sums are known for every group. A measure that is not defined on the spectrum is left out.
 
     Args:
         eigenvalues: of the covariance of the whole pass, largest first.
+        axes: their eigenvectors.
         shrinkage: see `spectral_measures`.
-        components: of sampled vectors, centred, along the eigenvectors.
-        groups: of the sampled vectors.
-        group_sizes: vectors of the whole pass in each group.
+        centred: sampled vectors less the mean.
+        groups: see `clustered_error`.
+        strata: see `clustered_error`.
+        sizes: see `clustered_error`.
+        squares: sums over each group of the squares of each dimension, less its mean.
     """
     found: dict[str, float] = {}
     gradients = []
@@ -74,37 +82,12 @@ def spectral_values(
     if not found:
         return {}
     slopes = torch.from_numpy(np.stack(gradients, 1))
-    influences = components.double().square() @ slopes - torch.from_numpy(eigenvalues) @ slopes
-    n = int(group_sizes.sum())
-    errors = clustered_error(influences, groups, group_sizes)
+    influences = (centred.to(axes.dtype) @ axes).double().square() @ slopes - torch.from_numpy(eigenvalues) @ slopes
+    diagonal = axes.double().square() @ slopes
+    proxies = Proxies(centred.double().square() @ diagonal, squares @ diagonal)
+    n = int(sizes.sum())
+    errors = clustered_error(influences, groups, strata, sizes, proxies)
     return {name: Estimate(value, error, n) for (name, value), error in zip(found.items(), errors, strict=True)}
-
-
-def clustered_error(
-    influences: Float[Tensor, "m k"], groups: Int[Tensor, " m"], group_sizes: Float[Tensor, " g"]
-) -> list[float | None]:
-    """Standard errors of means over clusters of vectors, from a sample of the vectors in each (two-stage sampling).
-
-    The spread of the groups' estimated totals, less what of it comes from having sampled within groups (Cochran 1977,
-    section 11.3), and no less than the error for independent vectors. With every vector in the sample this is the
-    ordinary cluster error. None with fewer than two groups.
-    """
-    number = len(group_sizes)
-    sampled = torch.bincount(groups, minlength=number).double()
-    used = sampled > 0
-    if int(used.sum()) < 2:
-        return [None] * influences.shape[1]
-    sums = torch.zeros(number, influences.shape[1], dtype=torch.float64).index_add_(0, groups, influences)
-    means = sums[used] / sampled[used, None]
-    size, taken, present = group_sizes[used, None], sampled[used, None], int(used.sum())
-    n = size.sum()
-    totals = size * (means - (size * means).sum(0) / n)
-    residuals = influences - (sums / sampled.clamp_min(1)[:, None])[groups]
-    within = residuals.square().sum(0) / max(1, len(influences) - present)
-    from_sampling = (size.square() * (1 - taken / size).clamp_min(0) / taken).sum() * within
-    variance = present / (present - 1) * (totals.square().sum(0) - from_sampling)
-    floor = n * within if bool((taken < size).any()) else torch.zeros_like(within)
-    return [float(error) for error in torch.maximum(variance, floor).sqrt() / n]
 
 
 def _rank_gradient(values: Spectrum, power: float) -> Spectrum:

@@ -33,7 +33,10 @@ def _shuffled(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_
 
 
 def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
-    """Readings after a sixteenth, an eighth, ... and all of the sample; the component says after how many tokens."""
+    """Readings after a sixteenth, an eighth, ... and all of the sample; the component says after how many tokens.
+
+    Numbers are filled up with zeros: components are text, and are to sort as numbers.
+    """
     check_fit(of, sample)
     device = str(of.model.device)
     at = [max(2, sample.n_tokens >> halvings) for halvings in (4, 3, 2, 1, 0)]
@@ -42,8 +45,9 @@ def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_siz
         found = token_curve(of, probe, batches, sample.sampled(device), at)
     except ValueError as error:
         return Outcome([], f"{probe.name}_curve: {error}")
+    digits = len(str(sample.n_tokens))
     readings = [
-        reading._replace(component=f"{tokens} tokens")
+        reading._replace(component=f"{tokens:0{digits}} tokens")
         for tokens, seen in found.items()
         for reading in seen
         if isinstance(reading, Reading)

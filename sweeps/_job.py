@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_probe.model_adapters import Checkpoint
-from lm_probe.probes import ForwardProbe, Probe, WeightProbe, find_probes
+from lm_probe.model_adapters import Checkpoint, UserError
+from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._controls import Control, controlled
 from lm_probe.sweeps._plan import Visit, plan
@@ -56,9 +56,15 @@ def prepare(config: SweepConfig) -> Job:
     """Looks up what the settings name.
 
     Raises:
-        UserError: a probe, task, control, source, revision or text does not exist or cannot be used.
+        UserError: a probe, task, control, source, revision or text does not exist or cannot be used, or a reference has
+            no use.
     """
     probes = find_probes(config.probes)
+    if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
+        raise UserError(
+            f"--reference {config.reference} is for the probe geometry, and --probes is "
+            f"{','.join(config.probes) or 'none'}: add geometry to --probes"
+        )
     tasks: Sequence[str] = ()
     if config.tasks:
         from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options

@@ -127,11 +127,12 @@ def test_equals_brute_force_on_kept_hidden_states(name: str, padded: bool) -> No
             expected["spectral_exponent"] = spectral_exponent(eigenvalues)
         assert not [m for m in expected if (site.layer, site.site, m) not in found]
         # Equal tokens have equal states at the embedding up to the last bit, which a batch may change.
-        loose = {"log_partition_isotropy": 1e-3, "intrinsic_dimension": 0.02}
+        loose = {"intrinsic_dimension": 0.02}
         for metric, value in expected.items():
             reading = found[site.layer, site.site, metric]
             assert reading.value == pytest.approx(value, rel=loose.get(metric, 2e-5), abs=2e-6), (metric, site)
-        for metric in set(expected) - {"norm_max_over_median", "activation_max_over_median"}:
+        # Maxima have none, and cosines without dimensions where halves of so few tokens drop others.
+        for metric in {name for name in expected if "_max_" not in name and "_drop" not in name}:
             error = found[site.layer, site.site, metric].stderr
             assert error is not None and error >= 0 and np.isfinite(error), metric
 
@@ -149,9 +150,7 @@ def test_merged_parts_are_one_pass(neox: PreTrainedModel, sample_rows: int) -> N
     expected, found = by_address(whole.result()), by_address(empty.result())
     assert expected.keys() == found.keys()
     for address, reading in expected.items():
-        # What is looked at along single-precision eigenvectors is as precise as they are.
-        rel = 1e-4 if "partition" in address[2] else 1e-11
-        assert found[address].value == pytest.approx(reading.value, rel=rel, abs=1e-13), address
+        assert found[address].value == pytest.approx(reading.value, rel=1e-11, abs=1e-13), address
         assert found[address].n == reading.n
         if reading.stderr is not None:
             # Errors are taken along single-precision eigenvectors.
@@ -217,7 +216,8 @@ def test_what_is_not_defined_is_left_out_and_nan_is_refused(neox: PreTrainedMode
 
     state = GeometryProbe().start(architecture_of(neox), constant)
     batch = Batch(torch.arange(12).reshape(4, 3), None, torch.arange(4), None)
-    state.see_hidden(Site(1, "block"), torch.ones(4, 3, 16), batch)
+    # A third, a seventh, ...: means of these are rounded, and what is left after centring is no variance.
+    state.see_hidden(Site(1, "block"), (1 / torch.arange(3.0, 19.0)).expand(4, 3, 16), batch)
     found = {reading.metric: reading for reading in state.result()}
     assert found["mean_cosine"].value == pytest.approx(1)
     assert "effective_rank" not in found and "intrinsic_dimension" not in found and "mean_cosine_centred" not in found
@@ -228,6 +228,40 @@ def test_what_is_not_defined_is_left_out_and_nan_is_refused(neox: PreTrainedMode
     state.see_hidden(Site(2, "block"), bad, batch)
     with pytest.raises(ValueError, match=r"layer 2 \(block\).*NaN"):
         state.result()
+
+
+def test_states_that_were_computed_twice_are_taken_once_by_the_dimension(neox: PreTrainedModel) -> None:
+    """As tasks make them: a document comes again with another end and in another batch, equal but for rounding."""
+    ids = torch.randint(0, 300, (12, 20), generator=torch.Generator().manual_seed(4))
+    again = ids.clone()
+    again[:, 15:] = torch.randint(0, 300, (12, 5), generator=torch.Generator().manual_seed(5))
+    sampled = Sampled(24, "cpu", False)
+    texts = torch.cat([ids, again])
+    repeated = [Batch(texts[i : i + 5], None, torch.arange(24)[i : i + 5], None) for i in range(0, 24, 5)]
+    found = by_address(run(neox, repeated, sampled, GeometryProbe(sample_rows=480)).result())
+    for layer in (1, 2):
+        states = []
+        with torch.no_grad():
+            for row, start in [(row, 0) for row in ids] + [(row, 15) for row in again]:
+                states.append(neox(row[None], output_hidden_states=True).hidden_states[layer][0, start:])
+        once = two_nn_dimension(torch.cat(states))
+        assert found[layer, "block", "intrinsic_dimension"].value == pytest.approx(once, rel=0.02)
+
+
+def test_a_dimension_that_never_varies_adds_nothing() -> None:
+    from lm_probe.model_adapters import Site
+
+    vectors = torch.randn(20, 30, 8, generator=torch.Generator().manual_seed(0)).double()
+    ids = torch.arange(600).reshape(20, 30)
+    found = []
+    for width in (8, 9):
+        states = torch.nn.functional.pad(vectors, (0, width - 8), value=1000 / 3)
+        state = GeometryState(Sampled(20, "cpu", False), 512)
+        for part in (slice(0, 3), slice(3, 20)):  # unequal parts: their means of 1000/3 round differently
+            state.see_hidden(Site(1, "block"), states[part], Batch(ids[part], None, torch.arange(20)[part], None))
+        found.append({reading.metric: reading.value for reading in state.result()})
+    for name in ("mean_cosine_centred", "mean_cosine_standardised", "effective_rank", "intrinsic_dimension"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-7, abs=1e-9), name
 
 
 def test_is_known_by_name_and_runs_through_measure(neox: PreTrainedModel) -> None:

@@ -89,14 +89,25 @@ def test_drawn_directions_keep_lengths_and_lose_everything_else(neox: PreTrained
     )
 
 
-def test_a_curve_over_tokens_is_that_of_shorter_passes(neox: PreTrainedModel) -> None:
-    batches, sampled = make_batches([2] * 5, padded=False)
-    curve = token_curve(architecture_of(neox), GeometryProbe(), batches, sampled, at=[24, 60, 120])
+@pytest.mark.parametrize("sizes", [[2] * 5, [10], [1, 9]])
+def test_a_curve_over_tokens_is_that_of_shorter_passes(neox: PreTrainedModel, sizes: list[int]) -> None:
+    batches, sampled = make_batches(sizes, padded=False)
+    curve = token_curve(architecture_of(neox), GeometryProbe(), batches, sampled, at=[24, 70, 120])
     assert list(curve) == [24, 72, 120]
+    rows, _ = make_batches([1] * 10, padded=False)
     for tokens, readings in curve.items():
-        short = by_address(run(neox, batches[: tokens // 24], sampled, GeometryProbe()).result())
+        short = by_address(run(neox, rows[: tokens // 12], sampled, GeometryProbe()).result())
         for reading in readings:
             assert isinstance(reading, Reading)
-            assert reading == short[reading.layer, reading.site, reading.metric]
+            other = short[reading.layer, reading.site, reading.metric]
+            assert reading.value == pytest.approx(other.value, rel=1e-4, abs=1e-6), reading
+            assert reading.n == other.n
     with pytest.raises(ValueError, match="the sample has 120"):
         token_curve(architecture_of(neox), GeometryProbe(), batches, sampled, at=[500])
+
+
+def test_a_curve_counts_what_is_not_padding(neox: PreTrainedModel) -> None:
+    lengths = [sum(batch.token_ids.numel() for batch in make_batches([1] * 10)[0][:rows]) for rows in (2, 5, 10)]
+    batches, sampled = make_batches([10])
+    curve = token_curve(architecture_of(neox), GeometryProbe(), batches, sampled, at=lengths)
+    assert list(curve) == lengths

@@ -23,7 +23,7 @@ from lm_probe.probes import (
 )
 from lm_probe.probes._jackknife import jackknife
 from lm_probe.probes._labels import NO_KEY, frequency_strata, token_keys
-from lm_probe.probes._spectral_values import clustered_error, spectral_measures, spectral_values
+from lm_probe.probes._reservoir import SampledVectors, labelled
 
 CPU = torch.device("cpu")
 
@@ -108,17 +108,35 @@ def test_a_sample_does_not_depend_on_batches_or_merges(sizes: list[int], random)
     generator = torch.Generator().manual_seed(n)
     keys, vectors = torch.randperm(10 * n, generator=generator)[:n], torch.randn(n, 3, generator=generator)
     groups = torch.arange(n) % 4
-    parts = list(zip(keys.split(sizes), vectors.split(sizes), groups.split(sizes), strict=True))
+    everything = SampledVectors(keys, groups, groups // 2, keys * 3, vectors)
+    parts = [everything.take(part) for part in torch.arange(n).split(sizes)]
     random.shuffle(parts)
     first, second = Reservoir(25), Reservoir(25)
-    for key, vector, group in parts:
-        (first if random.random() < 0.5 else second).update(vector, key, group)
+    for part in parts:
+        (first if random.random() < 0.5 else second).update(part)
     first.merge(second)
-    found = first.result()
-    order = keys.argsort()[:25]
-    assert torch.equal(found.keys, keys[order])
-    assert torch.equal(found.vectors, vectors[order])
-    assert torch.equal(found.groups, groups[order])
+    expected = everything.take(keys.argsort()[:25])
+    for field, other in zip(first.result(), expected, strict=True):
+        assert torch.equal(field, other)
+
+
+def test_every_vector_of_a_batch_keeps_its_labels() -> None:
+    batch, sampled = make_batch()
+    labels = TokenLabeller(sampled, 3).label(batch)
+    found = labelled(torch.arange(63.0).view(9, 7, 1), labels)
+    for place in (0, 8, 40):
+        row, column = divmod(place, 7)
+        assert found.vectors[place].item() == place
+        assert found.keys[place] == labels.key[row, column] and found.groups[place] == labels.group[row]
+        assert found.strata[place] == labels.stratum[row, column]
+
+
+def test_a_prefix_is_the_tokens_so_far_whatever_follows_and_in_whichever_document() -> None:
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 9, 8], [6, 5, 7, 8]])
+    labeller = TokenLabeller(Sampled(3, "cpu", False), 3)
+    prefix = labeller.label(Batch(ids, None, torch.arange(3), None)).prefix
+    assert torch.equal(prefix[0, :2], prefix[1, :2])
+    assert len(prefix.unique()) == 10
 
 
 def test_strata_hold_about_equally_many_tokens_and_ties_are_settled() -> None:
@@ -178,7 +196,8 @@ def test_sums_give_what_brute_force_gives(parts: list[slice], padded: bool) -> N
     assert found["norm_mean"].value == pytest.approx(float(flat.norm(dim=1).mean()), rel=1e-12)
     assert found["norm_first"].value == pytest.approx(float(vectors[:, 0].norm(dim=1).mean()), rel=1e-12)
     assert magnitudes.largest() == pytest.approx((float(flat.norm(dim=1).max()), float(flat.abs().max())))
-    assert float(directions.contributions().sum()) == pytest.approx(mean_cosine(flat), abs=1e-12)
+    everything = torch.ones(1, 3).double()
+    assert float(directions.contributions(everything).sum()) == pytest.approx(mean_cosine(flat), abs=1e-12)
 
 
 def test_errors_of_sums_are_those_of_leaving_documents_out() -> None:
@@ -199,75 +218,3 @@ def test_errors_of_sums_are_those_of_leaving_documents_out() -> None:
 def test_one_group_has_no_error() -> None:
     (found,) = jackknife(lambda n, s: (s / n)[None], [torch.tensor([3.0, 0.0]), torch.tensor([6.0, 0.0])])
     assert (found.value, found.stderr) == (2.0, None)
-
-
-@pytest.mark.parametrize("name", list(spectral_measures(0.3)))
-def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    values = np.sort(np.random.default_rng(0).gamma(1.0, size=40))[::-1].copy() + 1e-3
-    measure = spectral_measures(0.3)[name]
-    for i in (0, 1, 7, 15, 39):
-        step = np.zeros(40)
-        step[i] = 1e-5 * values[i]
-        slope = (measure.value(values + step) - measure.value(values - step)) / (2 * step[i])
-        assert measure.gradient(values)[i] == pytest.approx(slope, rel=1e-5, abs=1e-8)
-
-
-def _documents(generator: torch.Generator, documents: int = 20, length: int = 60, d: int = 8) -> torch.Tensor:
-    """Documents that differ in how widely their vectors spread, so that tokens of one are dependent."""
-    spread = torch.exp(0.25 * torch.randn(documents, 1, d, generator=generator)) * 0.6 ** torch.arange(d)
-    return (spread * torch.randn(documents, length, d, generator=generator)).double()
-
-
-def _spectrum_with_errors(vectors: torch.Tensor, sampled: torch.Tensor):
-    flat, groups = vectors.flatten(0, 1), torch.arange(len(vectors)).repeat_interleave(vectors.shape[1])
-    centred = flat - flat.mean(0)
-    eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(flat))
-    sizes = torch.full((len(vectors),), float(vectors.shape[1])).double()
-    components = (centred @ eigenvectors.flip(1))[sampled]
-    return spectral_values(eigenvalues.flip(0).numpy(), 0.1, components, groups[sampled], sizes)
-
-
-def test_spectral_errors_are_close_to_leaving_documents_out() -> None:
-    vectors = _documents(torch.Generator().manual_seed(0))
-    everything = torch.arange(1200)
-    found = _spectrum_with_errors(vectors, everything)
-    without = [_spectrum_with_errors(vectors[torch.arange(20) != g], everything[:1140]) for g in range(20)]
-    for name, estimate in found.items():
-        left_out = np.array([one[name].value for one in without])
-        jackknifed = np.sqrt(19 / 20 * np.square(left_out - left_out.mean()).sum())
-        assert estimate.stderr == pytest.approx(jackknifed, rel=0.15), name
-
-
-def test_spectral_errors_from_a_part_of_the_vectors_are_about_the_spread_over_texts() -> None:
-    generator = torch.Generator().manual_seed(1)
-    values, errors = [], []
-    for _ in range(60):
-        part = torch.randperm(1200, generator=generator)[:300].sort().values
-        found = _spectrum_with_errors(_documents(generator), part)
-        values.append([each.value for each in found.values()])
-        errors.append([each.stderr for each in found.values()])
-    ratio = np.sqrt(np.mean(np.square(errors), 0)) / np.std(values, 0)
-    assert bool((ratio > 0.6).all() and (ratio < 1.6).all()), dict(zip(found, ratio, strict=True))
-
-
-def test_clustered_error_with_all_vectors_is_the_ordinary_one() -> None:
-    influences = torch.randn(60, 1, generator=torch.Generator().manual_seed(2)).double()
-    groups = torch.arange(60) % 6
-    influences += groups[:, None]
-    totals = torch.stack([(influences[groups == g] - influences.mean()).sum() for g in range(6)])
-    expected = float((6 / 5 * totals.square().sum()).sqrt()) / 60
-    (found,) = clustered_error(influences, groups, torch.full((6,), 10.0).double())
-    assert found == pytest.approx(expected, rel=1e-12)
-    assert clustered_error(influences, torch.zeros(60).long(), torch.tensor([60.0]).double()) == [None]
-
-
-def test_having_sampled_within_documents_is_not_taken_for_a_difference_between_them() -> None:
-    """Independent vectors, a quarter of them sampled: the error must be that of all 1200, not of the 300."""
-    generator = torch.Generator().manual_seed(3)
-    groups, sizes = torch.arange(300) % 20, torch.full((20,), 60.0).double()
-    squares = []
-    for _ in range(200):
-        (error,) = clustered_error(torch.randn(300, 1, generator=generator).double(), groups, sizes)
-        assert error is not None
-        squares.append(error**2 * 1200)
-    assert 0.8 < np.sqrt(np.mean(squares)) < 1.5

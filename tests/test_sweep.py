@@ -154,8 +154,9 @@ def test_controls_are_measurements_of_their_own(series: Path, tmp_path: Path, se
         assert last.loc[f"geometry_{control}"].value != last.loc["geometry"].value
     assert abs(last.loc["geometry_gaussian"].value) < 0.05
     curve = last.loc["anisotropy_curve"]
-    # A sixteenth and an eighth of 600 tokens are both reached with the first batch of 128.
-    assert len(curve) == 4 and curve.component.str.endswith(" tokens").all()
+    # Batches are cut where a sixteenth, an eighth, ... of 600 tokens is reached, and text sorts as the numbers do.
+    assert len(curve) == 5 and curve.component.str.fullmatch(r"\d{3} tokens").all()
+    assert curve.n.is_monotonic_increasing and curve.component.is_monotonic_increasing
     assert curve.value.iloc[list(curve.n).index(max(curve.n))] == pytest.approx(last.loc["anisotropy"].value, abs=1e-9)
     with pytest.raises(UserError, match="no control frozen: known are random, gaussian, shuffled, curve"):
         _sweep(series, tmp_path, settings, controls=("frozen",))
@@ -177,6 +178,10 @@ def test_geometry_compares_with_a_reference_checkpoint(series: Path, tmp_path: P
         (f"broken step{step}", "geometry") for step in (0, 1, 8)
     }
     assert set(_values(tmp_path / "run")[lambda v: v.probe == "loss"].step) == {0, 1}
+    with pytest.raises(
+        UserError, match="--reference step8 is for the probe geometry, and --probes is loss,anisotropy:"
+    ):
+        _sweep(series, tmp_path, settings, probes=("loss", "anisotropy"), reference="step8")
     with pytest.raises(UserError, match="--reference step9 is not among the checkpoints of"):
         _sweep(series, tmp_path, settings, probes=("geometry",), reference="step9")
 
