@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import UserError, architecture_of
+from lm_probe.model_adapters import Site, UserError, architecture_of
 from lm_probe.probes import (
     Batch,
     ForwardProbe,
@@ -212,12 +212,9 @@ def test_half_precision_models_are_measured_in_double(dtype: torch.dtype) -> Non
 
 def test_what_is_not_defined_is_left_out_and_nan_is_refused(neox: PreTrainedModel) -> None:
     constant = Sampled(4, "cpu", False)
-    from lm_probe.model_adapters import Site
-
     state = GeometryProbe().start(architecture_of(neox), constant)
     batch = Batch(torch.arange(12).reshape(4, 3), None, torch.arange(4), None)
-    # A third, a seventh, ...: means of these are rounded, and what is left after centring is no variance.
-    state.see_hidden(Site(1, "block"), (1 / torch.arange(3.0, 19.0)).expand(4, 3, 16), batch)
+    state.see_hidden(Site(1, "block"), torch.ones(4, 3, 16), batch)
     found = {reading.metric: reading for reading in state.result()}
     assert found["mean_cosine"].value == pytest.approx(1)
     assert "effective_rank" not in found and "intrinsic_dimension" not in found and "mean_cosine_centred" not in found
@@ -230,38 +227,39 @@ def test_what_is_not_defined_is_left_out_and_nan_is_refused(neox: PreTrainedMode
         state.result()
 
 
-def test_states_that_were_computed_twice_are_taken_once_by_the_dimension(neox: PreTrainedModel) -> None:
-    """As tasks make them: a document comes again with another end and in another batch, equal but for rounding."""
-    ids = torch.randint(0, 300, (12, 20), generator=torch.Generator().manual_seed(4))
-    again = ids.clone()
-    again[:, 15:] = torch.randint(0, 300, (12, 5), generator=torch.Generator().manual_seed(5))
-    sampled = Sampled(24, "cpu", False)
-    texts = torch.cat([ids, again])
-    repeated = [Batch(texts[i : i + 5], None, torch.arange(24)[i : i + 5], None) for i in range(0, 24, 5)]
-    found = by_address(run(neox, repeated, sampled, GeometryProbe(sample_rows=480)).result())
-    for layer in (1, 2):
-        states = []
-        with torch.no_grad():
-            for row, start in [(row, 0) for row in ids] + [(row, 15) for row in again]:
-                states.append(neox(row[None], output_hidden_states=True).hidden_states[layer][0, start:])
-        once = two_nn_dimension(torch.cat(states))
-        assert found[layer, "block", "intrinsic_dimension"].value == pytest.approx(once, rel=0.02)
+def test_states_that_were_computed_twice_are_taken_once_by_the_dimension() -> None:
+    """As tasks make them: documents come again with another end, equal so far but for rounding."""
+    generator = torch.Generator().manual_seed(4)
+    ids, states = torch.randint(0, 300, (12, 20), generator=generator), torch.randn(12, 20, 8, generator=generator)
+    again, computed = ids.clone(), states * (1 + 1e-7 * torch.randn(12, 20, 8, generator=generator))
+    again[:, 15:] += 300
+    computed[:, 15:] = torch.randn(12, 5, 8, generator=generator)
+    state = GeometryState(Sampled(24, "cpu", False), 480)
+    batch = Batch(torch.cat([ids, again]), None, torch.arange(24), None)
+    state.see_hidden(Site(1, "block"), torch.cat([states, computed]), batch)
+    found = by_address(state.result())[1, "block", "intrinsic_dimension"].value
+    once = torch.cat([states.flatten(0, 1), computed[:, 15:].flatten(0, 1)])
+    assert found == pytest.approx(two_nn_dimension(once), rel=1e-4)
 
 
-def test_a_dimension_that_never_varies_adds_nothing() -> None:
-    from lm_probe.model_adapters import Site
+def test_what_never_varies_is_no_variance_however_means_are_rounded() -> None:
+    generator = torch.Generator().manual_seed(0)
+    constant = 100 * torch.rand(40, generator=generator, dtype=torch.float64)
+    vectors, ids = torch.randn(21, 33, 8, generator=generator).double(), torch.arange(693).reshape(21, 33)
 
-    vectors = torch.randn(20, 30, 8, generator=torch.Generator().manual_seed(0)).double()
-    ids = torch.arange(600).reshape(20, 30)
-    found = []
-    for width in (8, 9):
-        states = torch.nn.functional.pad(vectors, (0, width - 8), value=1000 / 3)
-        state = GeometryState(Sampled(20, "cpu", False), 512)
-        for part in (slice(0, 3), slice(3, 20)):  # unequal parts: their means of 1000/3 round differently
-            state.see_hidden(Site(1, "block"), states[part], Batch(ids[part], None, torch.arange(20)[part], None))
-        found.append({reading.metric: reading.value for reading in state.result()})
+    def measured(states: torch.Tensor) -> dict[str, float]:
+        state = GeometryState(Sampled(21, "cpu", False), 512)
+        for part in (slice(0, 3), slice(3, 10), slice(10, 21)):
+            rows = Batch(ids[part], None, torch.arange(21)[part], None)
+            state.see_hidden(Site(1, "block"), states[part], rows)
+        return {reading.metric: reading.value for reading in state.result()}
+
+    alike = measured(constant.expand(21, 33, 40))
+    assert not {"effective_rank", "isoscore", "intrinsic_dimension", "mean_cosine_centred"} & alike.keys()
+    assert "mean_cosine_standardised" not in alike and alike["mean_cosine"] == pytest.approx(1)
+    alone, beside = measured(vectors), measured(torch.cat([vectors, constant.expand(21, 33, 40)], 2))
     for name in ("mean_cosine_centred", "mean_cosine_standardised", "effective_rank", "intrinsic_dimension"):
-        assert found[1][name] == pytest.approx(found[0][name], rel=1e-7, abs=1e-9), name
+        assert beside[name] == pytest.approx(alone[name], rel=1e-9), name
 
 
 def test_is_known_by_name_and_runs_through_measure(neox: PreTrainedModel) -> None:

@@ -62,30 +62,31 @@ def test_a_bias_of_unequal_halves_is_no_error() -> None:
     assert found.stderr == pytest.approx(0, abs=1e-12)
 
 
-def test_errors_are_the_spread_over_texts() -> None:
-    """The whole probe, with a third of the vectors in its sample: documents of 20 dependent tokens in 16 dimensions."""
+@pytest.mark.parametrize("sample_rows", [400, 1200])
+def test_errors_are_the_spread_over_texts(sample_rows: int) -> None:
+    """The whole probe, with all vectors in its sample or a third: documents of 20 dependent tokens in 16 dimensions."""
     generator = torch.Generator().manual_seed(5)
     scale = 0.8 ** torch.arange(16)
     mean = 0.3 * torch.randn(16, generator=generator)
     mean[3] = 1.5
     kinds = torch.randn(50, 16, generator=generator) * scale
     values, squares = defaultdict(list), defaultdict(list)
-    for _ in range(80):
+    for _ in range(60):
         ids = (50 ** torch.rand(60, 20, generator=generator)).long() - 1
         states = mean + kinds[ids] + (0.6 * torch.randn(60, 1, 16, generator=generator)) * scale
         states += 0.7 * torch.randn(60, 20, 16, generator=generator) * scale
         counts = torch.arange(50, 0, -1)
-        state = GeometryState(Sampled(60, "cpu", False, counts), 400)
+        state = GeometryState(Sampled(60, "cpu", False, counts), sample_rows)
         state.see_hidden(Site(1, "block"), states, Batch(ids, None, torch.arange(60), None))
         for reading in state.result():
             if reading.stderr is not None:
                 values[reading.metric].append(reading.value)
                 squares[reading.metric].append(reading.stderr**2)
     ratios = {
-        name: np.sqrt(np.mean(squares[name])) / np.std(found) for name, found in values.items() if len(found) > 60
+        name: np.sqrt(np.mean(squares[name])) / np.std(found) for name, found in values.items() if len(found) > 45
     }
     assert len(ratios) > 25
-    assert all(0.7 < ratio < 1.4 for ratio in ratios.values()), ratios
+    assert all(0.65 < ratio < 1.5 for ratio in ratios.values()), ratios
 
 
 @pytest.mark.parametrize("name", list(spectral_measures(0.3)))

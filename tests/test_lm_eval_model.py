@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerFast
 from lm_probe.cli import eval as eval_command
 from lm_probe.eval_tasks import task_manager
 from lm_probe.model_adapters import UserError, architecture_of
-from lm_probe.probes import AnisotropyProbe, Batch, Sampled, run_forward
+from lm_probe.probes import AnisotropyProbe, Batch, Sampled, run_forward, two_nn_dimension
 from lm_probe.sweeps import _lm_eval_quiet
 from lm_probe.sweeps._lm_eval_tokens import PairEncoder, cuts_between_words
 from lm_probe.sweeps.hf_probe import HFProbe
@@ -245,6 +245,24 @@ def test_probes_see_the_tokens_of_the_task_and_no_pads(family, tokenizer) -> Non
     for found, alone in zip(lm.probe_values, expected, strict=True):
         assert found.n == sum(map(len, rows))
         assert (found.value, found.stderr) == pytest.approx((alone.value, alone.stderr), rel=1e-5, abs=1e-6)
+
+
+def test_a_prompt_that_comes_again_with_each_answer_has_one_state_for_the_dimension(neox, tokenizer) -> None:
+    prompts = ["the cat sat on a mat and saw", "one red bird in 1984 while rain fell", "a mat and rain fell on a bird"]
+    answers = (" the cat sat", " one red bird", " rain and a cat", " a mat fell")
+    asked = [request(text, answer, place) for place, text in enumerate(prompts) for answer in answers]
+    lm = make(HFProbe, neox, tokenizer, batch_size=5, probes="geometry")
+    score(lm, asked)
+    found = {value.layer: value.value for value in lm.probe_values if value.metric == "intrinsic_dimension"}
+    once: dict[tuple[int, ...], torch.Tensor] = {}
+    for text, answer in ((text, answer) for text in prompts for answer in answers):
+        row = tokenizer.encode(text + answer)[:-1]
+        with torch.no_grad():
+            states = neox(torch.tensor([row]), output_hidden_states=True).hidden_states
+        for place in range(len(row)):
+            once.setdefault(tuple(row[: place + 1]), torch.stack([state[0, place] for state in states[:3]]))
+    for layer, states in enumerate(torch.stack(list(once.values()), 1)):
+        assert found[layer] == pytest.approx(two_nn_dimension(states), rel=1e-3)
 
 
 def test_documents_are_the_clusters(neox, tokenizer) -> None:
