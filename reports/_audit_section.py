@@ -46,7 +46,7 @@ def section(data: RunData) -> list[str]:
 def _copied(data: RunData) -> list[str]:
     copies: dict[tuple[Checkpoint, str], list[Made]] = {}
     for row in data.made:
-        if "copied_from" in row.details:
+        if row.details.get("copied_from", row.checkpoint.revision) != row.checkpoint.revision:
             copies.setdefault((row.checkpoint, str(row.details["copied_from"])), []).append(row)
     lines = [
         f"- {escape(one.model)} {escape(one.when)} was not measured: it holds the same as {escape(origin)}, byte for "

@@ -11,7 +11,7 @@ from lm_probe.sweeps._versions import versions
 _FOUND = """
     SELECT m.id, c.revision, m.details
     FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE c.model = ? AND c.revision != ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?
+    WHERE c.model = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?
           AND c.identity IN (SELECT value FROM json_each(?))
     ORDER BY m.asked DESC LIMIT 1
 """
@@ -29,7 +29,8 @@ def copy_measurement(
 ) -> bool:
     """Gives a checkpoint what was measured of another of its series, if that holds the same and was asked the same.
 
-    The copy costs nothing, and its details name the revision that was measured, as `copied_from`.
+    The copy costs nothing, and its details name the revision that was measured, as `copied_from`: on the Hub perhaps
+    its own, where that was moved to another commit with the same content.
 
     Args:
         store: the run.
@@ -38,8 +39,8 @@ def copy_measurement(
         config: what is asked.
         identities: of checkpoints that hold the same.
     """
-    here, used = key.revision or "", digest(dict(versions()))
-    rows = store._rows(_FOUND, (key.model, here, probe, digest(config), used, json.dumps(list(identities))))
+    used = digest(dict(versions()))
+    rows = store._rows(_FOUND, (key.model, probe, digest(config), used, json.dumps(list(identities))))
     if not rows:
         return False
     details = json.loads(rows[0]["details"])
@@ -50,7 +51,7 @@ def copy_measurement(
             db.execute(taken, (copy, rows[0]["id"]))
         db.execute(
             "DELETE FROM failures WHERE model = ? AND revision = ? AND probe IN ('', ?)",
-            (key.model, here, failure_name(probe, config)),
+            (key.model, key.revision or "", failure_name(probe, config)),
         )
     return True
 

@@ -166,5 +166,9 @@ def test_commits_that_hold_the_same_are_measured_once(
             ("step6", "copy", "step3"),
         }
         assert _shown(tmp_path / "run", "step5").equals(_shown(tmp_path / "run", "step4"))
+        (walk / "step4" / "README.md").write_text("the branch was moved, the weights were not")
+        hub.add_model("user/walk", {"step4": walk / "step4"})
+        assert (moved := _sweep("user/walk", tmp_path / "run")).copied == 1 and not moved.measured
+        hub.add_model("user/walk", {name: walk / name for name in names} | {"step6": walk / "step3"})
         alone = _sweep("user/walk", tmp_path / "alone", audit=False)
         assert (alone.measured, alone.copied) == (3, 1)  # the same commit tells itself
