@@ -35,7 +35,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Holds the run for this process; the system lets go of it however the process ends.
 
     Raises:
-        UserError: another sweep holds it, or the folder cannot be written.
+        UserError: another sweep holds it, or the folder cannot be written or locked.
     """
     path = make_folder(folder) / "run.lock"
     try:
@@ -49,6 +49,11 @@ def exclusive(folder: Path) -> Iterator[None]:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
             raise UserError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --out") from None
+        except OSError as error:  # network file systems without locks; SQLite could not keep a run there either
+            raise UserError(
+                f"{folder} cannot be locked ({error.strerror}): its file system does not keep two sweeps apart, so choose "
+                f"an --out on a local disk"
+            ) from error
         handle.truncate(0)
         handle.write(f"process {os.getpid()} on {socket.gethostname()}")
         handle.flush()
