@@ -109,6 +109,8 @@ def _check(file: Path, how: str) -> bool:
     with closing(_connect(file, how)) as database:
         database.execute("PRAGMA query_only = ON")
         (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if file.stat().st_size % database.execute("PRAGMA page_size").fetchone()[0]:
+            said = "it ends in the middle of a page"  # which SQLite fills up with zeros
         if said != "ok":
             raise _damaged(file, " ".join(str(said).split()))
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

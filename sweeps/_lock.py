@@ -39,7 +39,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     path = make_folder(folder) / "run.lock"
     try:
-        handle = path.open("a+")
+        handle = path.open("a+b", buffering=0)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another --out") from error
     with handle:
@@ -47,15 +47,19 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
+            holder = handle.read().decode(errors="replace").strip() or "another process"
             raise UserError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --out") from None
         except OSError as error:  # network file systems without locks; SQLite could not keep a run there either
             raise UserError(
-                f"{folder} cannot be locked ({error.strerror}): its file system does not keep two sweeps apart, so choose "
-                f"an --out on a local disk"
+                f"{folder} cannot be locked ({error.strerror}): its file system does not keep two sweeps apart, so "
+                f"choose an --out on a local disk"
             ) from error
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+        try:
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): free some space, or choose another --out"
+            ) from error
         yield
         handle.truncate(0)

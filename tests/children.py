@@ -1,4 +1,4 @@
-"""Child processes that start in milliseconds: forked from a server that has torch and lm-eval imported already."""
+"""Child processes that start in milliseconds: forked from a server that has imported all and swept once (warm.py)."""
 
 import multiprocessing
 import os
@@ -11,16 +11,7 @@ from typing import Any
 def start(target: Callable[..., object], arguments: Sequence[Any] = ()) -> Any:
     """Starts `target` in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "lm_probe.sweeps.lm_eval_bridge",
-            "lm_probe.sweeps.hf_probe",
-            "lm_eval.loggers",
-            "datasets",
-            "lm_probe.cli",
-            "tests.conftest",
-        ]
-    )
+    context.set_forkserver_preload(["tests.warm"])
     child = context.Process(target=target, args=tuple(arguments))
     child.start()
     return child

@@ -35,8 +35,6 @@ def wide(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
 def _sweep_with(room: int | None, config: SweepConfig, out: Path) -> None:
     """A sweep that may take `room` more bytes of addresses than the process has when it begins."""
     if room is not None:
-        small = dict(tokens=256, context=16, task_documents=2, batch_size=1)  # imports, which take addresses too
-        children.sweep_in_child(config, out.with_name(f"{out.name}-before"), **small)
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + room
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
