@@ -77,6 +77,7 @@ def fetch(repository: str, sha: str, file: HubFile) -> Path:
         ) from error
     except OSError as error:
         if (full := no_room(error)) is not None:
+            _partial(_blob(repository, file)).unlink(missing_ok=True)  # or what a little room would mend finds none
             raise full from error
         raise
 
@@ -131,25 +132,31 @@ def _place_blob(repository: str, url: str, file: HubFile) -> None:
         RangesIgnored: the server knows no ranges.
         _Damaged: the content has another checksum.
     """
-    assert file.sha256 is not None
-    folder, cache = repo_folder_name(repo_id=repository, repo_type="model"), Path(constants.HF_HUB_CACHE)
-    blob, lock = cache / folder / "blobs" / file.sha256, cache / ".locks" / folder / f"{file.sha256}.lock"
+    blob = _blob(repository, file)
+    lock = Path(constants.HF_HUB_CACHE, ".locks", blob.parent.parent.name, f"{blob.name}.lock")
     for path in (blob, lock):
         path.parent.mkdir(parents=True, exist_ok=True)
     with _UTILS.WeakFileLock(lock):  # the one that huggingface_hub takes
         if blob.exists() and blob.stat().st_size == file.size:
             return
-        partial = blob.with_name(f"{blob.name}.incomplete")
+        partial = _partial(blob)
         try:
             _download(url, file, partial)
         except (_Damaged, RangesIgnored):
             partial.unlink(missing_ok=True)
             raise
-        except OSError as error:
-            if no_room(error):
-                partial.unlink(missing_ok=True)  # or what could be mended by a little room would find none
-            raise
         os.replace(partial, blob)
+
+
+def _blob(repository: str, file: HubFile) -> Path:
+    """Where the cache keeps the content of a file that LFS keeps."""
+    return Path(
+        constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"), "blobs", str(file.sha256)
+    )
+
+
+def _partial(blob: Path) -> Path:
+    return blob.with_name(f"{blob.name}.incomplete")
 
 
 def _download(url: str, file: HubFile, partial: Path) -> None:

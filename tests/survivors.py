@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def exported(run: Path) -> bytes:
     return table.read_bytes()
 
 
+def finished(run: Path) -> set[tuple[int, str, float]]:
+    """Which measurements there are, with a figure that a second measurement would change."""
+    if not (run / "run.db").exists():
+        return set()
+    with closing(sqlite3.connect(run / "run.db")) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'measurements'").fetchone():
+            return set()
+        return set(db.execute("SELECT id, probe, seconds FROM measurements").fetchall())
+
+
 def files_of(run: Path) -> dict[str, int]:
     """How many files of each kind a run has, by their path with numbers left out of result files' names."""
     found: dict[str, int] = {}
@@ -79,5 +90,5 @@ def files_of(run: Path) -> dict[str, int]:
 
 def integrity(run: Path) -> str:
     """What SQLite says of the run's file."""
-    with sqlite3.connect(run / "run.db") as database:
+    with closing(sqlite3.connect(run / "run.db")) as database:
         return str(database.execute("PRAGMA integrity_check").fetchone()[0])
