@@ -61,7 +61,7 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
     try:
         return int(command.run(args))
     except (KeyboardInterrupt, _Terminated) as stop:
-        kept = "; what was finished is stored, and the same command goes on from there"
+        kept = "; what was finished is stored: run the same command again to go on"
         print(f"\nstopped{kept if getattr(command, 'RESUMES', False) else ''}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
     except BrokenPipeError:
@@ -81,6 +81,7 @@ class _Terminated(BaseException):
 
 
 def _stop(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send more than one, also while this one is obeyed
     raise _Terminated
 
 

@@ -7,12 +7,13 @@ from lm_probe.model_adapters._lazy import lazily
 if TYPE_CHECKING:
     from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
     from lm_probe.model_adapters._audit import misfits
+    from lm_probe.model_adapters._blobs import cached_file
     from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
-    from lm_probe.model_adapters._hub import cached_file, list_files, list_revisions, weight_files
+    from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._open import (
         OpenCheckpoint,
         load_tokenizer,
@@ -66,12 +67,13 @@ __getattr__ = lazily(
     {
         "_architecture": ("Architecture", "Site", "architecture_of"),
         "_audit": ("misfits",),
+        "_blobs": ("cached_file",),
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
         "_errors": ("UserError",),
         "_family": ("Family", "Projection", "Role"),
-        "_hub": ("cached_file", "list_files", "list_revisions", "weight_files"),
+        "_hub": ("list_files", "list_revisions", "weight_files"),
         "_open": (
             "OpenCheckpoint",
             "load_tokenizer",

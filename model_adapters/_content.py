@@ -4,9 +4,8 @@ import filecmp
 import hashlib
 import json
 
-from huggingface_hub import HfApi
-
-from lm_probe.model_adapters._hub import FAILURES, weight_files
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._hub import commit_files, weight_files
 from lm_probe.model_adapters._open import tokenizer_digest
 from lm_probe.model_adapters._weights import Weights
 
@@ -17,11 +16,12 @@ def hub_content(weights: Weights, repository: str, sha: str) -> str | None:
     None where the Hub cannot be asked, or has no checksum of a weight file.
     """
     try:
-        siblings = HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings or []
-    except FAILURES:
+        files = commit_files(repository, sha)
+    except UserError:
         return None
-    files = {file.rfilename: file.lfs and file.lfs.sha256 for file in siblings}
-    sums = {name: files[name] for name in weight_files(files)}
+    if files is None:
+        return None
+    sums = {name: files[name].sha256 for name in weight_files(files)}
     return hashlib.sha256(json.dumps([sums, _settings(weights)]).encode()).hexdigest() if all(sums.values()) else None
 
 

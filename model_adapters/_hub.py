@@ -1,11 +1,12 @@
 """The Hub: which commit a revision means, and its files on this machine."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -17,10 +18,12 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+from lm_probe.model_adapters._blobs import HubFile, discard, fetch, no_room
 from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._ranges import TRANSPORT
+from lm_probe.model_adapters._patience import TRANSPORT, patiently
+from lm_probe.model_adapters._ranges import BadTransfer
 
-FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, *TRANSPORT)
+FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, BadTransfer, *TRANSPORT)
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
@@ -42,7 +45,10 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
     """
     name = revision or "main"
     try:
-        info = HfApi().model_info(repository, revision=name, timeout=30)
+        info = patiently(
+            lambda: HfApi().model_info(repository, revision=name, timeout=30),
+            unless=lambda: _cached(repository, name) is not None,
+        )
     except FAILURES as error:
         if not _is_answer(error):
             cached = _cached(repository, name)
@@ -60,7 +66,7 @@ def list_revisions(repository: str) -> dict[str, str]:
         UserError: there is no such repository, it is gated, or the Hub cannot be reached.
     """
     try:
-        refs = HfApi().list_repo_refs(repository)
+        refs = patiently(lambda: HfApi().list_repo_refs(repository))
     except OfflineModeIsEnabled as error:
         # Whoever says that there is no network means what is on this machine.
         return _cached_revisions(repository) or explain(error, repository, None)
@@ -70,65 +76,106 @@ def list_revisions(repository: str) -> dict[str, str]:
 
 
 def list_files(repository: str, sha: str) -> dict[str, int] | None:
-    """The files of one commit with their sizes, or None where the Hub cannot be reached and the cache has the commit.
+    """The files of one commit with their sizes, or None as for `commit_files`."""
+    files = commit_files(repository, sha)
+    return None if files is None else {name: file.size for name, file in files.items()}
+
+
+def commit_files(repository: str, sha: str) -> dict[str, HubFile] | None:
+    """The files of one commit by name, or None where the Hub cannot be reached and the cache has the commit.
 
     Raises:
         UserError: the Hub cannot be reached, or has no such commit.
     """
     try:
-        siblings = HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings
+        siblings = patiently(
+            lambda: HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings,
+            unless=lambda: _cached(repository, sha) is not None,
+        )
     except FAILURES as error:
         if not _is_answer(error) and _cached(repository, sha) is not None:
             return None
         explain(error, repository, sha)
-    return {file.rfilename: file.size or 0 for file in siblings or ()}
+    return {
+        file.rfilename: HubFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None)
+        for file in siblings or ()
+    }
 
 
 def download(repository: str, sha: str, revision: str | None) -> Path:
     """Downloads config, tokenizer and weights of one commit into the Hub cache; safetensors where it has them.
 
+    What is there already and has the right size is left; what comes in is compared with its checksum.
+
     Raises:
-        UserError: the Hub cannot be reached, the disk is full, or the commit has no weights.
+        UserError: the Hub cannot be reached, the disk is full, a file arrives damaged, or the commit has no weights.
     """
-    files = list_files(repository, sha)
+    files = commit_files(repository, sha)
     if files is not None and not weight_files(files):
         raise UserError(f"{repository} at {sha[:12]} has no weights (.safetensors or .bin): it has {', '.join(files)}")
-    return _snapshot(repository, sha, revision, weight_files(files or ()))
+    return _snapshot(repository, sha, revision, files, weight_files(files or ()))
 
 
-def download_small_files(repository: str, sha: str, revision: str | None) -> Path:
+def download_small_files(repository: str, sha: str, revision: str | None, files: Mapping[str, HubFile] | None) -> Path:
     """Downloads config, tokenizer and the index of the weights of one commit into the Hub cache.
 
+    Args:
+        repository: a Hub repository.
+        sha: the commit.
+        revision: its name.
+        files: what `commit_files` gave.
+
     Raises:
-        UserError: the Hub cannot be reached, or the disk is full.
+        UserError: the Hub cannot be reached, the disk is full, or a file arrives damaged.
     """
-    return _snapshot(repository, sha, revision, ())
+    return _snapshot(repository, sha, revision, files, ())
 
 
-def cached_file(repository: str, sha: str, name: str) -> Path | None:
-    """A file of a commit in the local cache."""
-    found = try_to_load_from_cache(repository, name, revision=sha)
-    return Path(found) if isinstance(found, str) else None
-
-
-def _snapshot(repository: str, sha: str, revision: str | None, weights: Collection[str]) -> Path:
+def _snapshot(
+    repository: str,
+    sha: str,
+    revision: str | None,
+    files: Mapping[str, HubFile] | None,
+    weights: Collection[str],
+) -> Path:
     """The cache also learns the revision's name, as it does when a revision is downloaded by name.
 
     Without it, a machine without network would not find the commit again.
     """
+    patterns = [*_SMALL_FILES, *weights]
+    wanted = [file for name, file in (files or {}).items() if any(fnmatch(name, pattern) for pattern in patterns)]
+
+    def cached() -> Path | None:
+        folder = _cached(repository, sha)
+        return folder if folder and all((folder / file.name).exists() for file in wanted) else None
+
     try:
-        folder = Path(snapshot_download(repository, revision=sha, allow_patterns=[*_SMALL_FILES, *weights]))
+        for file in wanted:
+            if file.name in weights:
+                fetch(repository, sha, file)
+        folder = patiently(
+            lambda: Path(snapshot_download(repository, revision=sha, allow_patterns=patterns)),
+            unless=lambda: cached() is not None,
+        )
+        for file in wanted:
+            there = folder / file.name
+            if there.stat().st_size != file.size:  # cut short by a full disk or a crash, once
+                discard(there)
+                fetch(repository, sha, file)
         if revision not in (None, sha):
-            reference = folder.parent.parent / "refs" / str(revision)
-            reference.parent.mkdir(parents=True, exist_ok=True)
-            reference.write_text(sha)
+            _name(folder, str(revision))
         return folder
     except FAILURES as error:
-        if not _is_answer(error):
-            cached = _cached(repository, sha)
-            if cached is not None:
-                return cached
-        explain(error, repository, sha)
+        found = None if _is_answer(error) else cached()
+        return found or explain(error, repository, sha)
+
+
+def _name(snapshot: Path, revision: str) -> None:
+    reference = snapshot.parent.parent / "refs" / revision
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    new = snapshot.parent.parent / f"{os.getpid()}.tmp"
+    new.write_text(snapshot.name)
+    os.replace(new, reference)  # a kill leaves the old name or the new one, never half of it
 
 
 def weight_files(files: Collection[str]) -> list[str]:
@@ -163,6 +210,8 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     Raises:
         UserError: always.
     """
+    if (full := no_room(error)) is not None:
+        raise full from error
     if isinstance(error, GatedRepoError):
         message = f"{repository} is gated: accept its terms on the Hub, then log in with `hf auth login`"
     elif isinstance(error, RevisionNotFoundError):
@@ -174,6 +223,8 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
         )
     elif isinstance(error, OfflineModeIsEnabled):
         message = f"{repository} is not in the local cache and HF_HUB_OFFLINE is set: unset it or download it first"
+    elif isinstance(error, BadTransfer):
+        message = f"{repository}: {error}: run it again, or check the network and the file"
     else:
         endpoint = os.environ.get("HF_ENDPOINT", "the Hub")
         reason = " ".join(str(error).split())[:200] or type(error).__name__

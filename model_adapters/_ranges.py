@@ -1,26 +1,17 @@
-"""Parts of a file on the Hub, by HTTP range, through huggingface_hub's own session, token and retries."""
+"""Parts of a file on the Hub, by HTTP range, through huggingface_hub's own session and token."""
 
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from huggingface_hub import constants, utils
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-TRIES = 6
-"""Attempts in a row that may bring nothing before a read is given up."""
+from lm_probe.model_adapters._patience import TRANSPORT, TRIES, may_pass, wait
+
 _UTILS: Any = utils  # it documents what is used here, and does not export it to type checkers
 _CHUNK = 1 << 12  # what a broken transfer loses; later clients hand on whatever has come
-_TRY_AGAIN = (408, 429, 500, 502, 503, 504)
 _SPAN = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-# huggingface_hub raises its HTTP library's errors as they are, and that library changed between versions.
-TRANSPORT: tuple[type[Exception], ...] = (
-    OSError,
-    *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
-)
 
 
 class RangesIgnored(Exception):
@@ -54,7 +45,8 @@ class RemoteBytes:
     def read(self, start: int, stop: int, write: Callable[[bytes], object]) -> None:
         """Hands the bytes from `start` up to `stop` to `write`, in order.
 
-        A transfer that breaks off goes on where it stopped, after a pause that grows while nothing arrives.
+        A transfer that breaks off, or that a busy server refuses, goes on where it stopped, after a pause that grows
+        while nothing arrives.
 
         Raises:
             RangesIgnored: the server knows no ranges.
@@ -63,18 +55,19 @@ class RemoteBytes:
         """
         attempts = 0
         while start < stop:
-            before, reason = start, "it ended early"
+            before, problem = start, _Interrupted("it ended early")
             try:
                 for chunk in self._received(start, stop):
                     write(chunk)
                     start += len(chunk)
             except _Interrupted as error:
-                reason = " ".join(str(error).split())[:200]
+                problem = error
             attempts = 0 if start > before else attempts + 1
             if attempts == TRIES:
-                raise BadTransfer(f"{stop - start} bytes from {start} on do not arrive: {reason}")
+                reason = " ".join(str(problem).split())[:200]
+                raise BadTransfer(f"{stop - start} bytes from {start} on do not arrive: {reason}") from problem
             if attempts:
-                time.sleep(min(8.0, 0.5 * 2**attempts))
+                wait(attempts, problem)
 
     def _received(self, start: int, stop: int) -> Iterator[bytes]:
         """What one request brings, never more than was asked for."""
@@ -90,8 +83,7 @@ class RemoteBytes:
                     if len(chunk) > len(chunk[:left]) and not left:
                         return
         except TRANSPORT as error:
-            # An answer, if only a refusal, or no network by decision: asking again changes nothing.
-            if isinstance(error, OfflineModeIsEnabled) or getattr(error, "response", None) is not None:
+            if not may_pass(error):
                 raise
             raise _Interrupted(str(error) or type(error).__name__) from error
 
@@ -119,9 +111,8 @@ def _request(url: str, start: int, stop: int) -> Iterator[_Answer]:
         # A compressed answer has other bytes, and some servers then forget the range.
         "headers": {**_UTILS.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"},
         "timeout": constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        "max_retries": TRIES - 1,
         "retry_on_exceptions": (),
-        "retry_on_status_codes": _TRY_AGAIN,
+        "retry_on_status_codes": (),
     }
     if hasattr(_UTILS, "http_stream_backoff"):
         with _UTILS.http_stream_backoff("GET", url, **asked) as response:

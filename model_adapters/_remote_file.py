@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from huggingface_hub import constants, hf_hub_download, hf_hub_url
+from huggingface_hub import constants, hf_hub_url
 from torch import Tensor
 
+from lm_probe.model_adapters._blobs import HubFile, fetch
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import FAILURES, explain
 from lm_probe.model_adapters._ranges import BadTransfer, RangesIgnored, RemoteBytes
@@ -33,14 +34,14 @@ class RemoteFile:
     tensors) is downloaded into the Hub cache, after a notice of its size.
     """
 
-    def __init__(self, repository: str, sha: str, name: str, size: int, say: Say = say_on_stderr) -> None:
-        """Asks nothing yet; `size` is what the Hub lists."""
+    def __init__(self, repository: str, sha: str, file: HubFile, say: Say = say_on_stderr) -> None:
+        """Asks nothing yet."""
         self._repository = repository
         self._sha = sha
         self._say = say
-        self.name = name
-        self.size = size
-        self._bytes = RemoteBytes(hf_hub_url(repository, name, revision=sha), size)
+        self._listed_as = file
+        self.name, self.size = file.name, file.size
+        self._bytes = RemoteBytes(hf_hub_url(repository, file.name, revision=sha), file.size)
         self._kept: dict[tuple[int, int], int] = {}
         """Where in the temporary file a part of this one is."""
         self._whole: LocalFile | None = None
@@ -150,7 +151,7 @@ class RemoteFile:
             f"{self.size / 1e6:,.1f} MB"
         )
         try:
-            self._whole = LocalFile(Path(hf_hub_download(self._repository, self.name, revision=self._sha)))
+            self._whole = LocalFile(fetch(self._repository, self._sha, self._listed_as))
         except FAILURES as error:
             explain(error, self._repository, self._sha)
         self._downloaded = self.size

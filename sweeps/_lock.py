@@ -35,11 +35,11 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Holds the run for this process; the system lets go of it however the process ends.
 
     Raises:
-        UserError: another sweep holds it, or the folder cannot be written.
+        UserError: another sweep holds it, or the folder cannot be written or locked.
     """
     path = make_folder(folder) / "run.lock"
     try:
-        handle = path.open("a+")
+        handle = path.open("a+b", buffering=0)
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): choose another --out") from error
     with handle:
@@ -47,10 +47,19 @@ def exclusive(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "another process"
+            holder = handle.read().decode(errors="replace").strip() or "another process"
             raise UserError(f"{folder} is in use by {holder}: wait for it, stop it, or choose another --out") from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-        handle.flush()
+        except OSError as error:  # network file systems without locks; SQLite could not keep a run there either
+            raise UserError(
+                f"{folder} cannot be locked ({error.strerror}): its file system does not keep two sweeps apart, so "
+                f"choose an --out on a local disk"
+            ) from error
+        try:
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): free some space, or choose another --out"
+            ) from error
         yield
         handle.truncate(0)

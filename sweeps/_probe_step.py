@@ -32,6 +32,7 @@ from lm_probe.probes import (
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._controls import Control
 from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
+from lm_probe.sweeps._memory import Batched, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import Conditions
 from lm_probe.sweeps._resources import conditions, measured
@@ -100,10 +101,14 @@ class ProbeStep:
         opened = self.open(reference)
         sample = self._sample_for(opened)
         device = str(opened.model.device)
-        state = probe.start(opened.architecture, sample.sampled(device))
-        for _ in run_forward(opened.architecture, sample.batches(self._config.batch_size, device), {probe: state}):
-            pass
-        return state.samples()
+
+        def look(batch_size: int) -> Mapping[Site, SampledVectors]:
+            state = probe.start(opened.architecture, sample.sampled(device))
+            for _ in run_forward(opened.architecture, sample.batches(batch_size, device), {probe: state}):
+                pass
+            return state.samples()
+
+        return with_smaller_batches(look, self._config.batch_size, self.say)[0]
 
     def download(self, checkpoint: Checkpoint) -> Checkpoint:
         """The checkpoint with its files on this machine."""
@@ -159,24 +164,27 @@ class ProbeStep:
             for probe in probes
         ]
         with measured(self._config.where) as cost:
-            outcomes = read_forward(compared, opened.architecture, sample, self._config.batch_size)
-        return outcomes, conditions(opened.model, cost, **self._recorded(sample, opened.architecture))
+            outcomes, batch = with_smaller_batches(
+                lambda size: read_forward(compared, opened.architecture, sample, size),
+                self._config.batch_size,
+                self.say,
+            )
+        return outcomes, conditions(opened.model, cost, **self._recorded(sample, opened.architecture, batch))
 
     def control(self, opened: OpenCheckpoint, probe: ForwardProbe, run: Control) -> tuple[Outcome, Conditions]:
         """Runs one probe under one control, over the same token sample."""
         sample = self._sample_for(opened)
         with measured(self._config.where) as cost:
-            outcome = run(probe, opened.architecture, sample, self._config.batch_size, self._config.seed)
-        return outcome, conditions(opened.model, cost, **self._recorded(sample, opened.architecture))
+            outcome, batch = with_smaller_batches(
+                lambda size: run(probe, opened.architecture, sample, size, self._config.seed),
+                self._config.batch_size,
+                self.say,
+            )
+        return outcome, conditions(opened.model, cost, **self._recorded(sample, opened.architecture, batch))
 
-    def _recorded(self, sample: TokenSample, of: Architecture) -> dict[str, object]:
+    def _recorded(self, sample: TokenSample, of: Architecture, batch: Batched) -> dict[str, object]:
         assert self.text is not None
-        details = {
-            "text": self.text.name,
-            "text_note": self.text.note,
-            **sample.details(),
-            "batch_size": self._config.batch_size,
-        }
+        details = {"text": self.text.name, "text_note": self.text.note, **sample.details(), **batch.details()}
         return {"seed": self._config.seed, "bytes_read": of.model.get_memory_footprint(), "details": details}
 
     def _sample_for(self, opened: OpenCheckpoint) -> TokenSample:

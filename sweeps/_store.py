@@ -14,11 +14,13 @@ from jaxtyping import Float
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
-from lm_probe.sweeps._lock import make_folder, may_write
+from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
+from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, TASK_DETAILS, VALUES, VECTORS
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
-from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
+
+__all__ = ["RunStore", "StoreError", "digest", "failure_name"]
 
 _INTEGERS = ("step", "layer", "n")
 NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
@@ -39,10 +41,6 @@ def _this(checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> tupl
     return (*which, probe, digest(config), digest(dict(versions())))
 
 
-class StoreError(UserError):
-    """The run store cannot be read or written: nothing more can be kept, so a sweep stops."""
-
-
 class RunStore:
     """The values of one run, and how each was measured. Reading changes nothing; `create` opens it for writing."""
 
@@ -61,7 +59,7 @@ class RunStore:
             raise UserError(f"{path} is a file: give the run's folder, e.g. {self.folder.parent}")
         if not self.file.is_file():
             raise UserError(f"{path} holds no run (no run.db): make one with lm-probe sweep SOURCE --out {path}")
-        self._open(self._how_to_read(), writing=False)
+        self._db = open_to_read(self.file)
 
     @classmethod
     def create(cls, path: str | Path) -> "RunStore":
@@ -73,25 +71,8 @@ class RunStore:
         store = cls.__new__(cls)
         store.folder = make_folder(Path(path))
         store.file = store.folder / "run.db"
-        store._open("mode=rwc", writing=True)
+        store._db = open_to_write(store.file)
         return store
-
-    def _open(self, how: str, *, writing: bool) -> None:
-        try:
-            self._db = sqlite3.connect(f"{self.file.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._prepare(writing)
-        except sqlite3.Error as error:
-            raise self._explain(error) from error
-
-    def _how_to_read(self) -> str:
-        """A folder that may not be written has no room for SQLite's own files, which are needed to see a log."""
-        if may_write(self.folder):
-            return "mode=rw"  # changes nothing, see `_prepare`, and takes SQLite's own files away again
-        log = self.file.with_name("run.db-wal")
-        if log.is_file() and log.stat().st_size:
-            raise UserError(f"{self.folder} holds changes in {log.name} that only a copy which may be written can show")
-        return "immutable=1"
 
     def close(self) -> None:
         """Closes the file."""
@@ -129,6 +110,10 @@ class RunStore:
             (checkpoint.model, checkpoint.revision or "", checkpoint.source, checkpoint.identity, UNSEEN),
         )
         return str(rows[0]["source"]) if rows else None
+
+    def has_result_file(self, name: str) -> bool:
+        """Whether a measurement was stored with this result file of lm-eval's, by its path below the run's folder."""
+        return bool(self._rows("SELECT 1 FROM measurements WHERE json_extract(details, '$.result_file') = ?", (name,)))
 
     def record(self, checkpoint: CheckpointKey, measurements: Sequence[Measurement]) -> None:
         """Stores measurements of one checkpoint in one transaction, and forgets their earlier failures.
@@ -241,7 +226,7 @@ class RunStore:
         try:
             return self._db.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
-            raise self._explain(error) from error
+            raise explain(self.file, error) from error
 
     def _insert(self, db: sqlite3.Connection, checkpoint: int, measurement: Measurement) -> None:
         made = measurement.conditions
@@ -295,49 +280,7 @@ class RunStore:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise self._explain(error) from error
-
-    def _prepare(self, writing: bool) -> None:
-        if writing:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                # One script, one transaction: a kill leaves an empty file, which the next start takes for a new one.
-                about = {"schema": str(SCHEMA_VERSION), "made_by": versions()["lm-probe"]}
-                rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
-                self._db.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
-                return
-        else:
-            self._db.execute("PRAGMA query_only = ON")
-        try:
-            about = dict(self._db.execute("SELECT key, value FROM about").fetchall())
-        except sqlite3.OperationalError:
-            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise UserError(
-                    f"{self.folder} holds no values yet: lm-probe sweep SOURCE --out {self.folder}"
-                ) from None
-            raise UserError(f"{self.file} was not made by lm-probe: choose another folder") from None
-        if about.get("schema") != str(SCHEMA_VERSION):
-            raise UserError(
-                f"{self.file} was made by lm-probe {about.get('made_by')} with store format {about.get('schema')}, and "
-                f"this is {versions()['lm-probe']} with format {SCHEMA_VERSION}: use that version, or another --out"
-            )
-
-    def _explain(self, error: sqlite3.Error) -> StoreError:
-        said = str(error)
-        if "full" in said:
-            return StoreError(
-                f"the disk is full: {self.file} could not be written; what was finished is safe, so free some space "
-                f"and run the same command again"
-            )
-        if "malformed" in said or "not a database" in said:
-            return StoreError(
-                f"{self.file} is damaged ({said}) and was left as it is: restore a copy, or choose another --out"
-            )
-        if "locked" in said:
-            return StoreError(f"{self.file} is in use by another program: wait for it, or choose another --out")
-        return StoreError(f"{self.file} cannot be used ({said}): check that it can be written, or choose another --out")
+            raise explain(self.file, error) from error
 
 
 def failure_name(probe: str, config: dict[str, Any]) -> str:

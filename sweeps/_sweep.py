@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
@@ -14,6 +13,7 @@ from lm_probe.sweeps._look import Finding
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._records import CheckpointKey
+from lm_probe.sweeps._result_files import folder_of, record_with_results, settle
 from lm_probe.sweeps._samples import keep_samples
 from lm_probe.sweeps._store import RunStore, StoreError
 from lm_probe.sweeps._sweep_audit import SweepAudit
@@ -62,6 +62,7 @@ def sweep(config: SweepConfig, *, silent: bool = False) -> Summary:
         RunStore.create(config.out) as store,
         Progress(len(job.visits) * job.pieces, silent=silent) as progress,
     ):
+        settle(store)
         work = _Sweep(job, store, progress)
         work.audit_ahead()
         for visit in job.visits:
@@ -76,7 +77,7 @@ class _Sweep:
     def __init__(self, job: Job, store: RunStore, progress: Progress) -> None:
         self._job = job
         self._config = job.config
-        job.step.say = progress.say
+        job.step.say = self._say_once
         self._worker = Worker(job)
         self._store = store
         self._progress = progress
@@ -161,13 +162,12 @@ class _Sweep:
     def _keep(self, visit: Visit, key: CheckpointKey, came: Measured) -> None:
         measurements = came.measurements
         try:
-            if came.run is not None:
-                from lm_probe.sweeps.lm_eval_bridge import save_results
-
-                folder = Path("lm_eval", visit.model.replace("/", "__"), visit.revision or "checkpoint")
+            if came.run is None:
+                self._store.record(key, measurements)
+            else:
+                folder = folder_of(visit)
                 measurements = keep_samples(self._config.out, folder, key, measurements, came.samples or {})
-                save_results(came.run, self._config.out / folder)
-            self._store.record(key, measurements)
+                record_with_results(self._store, folder, key, measurements, came.run)
         except StoreError:
             raise
         except Exception as error:

@@ -1,12 +1,13 @@
 """Runs a checkpoint's lm-eval tasks on the model that is already loaded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lm_probe.model_adapters import OpenCheckpoint, UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._memory import with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import TASK_PROBE, Measurement
 from lm_probe.sweeps._resources import conditions, measured
@@ -30,37 +31,43 @@ class TasksDone:
 
 
 def run_task_units(
-    opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit
+    opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit, say: Callable[[str], None]
 ) -> Iterator[TasksDone]:
     """Runs all tasks in one call; where one of them cannot run, each by itself, so that it takes no other with it."""
     try:
-        yield _run_together(opened, units, config, visit)
-    except UserError as error:
-        if len(units) == 1:
+        yield _run_together(opened, units, config, visit, say)
+        return
+    except Exception as error:
+        if not isinstance(error, UserError) or len(units) == 1:
             yield TasksDone(units, error=error)
             return
-        for unit in units:
-            yield from run_task_units(opened, [unit], config, visit)
-    except Exception as error:
-        yield TasksDone(units, error=error)
+    # Outside the handler: an error may hold the memory that ran out.
+    for unit in units:
+        yield from run_task_units(opened, [unit], config, visit, say)
 
 
-def _run_together(opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit) -> TasksDone:
+def _run_together(
+    opened: OpenCheckpoint, units: Sequence[Unit], config: SweepConfig, visit: Visit, say: Callable[[str], None]
+) -> TasksDone:
     from lm_probe.sweeps.lm_eval_bridge import run_tasks
 
     model = opened.model
-    with measured(config.where) as cost:
-        run = run_tasks(
+
+    def ask(batch_size: int) -> "TaskRun":
+        return run_tasks(
             model,
             opened.needed_tokenizer(),
             [unit.name for unit in units],
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             num_docs=config.task_documents,
             seed=config.seed,
             metadata=config.metadata,
             model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
         )
-    details = {"tasks_together": len(units), "batch_size": config.batch_size}
+
+    with measured(config.where) as cost:
+        run, batch = with_smaller_batches(ask, config.batch_size, say)
+    details = {"tasks_together": len(units), **batch.details()}
     made = conditions(model, cost, seed=config.seed, details=details)
     measurements = [
         Measurement(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
 from lm_probe.probes import ForwardProbe, GeometryProbe
 from lm_probe.sweeps._job import Job
+from lm_probe.sweeps._memory import no_memory, ran_out
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import Conditions, Measurement
 from lm_probe.sweeps._task_step import run_task_units
@@ -56,6 +57,8 @@ def failed(probe: str, error: Exception) -> Failed:
     """An error as an event: a user's in its own words, another with its kind."""
     said = " ".join(str(error).split())
     line = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+    if ran_out(error) and "memory ran out" not in line:  # also while loading, which finds other words for it
+        line = no_memory(error)
     return Failed(probe, line, "".join(traceback.format_exception(error)))
 
 
@@ -139,7 +142,7 @@ class Worker:
             return failed(unit.name, error)
 
     def _tasks(self, visit: Visit, opened: OpenCheckpoint, units: Sequence[Unit]) -> Iterator[Event]:
-        for done in run_task_units(opened, units, self._job.config, visit):
+        for done in run_task_units(opened, units, self._job.config, visit, self._step.say):
             if done.error is not None:
                 for unit in done.units:
                     yield failed(unit.name, done.error)

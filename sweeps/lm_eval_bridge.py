@@ -147,9 +147,14 @@ def save_results(task_run: TaskRun, folder: Path, *, samples: bool = False) -> P
         for task, rows in task_run.samples.items() if samples else ():
             tracker.save_results_samples(task, copy.deepcopy(rows))  # it rewrites the rows
     written = set(folder.glob("results_*.json")) - before
-    if not written:
-        raise UserError(f"lm-eval's results could not be written to {folder}; is it a folder, and is there room?")
-    return written.pop()
+    try:  # lm-eval only logs what goes wrong, and half a file stays where there was no room for the whole
+        path = written.pop()
+        json.loads(path.read_bytes())
+    except (KeyError, ValueError, OSError) as error:
+        raise UserError(
+            f"lm-eval's results could not be written to {folder}; is it a folder, and is there room?"
+        ) from error
+    return path
 
 
 def task_config_hash(task: str, num_docs: int | None, seed: int, metadata: Mapping[str, Any] | None = None) -> str:

@@ -5,8 +5,9 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network by accident; the Hub tests run in subprocesses
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -28,6 +29,9 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+
+if TYPE_CHECKING:
+    from tests.loopback_hub import LoopbackHub
 
 # A shared machine must not fail what is right: the same examples each time there, new ones at the desk.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -156,3 +160,20 @@ def text_file(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) ->
     path = tmp_path_factory.mktemp("text") / "text.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[LoopbackHub]":
+    """A Hub on loopback for the clients in this process, with an empty cache in `tmp_path / "cache"`."""
+    from tests.hub_in_process import hub_in_process
+
+    with hub_in_process(tmp_path / "cache", monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses between attempts are noted and not waited for."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses

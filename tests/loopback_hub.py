@@ -12,30 +12,25 @@ The clients read `HF_ENDPOINT` when they are imported: run them in a subprocess 
     hub.redirect()                        # files come from a second port, as the Hub sends them to its storage
     hub.fail("step8/model", "cut", 2)     # the first two transfers of such a file break off
 
-Every request becomes an `Answer` in `LoopbackHub.answer` and leaves in `_Handler._send`: the two places where a fault
-comes in between.
+Every request becomes an `Answer` (tests/hub_answers.py) and leaves in `_Handler._send`, where a fault comes in between.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = 1 << 20  # from this size on a file is kept in LFS, whatever its name
-LFS_SUFFIXES = {".safetensors", ".bin", ".pt", ".parquet", ".zst", ".gz"}
-CHUNK = 1 << 16
-DATE = "2024-01-01T00:00:00.000Z"
+from tests.hub_answers import Answer, Commit, Repo, StoredFile, answer_to, chunks
 
 
 class Request(NamedTuple):
@@ -47,94 +42,15 @@ class Request(NamedTuple):
     bytes_sent: int
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """One file of a revision, with the two names that git and LFS give it."""
-
-    source: Path
-    size: int
-    sha256: str
-    git_oid: str
-    pointer_size: int | None  # of the LFS pointer; None where git keeps the file itself
-
-    @classmethod
-    def of(cls, source: Path) -> StoredFile:
-        content = source.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        in_lfs = source.suffix in LFS_SUFFIXES or len(content) >= LARGE
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {len(content)}\n".encode()
-        blob = pointer if in_lfs else content
-        git_oid = hashlib.sha1(b"blob %d\0" % len(blob) + blob).hexdigest()
-        return cls(source, len(content), sha256, git_oid, len(pointer) if in_lfs else None)
-
-    @property
-    def etag(self) -> str:
-        return self.git_oid if self.pointer_size is None else self.sha256
-
-    def lfs(self, key: str) -> dict:
-        """The `lfs` member of a listing, whose hash is called `oid` in trees and `sha256` in siblings."""
-        if self.pointer_size is None:
-            return {}
-        return {"lfs": {key: self.sha256, "size": self.size, "pointerSize": self.pointer_size}}
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A revision's files by their path, and a sha made of them."""
-
-    files: dict[str, StoredFile]
-
-    @classmethod
-    def of(cls, folder: Path) -> Commit:
-        paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        return cls({path.relative_to(folder).as_posix(): StoredFile.of(path) for path in paths})
-
-    @property
-    def sha(self) -> str:
-        return hashlib.sha1(json.dumps([(p, f.sha256) for p, f in self.files.items()]).encode()).hexdigest()
-
-    def folders(self) -> set[str]:
-        return {str(parent) for path in self.files for parent in PurePosixPath(path).parents} - {"."}
-
-
-@dataclass(frozen=True)
-class Repo:
-    kind: str  # "models" or "datasets"
-    name: str
-    revisions: dict[str, Commit]
-    tags: frozenset[str]
-
-    def commit(self, revision: str) -> Commit | None:
-        by_sha = {commit.sha: commit for commit in self.revisions.values()}
-        return self.revisions.get(revision) or by_sha.get(revision)
-
-
-@dataclass
-class Answer:
-    """What is sent: a status, headers, and a body that is bytes or a slice of a file."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | StoredFile = b""
-    start: int = 0
-    stop: int = 0  # exclusive
-
-    @classmethod
-    def of_json(cls, value: object, status: int = 200, **headers: str) -> Answer:
-        body = json.dumps(value).encode()
-        named = {name.replace("_", "-"): text for name, text in headers.items()}
-        return cls(status, {"Content-Type": "application/json; charset=utf-8", **named}, body, 0, len(body))
-
-    @classmethod
-    def error(cls, status: int, code: str, message: str, **headers: str) -> Answer:
-        return cls.of_json({"error": message}, status, X_Error_Code=code, X_Error_Message=message, **headers)
-
-
 FAULTS = {
     "429": "too many requests",
+    "500": "something broke",
+    "502": "a gateway's trouble",
     "503": "out of service",
     "stall": "half of the body, then silence",
     "cut": "half of the body, then the connection ends",
+    "reset": "half of the body, then the connection is torn down",
+    "corrupt": "one bit of the body is wrong",
     "short": "half of the body, announced as all of it",
     "long": "a Content-Length larger than the body",
     "whole": "Range is ignored",
@@ -144,11 +60,12 @@ FAULTS = {
 
 @dataclass
 class Fault:
-    """What goes wrong with transfers of files whose path holds `where`, as often as `times` says."""
+    """What goes wrong with answers to paths that hold `where`, as often as `times` says."""
 
     where: str
     kind: str
     times: float
+    headers: dict[str, str]
 
 
 class LoopbackHub:
@@ -190,17 +107,21 @@ class LoopbackHub:
         """From now on files that LFS keeps come from another port."""
         self._redirects = True
 
-    def fail(self, where: str, kind: str, times: float = 1) -> None:
-        """Lets the next `times` transfers of a file whose URL holds `where` go wrong."""
+    def fail(self, where: str, kind: str, times: float = 1, **headers: str) -> None:
+        """Lets the next `times` answers to a GET whose path holds `where` go wrong; a refusal carries the headers."""
         assert kind in FAULTS, kind
-        self._faults.append(Fault(where, kind, times))
+        self._faults.append(Fault(where, kind, times, headers or {"Retry_After": "0"}))
 
-    def fault(self, method: str, path: str) -> str | None:
+    def mend(self) -> None:
+        """Nothing goes wrong any more."""
+        self._faults.clear()
+
+    def fault(self, method: str, path: str) -> Fault | None:
         """What goes wrong with this request."""
         for fault in self._faults:
-            if method == "GET" and "/resolve/" in path and fault.where in path and fault.times > 0:
+            if method == "GET" and fault.where in path and fault.times > 0:
                 fault.times -= 1
-                return fault.kind
+                return fault
         return None
 
     @property
@@ -237,126 +158,6 @@ class LoopbackHub:
             "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
             "NO_PROXY": "*",
         }
-
-    def answer(self, method: str, target: str, headers: Mapping[str, str], form: dict[str, list[str]]) -> Answer:
-        """What the Hub says to one request."""
-        url = urlsplit(target)
-        query = parse_qs(url.query)
-        # Split before decoding: a revision such as refs/convert/parquet travels as one encoded part.
-        parts = [unquote(part) for part in url.path.strip("/").split("/")]
-        api = parts[0] == "api"
-        parts = parts[1:] if api else parts
-        kind = parts[0] if parts[0] in ("models", "datasets") else "models"
-        parts = parts[1:] if parts[0] == kind else parts
-        repo, rest = self._find(kind, parts)
-        if repo is None:
-            # The Hub does not tell an anonymous client whether a repository is private or absent.
-            status = 404 if headers.get("Authorization") else 401
-            return Answer.error(status, "RepoNotFound", "Repository not found")
-        if not api:
-            route, rest = (rest[0], rest[1:]) if rest else ("", [])
-            return _resolve(repo, rest, method, headers) if route in ("resolve", "raw") else _no_such_route(target)
-        if rest == ["refs"]:
-            return _refs(repo)
-        if not rest:
-            rest = ["revision", "main"]
-        route, revision, path = rest[0], rest[1] if len(rest) > 1 else "main", "/".join(rest[2:])
-        commit = repo.commit(revision)
-        if commit is None:
-            return _unknown_revision(revision)
-        if route == "revision":
-            return _info(repo, commit, blobs="blobs" in query)
-        if route == "tree":
-            return _tree(commit, revision, path, recursive=query.get("recursive", [""])[0].lower() in ("true", "1"))
-        if route == "paths-info":
-            return Answer.of_json([_entry(commit, p) for p in form.get("paths", []) if _entry(commit, p)])
-        if route == "commits":
-            return Answer.of_json([{"id": commit.sha, "title": "", "message": "", "date": DATE, "authors": []}])
-        return _no_such_route(target)
-
-    def _find(self, kind: str, parts: list[str]) -> tuple[Repo | None, list[str]]:
-        for length in (2, 1):
-            if repo := self._repos.get((kind, "/".join(parts[:length]))):
-                return repo, parts[length:]
-        return None, []
-
-
-def _unknown_revision(revision: str) -> Answer:
-    return Answer.error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-
-
-def _no_such_route(target: str) -> Answer:
-    return Answer.of_json({"error": f"the loopback Hub has no route for {target}"}, 404)
-
-
-def _refs(repo: Repo) -> Answer:
-    def listed(where: str, tags: bool) -> list[dict]:
-        return [
-            {"name": name, "ref": f"refs/{where}/{name}", "targetCommit": commit.sha}
-            for name, commit in repo.revisions.items()
-            if (name in repo.tags) == tags
-        ]
-
-    return Answer.of_json({"tags": listed("tags", True), "branches": listed("heads", False), "converts": []})
-
-
-def _info(repo: Repo, commit: Commit, blobs: bool) -> Answer:
-    siblings = [
-        {"rfilename": path} | ({"size": f.size, "blobId": f.git_oid, **f.lfs("sha256")} if blobs else {})
-        for path, f in commit.files.items()
-    ]
-    fixed = {"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []}
-    dated = {"createdAt": DATE, "lastModified": DATE}
-    return Answer.of_json({"id": repo.name, "sha": commit.sha, "siblings": siblings, **fixed, **dated})
-
-
-def _entry(commit: Commit, path: str) -> dict | None:
-    if file := commit.files.get(path):
-        return {"type": "file", "path": path, "size": file.size, "oid": file.git_oid, **file.lfs("oid")}
-    if path in commit.folders():
-        return {"type": "directory", "path": path, "size": 0, "oid": hashlib.sha1(path.encode()).hexdigest()}
-    return None
-
-
-def _tree(commit: Commit, revision: str, path: str, recursive: bool) -> Answer:
-    if path and path not in commit.folders():
-        return Answer.error(404, "EntryNotFound", f'{path} does not exist on "{revision}"')
-    everything = sorted({*commit.files, *commit.folders()})
-    parent = PurePosixPath(path)
-    inside = [p for p in everything if parent == PurePosixPath(p).parent or (recursive and parent in Path(p).parents)]
-    return Answer.of_json([_entry(commit, p) for p in inside])
-
-
-def _resolve(repo: Repo, rest: list[str], method: str, headers: Mapping[str, str]) -> Answer:
-    revision, path = (rest[0] if rest else ""), "/".join(rest[1:])
-    commit = repo.commit(revision)
-    if commit is None:
-        return _unknown_revision(revision)
-    file = commit.files.get(path)
-    if file is None:
-        return Answer.error(404, "EntryNotFound", "Entry not found", X_Repo_Commit=commit.sha)
-    sent = {"ETag": f'"{file.etag}"', "X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
-    sent["Content-Type"] = "application/octet-stream"
-    if file.pointer_size is not None:
-        sent |= {"X-Linked-Size": str(file.size), "X-Linked-ETag": f'"{file.sha256}"'}
-    span = _span(headers.get("Range"), file.size) if method == "GET" else None
-    if span is None:
-        return Answer(200, sent, file, 0, file.size)
-    start, stop = span
-    if start >= stop:
-        return Answer(416, {"Content-Range": f"bytes */{file.size}"})
-    return Answer(206, sent | {"Content-Range": f"bytes {start}-{stop - 1}/{file.size}"}, file, start, stop)
-
-
-def _span(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span of a Range header; None where there is none that counts; empty where it cannot be met."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header or "")
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    return int(first), min(size, int(last) + 1 if last else size)
 
 
 class _Server(ThreadingHTTPServer):
@@ -402,22 +203,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.hub._log.append(row)
         form = parse_qs(body.decode()) if self.command == "POST" else {}
         hub, url = self.server.hub, self.path
-        answer = hub.answer(self.command, url, self.headers, form)
+        answer = answer_to(hub._repos, self.command, url, self.headers, form)
         if isinstance(answer.body, StoredFile) and answer.body.pointer_size is not None:
             if self.server.part == "hub" and hub._redirects:
                 place = f"http://127.0.0.1:{hub._servers['storage'].server_port}{url}"
                 self._send(Answer(302, {**answer.headers, "Location": place}), row)
                 return
             hub.tokens.append((self.server.part, self.headers.get("Authorization")))
-            self._send(answer, row, hub.fault(self.command, unquote(url)))
-            return
-        self._send(answer, row)
+        self._send(answer, row, hub.fault(self.command, row[1]))
 
     do_HEAD = do_POST = do_GET
 
-    def _send(self, answer: Answer, row: list, fault: str | None = None) -> None:
-        if fault in ("429", "503"):
-            answer = Answer.error(int(fault), "", FAULTS[fault], Retry_After="0")
+    def _send(self, answer: Answer, row: list, wrong: Fault | None = None) -> None:
+        fault = wrong.kind if wrong else None
+        if wrong and wrong.kind.isdigit():
+            answer = Answer.error(int(wrong.kind), "", FAULTS[wrong.kind], **wrong.headers)
         elif fault == "whole" and isinstance(answer.body, StoredFile):
             answer = replace(answer, status=200, start=0, stop=answer.body.size)
             answer.headers.pop("Content-Range", None)
@@ -426,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
                 r"\d+-\d+", f"{answer.start + 1}-{answer.stop}", answer.headers["Content-Range"]
             )
         length = answer.stop - answer.start
-        half = fault in ("stall", "cut", "short")
+        half = fault in ("stall", "cut", "short", "reset")
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -435,25 +235,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        for chunk in _chunks(replace(answer, stop=answer.start + length // 2) if half else answer):
+        for number, chunk in enumerate(chunks(replace(answer, stop=answer.start + length // 2) if half else answer)):
+            if fault == "corrupt" and not number:
+                chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
             row[-1] += len(chunk)  # before it leaves: a client that has the bytes finds them counted
             self.wfile.write(chunk)
         if fault == "stall":
             self.server.hub.closing.wait(30)
-        if fault in ("stall", "cut", "short", "long"):
+        if fault == "reset":  # an end without a farewell: the client meets an error, not the end of a body
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if fault in ("stall", "cut", "short", "long", "reset"):
             self.close_connection = True
 
     def log_message(self, *args: object) -> None:
         """Requests are kept in `hub.requests`, not printed."""
-
-
-def _chunks(answer: Answer) -> Iterable[bytes]:
-    if isinstance(answer.body, bytes):
-        yield answer.body[answer.start : answer.stop]
-        return
-    with answer.body.source.open("rb") as stream:
-        stream.seek(answer.start)
-        left = answer.stop - answer.start
-        while left and (chunk := stream.read(min(CHUNK, left))):
-            left -= len(chunk)
-            yield chunk

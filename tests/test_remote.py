@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,24 +15,9 @@ from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, Weights, open_weights
 from lm_probe.sweeps import Fetch, RunStore, SweepConfig, dry_run, sweep
 from tests.conftest import make_model
-from tests.hub_in_process import hub_in_process
 from tests.loopback_hub import LoopbackHub
 
 FORMATS = ("one", "sharded", "bin", "sharded-bin", "legacy-bin")
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with hub_in_process(tmp_path / "cache", monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses between attempts are noted and not waited for."""
-    pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
-    return pauses
 
 
 @pytest.fixture(scope="module")

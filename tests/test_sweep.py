@@ -1,12 +1,7 @@
-"""The sweep from checkpoint to run store, resumed, killed and given bad input."""
+"""The sweep from checkpoint to run store, resumed and given bad input."""
 
 import json
-import multiprocessing
-import random
 import shutil
-import sqlite3
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +14,7 @@ from lm_probe.model_adapters import open_checkpoint
 from lm_probe.probes import mean_cosine, singular_entropy, singular_values
 from lm_probe.sweeps import RunStore, Summary, SweepConfig, UserError, sweep
 from tests.conftest import make_model
+from tests.survivors import finished
 
 # lm-eval's dependencies warn of their own use of deprecated things.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -38,20 +34,10 @@ def _values(run: Path) -> pd.DataFrame:
         return store.values()
 
 
-def _measurement_rows(run: Path) -> set[tuple[int, str, float]]:
-    """Which measurements there are, with a figure that a second measurement would change."""
-    if not (run / "run.db").exists():
-        return set()
-    with sqlite3.connect(run / "run.db") as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'measurements'").fetchone():
-            return set()
-        return set(db.execute("SELECT id, probe, seconds FROM measurements").fetchall())
-
-
 def test_every_checkpoint_is_measured_and_nothing_twice(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     first = _sweep(series, tmp_path, settings)
     assert (first.checkpoints, first.measured, first.finished_before, first.failures) == (3, 9, 0, [])
-    values, rows = _values(tmp_path), _measurement_rows(tmp_path)
+    values, rows = _values(tmp_path), finished(tmp_path)
     assert values.step.unique().tolist() == [0, 1, 8]
     assert values.model.unique().tolist() == ["tiny"]
     head = load_file(series / "step8" / "model.safetensors")["embed_out.weight"]
@@ -60,7 +46,7 @@ def test_every_checkpoint_is_measured_and_nothing_twice(series: Path, tmp_path: 
     assert (values[values.metric == "loss"].value.between(4, 9)).all()
     second = _sweep(series, tmp_path, settings)
     assert (second.measured, second.finished_before) == (0, 9)
-    assert _measurement_rows(tmp_path) == rows
+    assert finished(tmp_path) == rows
     pd.testing.assert_frame_equal(_values(tmp_path), values)
 
 
@@ -300,59 +286,6 @@ def test_a_context_longer_than_the_models_is_recorded(series: Path, tmp_path: Pa
     long.write_text("many words in one document " * 900)
     done = _sweep(series / "step8", tmp_path / "run", settings, text=str(long), context=2048, tokens=4000)
     assert "longer than the model's 1024: give --context 1024" in done.failures[0].error
-
-
-def test_two_sweeps_do_not_share_a_run(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
-    from lm_probe.sweeps._lock import exclusive
-
-    with exclusive(tmp_path / "run"), pytest.raises(UserError, match=r"in use by process \d+ on "):
-        _sweep(series, tmp_path / "run", settings)
-
-
-def _run_in_child(source: str, out: str, settings: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    _sweep(Path(source), Path(out), settings)
-
-
-def _start(arguments: Sequence[Any], target: Callable[..., object] = _run_in_child) -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lm_probe.sweeps", "lm_probe.sweeps.lm_eval_bridge", "tests.conftest"])
-    child = context.Process(target=target, args=tuple(arguments))
-    child.start()
-    return child
-
-
-def test_killed_at_any_moment_and_run_again_gives_the_same(
-    series: Path, tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    """SIGKILL at moments spread over the whole sweep, resumed each time, against one that was left alone."""
-    settings = {**settings, "tasks": ("count_query_m5",), "task_documents": 2}
-    _start([], target=int).join()  # the server's imports must not count as part of a sweep's time
-    whole = _start([str(series), str(tmp_path / "whole"), settings])
-    begun = time.monotonic()
-    whole.join()
-    usual = time.monotonic() - begun
-    assert whole.exitcode == 0
-    chance = random.Random(5)
-    run, kills = tmp_path / "killed", 0
-    finished: set[tuple[int, str, float]] = set()
-    for turn in range(40):
-        child = _start([str(series), str(run), settings])
-        child.join(timeout=chance.uniform(0.1, 0.5 + 0.1 * turn) * usual)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-            kills += 1
-            now = _measurement_rows(run)
-            assert finished <= now, "a finished measurement was lost or made again"
-            finished = now
-        else:
-            assert child.exitcode == 0
-            break
-    assert kills >= 2
-    assert finished <= _measurement_rows(run)
-    assert len(_measurement_rows(run)) == len(_measurement_rows(tmp_path / "whole")) == 12
-    pd.testing.assert_frame_equal(_values(run), _values(tmp_path / "whole"), check_exact=True)
 
 
 def test_other_weights_of_the_same_name_are_refused(
