@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         open_weights,
         tokenizer_digest,
     )
-    from lm_probe.model_adapters._remote_file import say_on_stderr
+    from lm_probe.model_adapters._say import say_on_stderr
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
     from lm_probe.model_adapters._weights import Weights
@@ -80,7 +80,7 @@ __getattr__ = lazily(
             "open_weights",
             "tokenizer_digest",
         ),
-        "_remote_file": ("say_on_stderr",),
+        "_say": ("say_on_stderr",),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
         "_weights": ("Weights",),

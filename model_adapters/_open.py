@@ -19,7 +19,7 @@ from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._remote import remote_weights
-from lm_probe.model_adapters._remote_file import Say, say_on_stderr
+from lm_probe.model_adapters._say import Say, say_on_stderr
 from lm_probe.model_adapters._table import family_of
 from lm_probe.model_adapters._weights import Weights
 

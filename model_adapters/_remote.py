@@ -1,7 +1,8 @@
 """The weights of a checkpoint on the Hub, without downloading them."""
 
 from lm_probe.model_adapters._hub import cached_file, download_small_files, list_files
-from lm_probe.model_adapters._remote_file import RemoteFile, Say, say_on_stderr
+from lm_probe.model_adapters._remote_file import RemoteFile
+from lm_probe.model_adapters._say import Say, say_on_stderr
 from lm_probe.model_adapters._weight_files import LocalFile
 from lm_probe.model_adapters._weight_index import weight_index
 from lm_probe.model_adapters._weights import Weights

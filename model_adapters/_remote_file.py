@@ -2,10 +2,9 @@
 
 import io
 import mmap
-import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import IO
@@ -17,6 +16,7 @@ from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import FAILURES, explain
 from lm_probe.model_adapters._ranges import BadTransfer, RangesIgnored, RemoteBytes
 from lm_probe.model_adapters._safetensors_header import LENGTH, header_length, parse_header
+from lm_probe.model_adapters._say import Say, say_on_stderr
 from lm_probe.model_adapters._stored import Stored
 from lm_probe.model_adapters._torch_zip import NotPlain, read_directory
 from lm_probe.model_adapters._weight_files import Listed, LocalFile, damage_named
@@ -24,13 +24,6 @@ from lm_probe.model_adapters._weight_files import Listed, LocalFile, damage_name
 _TAIL = 1 << 14  # of a zip archive: its directory, where it lists up to about 200 tensors
 _MEND = "upload it again, or leave this revision out"
 _ALIGNED = 64  # torch begins the numbers of a record at such a place in the file
-
-Say = Callable[[str], None]
-
-
-def say_on_stderr(line: str) -> None:
-    """Where notices go unless somebody else takes them."""
-    print(line, file=sys.stderr)
 
 
 class RemoteFile:

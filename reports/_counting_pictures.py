@@ -33,7 +33,7 @@ def counting_pictures(data: RunData) -> list[Picture]:
             def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:
                 return arms(cells, metric, ylabel)
 
-            pictures.append(Picture(name, title, draw, caption, View("arms", TASKS, metric, kind), _LAST))
+            pictures.append(Picture(name, title, draw, caption, View("arms", TASKS, metric, ylabel, kind), _LAST))
     counted = {model: own for model, own in _last(data, "count_query", "mae").items() if any(cell.gap for cell in own)}
     if counted:
         caption = (
@@ -41,7 +41,7 @@ def counting_pictures(data: RunData) -> list[Picture]:
             f"with 95 % intervals{_documents(counted)}: what more different words add at the same length. It says "
             "nothing where the control itself is not better than a blind answer."
         )
-        view = View("gap", TASKS, "mae", "count_query")
+        view = View("gap", TASKS, "mae", "full less control (words)", "count_query")
         pictures.append(
             Picture("counting_gap", "What the vocabulary adds", lambda: gaps(counted, "mae"), caption, view, _LAST)
         )

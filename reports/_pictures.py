@@ -32,6 +32,8 @@ class View(NamedTuple):
     """`trend`, `profile`, `map`, `spectrum`, `arms` or `gap`."""
     probe: str
     metric: str
+    label: str
+    """Quantity and unit."""
     component: str | None = None
     """Of a counting figure the question."""
 
@@ -64,7 +66,7 @@ def loss_picture(data: RunData) -> list[Picture]:
             "Loss over training",
             lambda: trend(losses, data.checkpoints, name, {}),
             caption,
-            View("trend", "loss", "loss"),
+            View("trend", "loss", "loss", name),
             _zero(losses),
         )
     ]
@@ -89,7 +91,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 "Anisotropy by layer and step",
                 lambda: heat_map(profiles, data.checkpoints),
                 caption,
-                View("map", "anisotropy", "mean_cosine"),
+                View("map", "anisotropy", "mean_cosine", "mean cosine"),
                 _SITES,
             )
         )
@@ -100,7 +102,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             "Anisotropy over depth",
             lambda: depth_curves(profiles, chosen),
             caption,
-            View("profile", "anisotropy", "mean_cosine"),
+            View("profile", "anisotropy", "mean_cosine", "mean cosine"),
             f"Depth is relative, l/L. {_few(data, profiles, chosen)}{_emphasis(chosen)} {_SITES}",
         )
     )
@@ -125,7 +127,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
                 "Spectrum of the output head",
                 lambda: spectra(sigmas, chosen),
                 caption,
-                View("spectrum", "head_spectrum", "singular_values", "all_rows"),
+                View("spectrum", "head_spectrum", "singular_values", "σᵢ / σ₁", "all_rows"),
                 f"{_few(data, sigmas, chosen)}{_emphasis(chosen)}",
             )
         )
@@ -144,7 +146,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
                 "Singular entropy over training",
                 lambda: trend(entropies, data.checkpoints, name, notes),
                 caption,
-                View("trend", "head_spectrum", "singular_entropy", "all_rows"),
+                View("trend", "head_spectrum", "singular_entropy", name, "all_rows"),
                 _zero(entropies),
             )
         )
