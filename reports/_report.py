@@ -19,7 +19,7 @@ from lm_probe.reports._summary import columns, csv_header, csv_rows
 from lm_probe.sweeps import UserError, say_on_stderr
 
 _MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
-_WEB = ("plotly", "plotly.offline", "jinja2", "markupsafe", "markdown_it")
+_WEB = ("plotly", "jinja2", "markupsafe", "markdown_it")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
 
 
@@ -79,10 +79,11 @@ def _write_page(path: Path, data: RunData, said: Document, say: Callable[[str], 
     try:
         from lm_probe.reports._web import page
     except ModuleNotFoundError as error:
-        if error.name not in _WEB:
+        package = (error.name or "").partition(".")[0]
+        if package not in _WEB:
             raise
         path.unlink(missing_ok=True)
-        say(f"no report.html, because {error.name} is not installed: pip install 'lm-probe[web]' adds the page")
+        say(f"no report.html, because {package} is not installed: pip install 'lm-probe[web]' adds the page")
         return
     path.write_bytes(page(data, said, lambda picture: (path.parent / "figures" / f"{picture.name}.svg").read_bytes()))
 

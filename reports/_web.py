@@ -3,8 +3,9 @@
 import base64
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,7 +20,7 @@ from lm_probe.reports._web_pack import compressed
 from lm_probe.reports._web_text import anchor, inline, rendered
 
 _FOLDER = Path(__file__).with_name("web")
-_SCRIPTS = ("data.js", "charts.js", "figures.js", "numbers.js", "page.js")
+_SCRIPTS = ("data.js", "charts.js", "counting.js", "figures.js", "numbers.js", "page.js")
 _SHOWN = {
     "trend": "On the logarithmic axis step 0 stands at half of the first step after it.",
     "profile": "The slider chooses the step. The first checkpoint is dotted and the last one heavy. Blocks 1 to L are "
@@ -41,7 +42,7 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
     """
     script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
-    plotly = get_plotlyjs()
+    plotly = _plotly()
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
     )
@@ -52,7 +53,7 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
     }
     made = environment.get_template("page.html").render(
         # Scripts run by their hash and nothing else does, whatever came in with a name.
-        policy=f"default-src 'none'; script-src {_hash(script)} {_hash(plotly)}; style-src 'unsafe-inline'; "
+        policy=f"default-src 'none'; script-src {_hash(script)} {plotly.hash}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
         title=said.title,
         sections=[_section(section, drawn) for section in said.sections],
@@ -61,9 +62,20 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         data=packed(data),
-        plotly=compressed(plotly.encode()),
+        plotly=plotly.packed,
     )
     return made.encode()
+
+
+class _Library(NamedTuple):
+    hash: str
+    packed: str
+
+
+@cache
+def _plotly() -> _Library:
+    source = get_plotlyjs()
+    return _Library(_hash(source), compressed(source.encode()))
 
 
 def _section(section: Section, drawn: Callable[[Picture], bytes]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lm_probe.reports._intervals import Z, interval, normal
 from lm_probe.reports._markdown import plain
 from lm_probe.reports._step_axis import short, step_axis
 from lm_probe.reports._style import look
+from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_pack import Numbered, Pack
 
 _SITES = ("", "embedding", "block", "final_norm", "head_input")  # in the order of a forward pass
@@ -56,7 +57,7 @@ def _model(number: int, model: str, known: Sequence[Checkpoint], made: "_Measure
     dash = "" if style.linestyle == "-" else ",".join(f"{2 * length:g}px" for length in style.linestyle[1])
     return {
         "name": plain(model, 80),
-        "color": style.color,
+        "colors": [palette[number % len(palette)] for palette in (LIGHT, DARK)],
         "symbol": _SYMBOLS[style.marker],
         "dash": dash or "solid",
         "steps": [one.step for one in known],
@@ -93,16 +94,21 @@ class _Measurements:
         """All measurements; texts by number, since most occur many times."""
         texts = Numbered()
         said: dict[str, Any] = {
-            name: [texts(_text(getattr(row, name))) for row in self._rows]
+            name: [texts(_said(getattr(row, name))) for row in self._rows]
             for name in ("run", "config_hash", "config", "details", "versions", "dtype", "device", "attention")
         }
         numbers = {name: [getattr(row, name) for row in self._rows] for name in ("id", "seed", "seconds")}
         memory = {"peak_memory": [row.peak_memory for row in self._rows]}
-        return {"made": said, "made_numbers": numbers | memory, "sets": self._sets.things, "texts": texts.things}
+        return {
+            "made": said,
+            "made_numbers": numbers | memory,
+            "sets": self._sets.things,
+            "texts": [plain(text, 2000) for text in texts.things],
+        }
 
 
-def _text(said: object) -> str:
-    return plain(said if isinstance(said, str) else json.dumps(said, sort_keys=True), 2000)
+def _said(what: object) -> str:
+    return what if isinstance(what, str) else json.dumps(what, sort_keys=True)
 
 
 def _grid(

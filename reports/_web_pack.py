@@ -42,7 +42,7 @@ class Pack:
 def _planes(kind: str, arrays: list[np.ndarray]) -> bytes:
     """First bytes of all numbers, then second bytes, ...: those that hold sign and exponent repeat each other."""
     together = np.concatenate([np.empty(0, dtype=kind), *arrays])
-    return together.view(np.uint8).reshape(len(together), -1).T.tobytes()
+    return together.view(np.uint8).reshape(len(together), together.itemsize).T.tobytes()
 
 
 def compressed(content: bytes) -> str:

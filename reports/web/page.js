@@ -55,6 +55,10 @@ function darkNow() {
   return chosen ? chosen === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
+function colour(data) {
+  for (const model of data.models) model.color = model.colors[Number(darkNow())];
+}
+
 function makeTheme(redraw) {
   const button = document.getElementById("theme");
   const name = () => (button.textContent = darkNow() ? "Light colours" : "Dark colours");
@@ -139,7 +143,11 @@ async function start() {
   document.head.append(element("script", {}, new TextDecoder().decode(await inflated("plotly"))));
   if (!window.Plotly) throw new Error("plotly did not start");
   const figures = [...document.querySelectorAll("figure[data-kind]")].map((node) => new Figure(page, node));
-  const redraw = () => figures.forEach((figure) => figure.all && !figure.node.hidden && figure.draw());
+  const redraw = () => {
+    colour(data);
+    figures.forEach((figure) => figure.all && !figure.node.hidden && figure.draw());
+  };
+  colour(data);
   for (const figure of figures) if (!("any" in figure.node.dataset)) figure.show(figure.node.dataset);
   makeAny(page, figures.filter(({ node }) => "any" in node.dataset));
   new Numbers(page, document.getElementById("numbers"));
