@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
+from lm_probe.reports._analysis import analyse
 from lm_probe.reports._data import Checkpoint, Made, Place, RunData, Score, load
 from lm_probe.reports._document import Document, Section, document
 from lm_probe.reports._intervals import interval
@@ -100,7 +101,7 @@ def write_page(runs: Sequence[Path], folder: Path) -> Path:
     """The page without the drawings beside it, which take longer."""
     data = load(runs)
     path = folder / "report.html"
-    path.write_bytes(page_of(data, document(data, []), lambda picture: b""))
+    path.write_bytes(page_of(data, document(data, analyse(data), []), lambda picture: b""))
     return path
 
 

@@ -19,6 +19,7 @@ function makeSortable(table) {
   const body = table.tBodies[0];
   if (!body || body.rows.length < 2) return;
   for (const [column, head] of heads.entries()) {
+    if (!head.textContent.trim()) continue; // a column of names: a button would have none
     const button = element("button", { type: "button" }, ...head.childNodes);
     if (head.style.textAlign === "right") head.classList.add("number");
     head.replaceChildren(button);
