@@ -1,6 +1,7 @@
 """`lm-probe report`: renders a run again."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "report"
@@ -16,7 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Renders."""
+    render(args.runs, args.out)
+    return 0
+
+
+def render(runs: Sequence[Path], out: Path | None = None) -> None:
+    """Writes the report of runs and says where it is."""
     from lm_probe.reports import write_report
 
-    print(f"report: {write_report(args.runs, out=args.out)}")
-    return 0
+    report = write_report(runs, out=out)
+    page = report.with_suffix(".html")
+    print(f"report: {report}{f' and {page}' if page.is_file() else ''}")

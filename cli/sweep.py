@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lm_probe.cli.report import render
+
 if TYPE_CHECKING:
     from lm_probe.sweeps import Fetch, Finding, SweepConfig
 
@@ -128,9 +130,7 @@ def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisio
         f"{len(summary.failures)} failed{_audited(summary.findings)}"
     )
     if not no_report:
-        from lm_probe.reports import write_report
-
-        print(f"report: {write_report([args.out])}")
+        render([args.out])
     if summary.failures:
         print(
             f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "

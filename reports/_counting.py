@@ -15,7 +15,7 @@ MEASURES = (
     ("most_frequent_count", "mae_relative"),
     ("most_frequent_count", "acc"),
 )
-_FLOORS = {
+FLOORS = {
     ("count_query", "mae"): "floor_constant_mae",
     ("count_query", "acc"): "floor_constant_acc",
     ("most_frequent_word", "acc"): "floor_chance_acc",
@@ -81,7 +81,7 @@ def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoin
     """The cells of a kind on these checkpoints, by checkpoint and ascending m."""
     named = {task for task, _ in task_metrics(data) if (said := counting_task(task)) and said[0] == kind}
     tasks = sorted((different_words(data, task), task) for task in named)
-    names = [metric, f"{metric}_binary", f"{metric}_gap", _FLOORS.get((kind, metric), ""), "list_words"]
+    names = [metric, f"{metric}_binary", f"{metric}_gap", FLOORS.get((kind, metric), ""), "list_words"]
     found = {task: [data.scores(TASKS, name, task) for name in names] for _, task in tasks}
     return [
         Cell(checkpoint, kind, m, *(scores.get(checkpoint) for scores in found[task]))

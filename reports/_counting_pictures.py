@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from lm_probe.reports._counting import Cell, last_counted
+from lm_probe.reports._counting import TASKS, Cell, last_counted
 from lm_probe.reports._data import RunData
 from lm_probe.reports._figure_counting import arms, gaps
-from lm_probe.reports._pictures import Picture
+from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._provenance import conditions
 
 _ARMS = (
@@ -15,6 +15,7 @@ _ARMS = (
     ("most_frequent_word", "most_frequent_word", "acc", "Most frequent word", "accuracy (fraction right)"),
     ("most_frequent_count", "most_frequent_count", "mae_relative", "Count of the most frequent word", "error / count"),
 )
+_LAST = "The last checkpoint of each model."
 
 
 def counting_pictures(data: RunData) -> list[Picture]:
@@ -25,14 +26,14 @@ def counting_pictures(data: RunData) -> list[Picture]:
         if cells:
             caption = (
                 "Full list of m different words against its control of two words with the same length, the same "
-                f"question and the same answers, last checkpoint of each model; bars are 95 % intervals"
+                f"question and the same answers; bars are 95 % intervals"
                 f"{_documents(cells)}.{_blind(cells)}{_remark(kind)} Measured in {conditions(data, 'lm_eval')}."
             )
 
             def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:
                 return arms(cells, metric, ylabel)
 
-            pictures.append(Picture(name, title, draw, caption))
+            pictures.append(Picture(name, title, draw, caption, View("arms", TASKS, metric, ylabel, kind), _LAST))
     counted = {model: own for model, own in _last(data, "count_query", "mae").items() if any(cell.gap for cell in own)}
     if counted:
         caption = (
@@ -40,7 +41,10 @@ def counting_pictures(data: RunData) -> list[Picture]:
             f"with 95 % intervals{_documents(counted)}: what more different words add at the same length. It says "
             "nothing where the control itself is not better than a blind answer."
         )
-        pictures.append(Picture("counting_gap", "What the vocabulary adds", lambda: gaps(counted, "mae"), caption))
+        view = View("gap", TASKS, "mae", "full less control (words)", "count_query")
+        pictures.append(
+            Picture("counting_gap", "What the vocabulary adds", lambda: gaps(counted, "mae"), caption, view, _LAST)
+        )
     return pictures
 
 

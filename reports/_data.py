@@ -60,6 +60,11 @@ class Made(NamedTuple):
     versions: dict[str, str]
     config: dict[str, Any]
     details: dict[str, Any]
+    config_hash: str
+    id: int
+    """Row of the table `measurements` in the run's `run.db`."""
+    run: str
+    """Which run, as briefly as tells several apart."""
 
 
 class Failed(NamedTuple):
@@ -177,9 +182,9 @@ def load(runs: Sequence[Path]) -> RunData:
     folders = list({folder.resolve(): folder for folder in runs})
     labels = _labels(folders)
     parts = []
-    for folder in folders:
+    for folder, label in zip(folders, labels, strict=True):
         with RunStore(folder) as store:
-            parts.append(_read(store))
+            parts.append(_read(store, label))
     holders = Counter(model for part in parts for model in part.models)
     index: dict[_Address, Profiles] = {}
     vectors: dict[str, Vectors] = {metric: {} for metric in _VECTORS}
@@ -219,8 +224,8 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read(store: RunStore) -> RunData:
-    measurements = list(_records(store.measurements()))
+def _read(store: RunStore, label: str) -> RunData:
+    measurements = [row | {"run": label} for row in _records(store.measurements())]
     pairs = left_out(measurements)
     omitted = {(_checkpoint(row), row["probe"], row["config_hash"]) for row, _ in pairs}
     rows = _records(store.values(provenance=True))

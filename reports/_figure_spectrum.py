@@ -28,7 +28,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
         own = [one for one in chosen[model] if one in sigmas]
         for index, one in enumerate(own):
             sigma = sigmas[one]
-            ranks = _ranks(len(sigma))
+            ranks = ranks_shown(len(sigma))
             ratios = sigma[ranks - 1] / sigma.max()
             marker = "." if len(sigma) <= _LINEAR_RANKS and len(own) <= 8 else ""
             panel.plot(
@@ -57,7 +57,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
     return figure
 
 
-def _ranks(width: int) -> np.ndarray:
+def ranks_shown(width: int) -> np.ndarray:
     """Ranks from 1 that are drawn: all, or about evenly spaced in log(rank)."""
     if width <= _MOST_RANKS:
         return np.arange(1, width + 1)

@@ -1,4 +1,4 @@
-"""A value over training steps for all models in one picture, with a band of two standard errors."""
+"""A value over training steps for all models in one picture, with a band of 95 %."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lm_probe.reports._data import Checkpoint, Scores
+from lm_probe.reports._intervals import Z
 from lm_probe.reports._statistics import of_model
 from lm_probe.reports._step_axis import StepAxis, step_axis
 from lm_probe.reports._style import Look, legend, look, panels, tick_names
@@ -75,7 +76,7 @@ def _lines(
 def _line(axes: Axes, own: Scores, axis: StepAxis, style: Look) -> Artist:
     places = [axis.place(one.step or 0) for one in own]
     values = [score.value for score in own.values()]
-    errors = [2 * (score.stderr or 0.0) for score in own.values()]
+    errors = [Z * (score.stderr or 0.0) for score in own.values()]
     every = 1 if len(own) <= _MARKED else 0.06
     (line,) = axes.plot(
         places, values, color=style.color, linestyle=style.linestyle, marker=style.marker, markevery=every
@@ -97,7 +98,7 @@ def _points(
     shown = [one for known in checkpoints.values() for one in known if one in scores]
     for place, one in enumerate(shown):
         score, style = scores[one], looks[one.model]
-        error = None if score.stderr is None else [2 * score.stderr]
+        error = None if score.stderr is None else [Z * score.stderr]
         axes.errorbar([score.value], [place], xerr=error, fmt=style.marker, color=style.color, capsize=3)
     tick_names(axes.yaxis, range(len(shown)), [point_name(one) for one in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)

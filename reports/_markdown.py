@@ -4,6 +4,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,6 +84,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: in
     rule = ["---" if place < text_columns else "---:" for place in range(len(header))]
     lines = [header, rule, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class Fold(NamedTuple):
+    """Markdown that is shown when its title is clicked."""
+
+    title: str
+    body: str
+
+
+def fold(title: str, body: str) -> str:
+    """A block that is folded up."""
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def unfold(block: str) -> Fold | None:
+    """The parts of a block that `fold` made; None for any other."""
+    found = re.fullmatch(r"<details><summary>(.*?)</summary>\n\n(.*)\n\n</details>", block, re.DOTALL)
+    return None if found is None else Fold(*found.groups())
 
 
 def listed(words: Sequence[str]) -> str:

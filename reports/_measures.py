@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from lm_probe.reports._data import Place, RunData, Score
 from lm_probe.reports._layers import final_place
-from lm_probe.reports._markdown import MISSING, counted, escape, step_cell, table, with_error
+from lm_probe.reports._markdown import MISSING, counted, escape, fold, step_cell, table, with_error
 from lm_probe.reports._statistics import final, of_model
 
 _ELSEWHERE = {"loss", "anisotropy", "lm_eval"}
@@ -41,7 +41,7 @@ def _folded(data: RunData, probe: str) -> str:
     header = ["measure", "component", "model", "first", "value", "last", "value"]
     body = table(header, rows, text_columns=4)
     title = f"{escape(probe)}: {counted(len(profiles), 'measure')}{remark}"
-    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+    return fold(title, body)
 
 
 def _one_number(places: Mapping[Place, Score], averaged: bool) -> Score:

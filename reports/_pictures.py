@@ -24,6 +24,19 @@ _SITES = (
 )
 
 
+class View(NamedTuple):
+    """What a figure shows, for a page that draws it itself."""
+
+    kind: str
+    """`trend`, `profile`, `map`, `spectrum`, `arms` or `gap`."""
+    probe: str
+    metric: str
+    label: str
+    """Quantity and unit."""
+    component: str | None = None
+    """Of a counting figure the question."""
+
+
 class Picture(NamedTuple):
     """One figure."""
 
@@ -31,6 +44,10 @@ class Picture(NamedTuple):
     title: str
     draw: Callable[[], Figure]
     caption: str
+    view: View | None = None
+    """None where it is a drawing on every page."""
+    drawing: str = ""
+    """What the caption of the drawing says besides."""
 
 
 def loss_picture(data: RunData) -> list[Picture]:
@@ -40,10 +57,18 @@ def loss_picture(data: RunData) -> list[Picture]:
         return []
     caption = (
         f"Mean next-token cross-entropy; {_band(losses, 'clustered by piece of text')}. {conditions(data, 'loss')}."
-        f"{_zero(losses)}"
     )
     name = "loss (nats per token)"
-    return [Picture("loss", "Loss over training", lambda: trend(losses, data.checkpoints, name, {}), caption)]
+    return [
+        Picture(
+            "loss",
+            "Loss over training",
+            lambda: trend(losses, data.checkpoints, name, {}),
+            caption,
+            View("trend", "loss", "loss", name),
+            _zero(losses),
+        )
+    ]
 
 
 def anisotropy_pictures(data: RunData) -> list[Picture]:
@@ -57,7 +82,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
     if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
         caption = (
             "Mean cosine over all ordered pairs of hidden states of a layer. A column is a checkpoint, so steps are "
-            f"not to scale; an empty column has no value. {_SITES} {made}."
+            f"not to scale; an empty column has no value. {made}."
         )
         pictures.append(
             Picture(
@@ -65,14 +90,20 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 "Anisotropy by layer and step",
                 lambda: heat_map(profiles, data.checkpoints),
                 caption,
+                View("map", "anisotropy", "mean_cosine", "mean cosine"),
+                _SITES,
             )
         )
-    caption = (
-        f"The same by relative depth l/L. {_few(data, profiles, chosen)}{_emphasis(chosen)} Standard errors are in "
-        f"tables/anisotropy.csv. {_SITES} {made}."
-    )
+    caption = f"The same over depth. Standard errors are in tables/anisotropy.csv. {made}."
     pictures.append(
-        Picture("anisotropy_depth", "Anisotropy over depth", lambda: depth_curves(profiles, chosen), caption)
+        Picture(
+            "anisotropy_depth",
+            "Anisotropy over depth",
+            lambda: depth_curves(profiles, chosen),
+            caption,
+            View("profile", "anisotropy", "mean_cosine", "mean cosine"),
+            f"Depth is relative, l/L. {_few(data, profiles, chosen)}{_emphasis(chosen)} {_SITES}",
+        )
     )
     return pictures
 
@@ -87,10 +118,17 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
         chosen = lines_of(data, sigmas, _SPECTRUM_LINES)
         caption = (
             "Singular values of the output head (all rows, uncentred, float64) over the largest one. "
-            f"{_few(data, sigmas, chosen)}{_emphasis(chosen)} Weights as stored: {made}."
+            f"Weights as stored: {made}."
         )
         pictures.append(
-            Picture("head_spectrum", "Spectrum of the output head", lambda: spectra(sigmas, chosen), caption)
+            Picture(
+                "head_spectrum",
+                "Spectrum of the output head",
+                lambda: spectra(sigmas, chosen),
+                caption,
+                View("spectrum", "head_spectrum", "singular_values", "σᵢ / σ₁", "all_rows"),
+                f"{_few(data, sigmas, chosen)}{_emphasis(chosen)}",
+            )
         )
     if entropies:
         widths = {one.model: len(sigma) for one, sigma in sigmas.items()}
@@ -98,7 +136,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
         caption = (
             "Kullback-Leibler divergence of the squared, normalised singular values (power 2, all rows) from the "
             "uniform distribution: 0 for a flat spectrum, ln d (d the number of singular values) for rank one. It is a "
-            f"function of the weights alone and has no sampling error. Weights as stored: {made}.{_zero(entropies)}"
+            f"function of the weights alone and has no sampling error. Weights as stored: {made}."
         )
         name = "singular entropy (nats)"
         pictures.append(
@@ -107,6 +145,8 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
                 "Singular entropy over training",
                 lambda: trend(entropies, data.checkpoints, name, notes),
                 caption,
+                View("trend", "head_spectrum", "singular_entropy", name, "all_rows"),
+                _zero(entropies),
             )
         )
     return pictures
@@ -148,10 +188,10 @@ def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
 
 def _band(scores: Mapping[Checkpoint, object], how: str) -> str:
     stepped = any(one.step is not None for one in scores)
-    return f"the {'band is' if stepped else 'bars are'} two standard errors on both sides, {how}"
+    return f"the {'band is' if stepped else 'bars are'} the 95 % interval, {how}"
 
 
 def _zero(scores: Mapping[Checkpoint, object]) -> str:
     if not any(one.step == 0 for one in scores):
         return ""
-    return " The axis is logarithmic, and step 0 stands at half of the first step after it."
+    return "The axis is logarithmic, and step 0 stands at half of the first step after it."

@@ -1,9 +1,9 @@
-"""Writes report.md with its figures and tables."""
+"""Writes report.md and report.html with their figures and tables."""
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lm_probe.reports import _audit_section as audit_section
@@ -16,20 +16,24 @@ from lm_probe.reports._provenance import per_checkpoint
 from lm_probe.reports._sections import figures
 from lm_probe.reports._style import write_svg
 from lm_probe.reports._summary import columns, csv_header, csv_rows
-from lm_probe.sweeps import UserError
+from lm_probe.sweeps import UserError, say_on_stderr
 
 _MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
+_WEB = ("plotly", "jinja2", "markupsafe", "markdown_it")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
 
 
-def write_report(runs: Sequence[Path], *, out: Path | None = None) -> Path:
-    """Renders one run, or several side by side: `report.md`, `figures/*.svg` and `tables/*.csv`.
+def write_report(runs: Sequence[Path], *, out: Path | None = None, say: Callable[[str], None] = say_on_stderr) -> Path:
+    """Renders one run, or several side by side: `report.md`, `report.html`, `figures/*.svg` and `tables/*.csv`.
+
+    The page needs the packages of the extra `web`; without them it is left out, and `say` is told.
 
     The same values give the same bytes. A model that several runs hold gets its run's name before its own.
 
     Args:
         runs: folders of runs.
         out: where to write; None is the first run's folder.
+        say: takes notices.
 
     Returns:
         The path of report.md.
@@ -42,12 +46,12 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None) -> Path:
     data = load([Path(run) for run in runs])
     folder = Path(runs[0]) if out is None else Path(out)
     try:
-        return _write(data, folder)
+        return _write(data, folder, say)
     except OSError as error:
         raise UserError(f"the report cannot be written to {folder} ({error.strerror}): choose another --out") from error
 
 
-def _write(data: RunData, folder: Path) -> Path:
+def _write(data: RunData, folder: Path, say: Callable[[str], None]) -> Path:
     report = folder / "report.md"
     earlier = _files_of(report)
     analysis = analyse(data)
@@ -64,9 +68,24 @@ def _write(data: RunData, folder: Path) -> Path:
         (folder / "tables" / f"{name}.csv").write_bytes(_csv(rows))
     for stale in sorted(earlier - written):
         (folder / stale).unlink(missing_ok=True)
+    _write_page(folder / "report.html", data, said, say)
     # Last, so that a report which is there has all its figures.
     report.write_bytes(_markdown(said).encode())
     return report
+
+
+def _write_page(path: Path, data: RunData, said: Document, say: Callable[[str], None]) -> None:
+    """The web page where its packages are installed; an earlier one that would contradict the report goes."""
+    try:
+        from lm_probe.reports._web import page
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _WEB:
+            raise
+        path.unlink(missing_ok=True)
+        say(f"no report.html, because {package} is not installed: pip install 'lm-probe[web]' adds the page")
+        return
+    path.write_bytes(page(data, said, lambda picture: (path.parent / "figures" / f"{picture.name}.svg").read_bytes()))
 
 
 def _files_of(report: Path) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
-from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_error
+from lm_probe.reports._markdown import MISSING, count, counted, escape, fold, number, step_cell, table, with_error
 from lm_probe.reports._pictures import Picture
 from lm_probe.reports._provenance import Cost, common, duration, memory, per_checkpoint, warnings
 from lm_probe.reports._statistics import extreme, final, of_model
@@ -17,7 +17,7 @@ ROWS = 30
 
 def figures(pictures: Sequence[Picture]) -> list[str]:
     """Figures with their captions."""
-    return [f"![{picture.title}](figures/{picture.name}.svg)\n\n{picture.caption}" for picture in pictures]
+    return [f"![{one.title}](figures/{one.name}.svg)\n\n{f'{one.caption} {one.drawing}'.strip()}" for one in pictures]
 
 
 def summary(data: RunData, columns: Sequence[Column]) -> list[str]:
@@ -95,11 +95,11 @@ def provenance(data: RunData) -> list[str]:
         for row in everything
         if row.checkpoint in shown
     ]
-    fold = table(["model", "step", "identity", "seconds", "peak memory"], rows, text_columns=3)
+    body = table(["model", "step", "identity", "seconds", "peak memory"], rows, text_columns=3)
     remark = (
         "" if len(rows) == len(everything) else f" ({len(rows)} of {len(everything)}; all in tables/provenance.csv)"
     )
-    return [*parts, f"<details><summary>Checkpoints{remark}</summary>\n\n{fold}\n\n</details>"]
+    return [*parts, fold(f"Checkpoints{remark}", body)]
 
 
 def _unseen(everything: Sequence[Cost]) -> str:

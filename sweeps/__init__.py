@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lm_probe.model_adapters import UserError, lazily
+from lm_probe.model_adapters import UserError, lazily, say_on_stderr
 
 if TYPE_CHECKING:
     from lm_probe.sweeps._audit import Audit, audit
@@ -50,6 +50,7 @@ __all__ = [
     "read_samples",
     "read_samples_file",
     "sample_tokens",
+    "say_on_stderr",
     "sweep",
 ]
 

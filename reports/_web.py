@@ -1,0 +1,92 @@
+"""Writes report.html: one file that opens from disk and asks no network for anything."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from lm_probe.reports._data import RunData
+from lm_probe.reports._document import Document, Section
+from lm_probe.reports._markdown import plain
+from lm_probe.reports._pictures import Picture
+from lm_probe.reports._web_data import packed
+from lm_probe.reports._web_pack import compressed
+from lm_probe.reports._web_text import anchor, inline, rendered
+
+_FOLDER = Path(__file__).with_name("web")
+_SCRIPTS = ("data.js", "charts.js", "counting.js", "figures.js", "numbers.js", "page.js")
+_SHOWN = {
+    "trend": "On the logarithmic axis step 0 stands at half of the first step after it.",
+    "profile": "The slider chooses the step. The first checkpoint is dotted and the last one heavy. Blocks 1 to L are "
+    "before any final norm, which follows them.",
+    "map": "Blocks 1 to L are before any final norm, which follows them.",
+    "spectrum": "The slider chooses the step. The first checkpoint is dotted and the last one heavy.",
+    "arms": "The slider chooses the step. Full lists are solid, their controls dashed.",
+    "gap": "The slider chooses the step.",
+}
+
+
+def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> bytes:
+    """The page of a report. The same run gives the same bytes.
+
+    Args:
+        data: what the runs hold.
+        said: the report.
+        drawn: the SVG of a picture that the page does not draw itself.
+    """
+    script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    script = f'"use strict";\n(() => {{\n{script}}})();\n'
+    plotly = _plotly()
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.globals |= {
+        "html": lambda blocks, name: Markup(rendered(blocks, name)),
+        "inline": lambda text: Markup(inline(text)),
+        "shown": _SHOWN,
+    }
+    made = environment.get_template("page.html").render(
+        # Scripts run by their hash and nothing else does, whatever came in with a name.
+        policy=f"default-src 'none'; script-src {_hash(script)} {plotly.hash}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'",
+        title=said.title,
+        sections=[_section(section, drawn) for section in said.sections],
+        lead=said.lead,
+        models=[plain(model, 80) for model in data.models],
+        style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        data=packed(data),
+        plotly=plotly.packed,
+    )
+    return made.encode()
+
+
+class _Library(NamedTuple):
+    hash: str
+    packed: str
+
+
+@cache
+def _plotly() -> _Library:
+    source = get_plotlyjs()
+    return _Library(_hash(source), compressed(source.encode()))
+
+
+def _section(section: Section, drawn: Callable[[Picture], bytes]) -> dict[str, Any]:
+    figures = []
+    for picture in section.pictures:
+        caption = [f"{picture.caption} {_SHOWN[picture.view.kind] if picture.view else picture.drawing}".strip()]
+        view = None if picture.view is None else picture.view._asdict()
+        image = "" if view else f"data:image/svg+xml;base64,{base64.b64encode(drawn(picture)).decode()}"
+        figures.append({"name": picture.name, "title": picture.title, "caption": caption, "view": view, "image": image})
+    return {"title": section.title, "anchor": anchor(section.title), "blocks": section.blocks, "figures": figures}
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

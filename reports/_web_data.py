@@ -1,0 +1,189 @@
+"""What a page knows: every number of the report with its place, its error and the measurement that it came from."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from lm_probe.reports._counting import FLOORS, MEASURES, TASKS, counting_task, different_words, task_metrics
+from lm_probe.reports._data import Checkpoint, Place, Profiles, RunData, Score
+from lm_probe.reports._figure_spectrum import ranks_shown
+from lm_probe.reports._intervals import Z, interval, normal
+from lm_probe.reports._markdown import plain
+from lm_probe.reports._step_axis import short, step_axis
+from lm_probe.reports._style import look
+from lm_probe.reports._web_colours import DARK, LIGHT
+from lm_probe.reports._web_pack import Numbered, Pack
+
+_SITES = ("", "embedding", "block", "final_norm", "head_input")  # in the order of a forward pass
+
+
+def packed(data: RunData) -> str:
+    """Everything that a page shows, as base64 (see `Pack.text`).
+
+    A *grid* is one metric and component of one model: its checkpoints by its places. Values are exact, as they are
+    stored; standard errors and the ends of intervals that are not the value ± 1.96 of them have seven digits.
+    """
+    pack = Pack()
+    places, made = Numbered(), _Measurements(data)
+    index: dict[str, Any] = {
+        "z": Z,
+        "axis": _axis(data),
+        "models": [
+            _model(number, model, known, made) for number, (model, known) in enumerate(data.checkpoints.items())
+        ],
+        "grids": [
+            grid
+            for address in sorted(data.indexed, key=lambda address: (*address[:2], address[2] or ""))
+            for number, known in enumerate(data.checkpoints.values())
+            for grid in _grid(pack, places, made, number, known, address, data.indexed[address])
+        ],
+        "spectra": _spectra(pack, data),
+        "counting": _counting(data),
+        "runs": len({row.run for row in data.made}),
+    }
+    return pack.text(index | {"places": places.things, **made.columns()})
+
+
+def _axis(data: RunData) -> dict[str, Any]:
+    axis = step_axis([one.step for known in data.checkpoints.values() for one in known if one.step is not None])
+    return {"zero": axis.place(0), "ticks": [[step, short(step)] for step in axis.ticks()]}
+
+
+def _model(number: int, model: str, known: Sequence[Checkpoint], made: "_Measurements") -> dict[str, Any]:
+    style = look(number)
+    dash = "" if style.linestyle == "-" else ",".join(f"{2 * length:g}px" for length in style.linestyle[1])
+    return {
+        "name": plain(model, 80),
+        "colors": [palette[number % len(palette)] for palette in (LIGHT, DARK)],
+        "symbol": _SYMBOLS[style.marker],
+        "dash": dash or "solid",
+        "steps": [one.step for one in known],
+        "whens": [plain(one.when, 60) for one in known],
+        "identities": [made.identity(one) for one in known],
+    }
+
+
+_SYMBOLS = {
+    **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond"},
+    **{"v": "triangle-down", "P": "cross", "X": "x", "*": "star"},
+}
+
+
+class _Measurements:
+    """The measurements as columns, and which of them holds a value."""
+
+    def __init__(self, data: RunData) -> None:
+        self._rows = data.made
+        self._at = {(row.checkpoint, row.probe, row.config.get("task")): place for place, row in enumerate(data.made)}
+        self._identities = {row.checkpoint: row.identity for row in data.made}
+        self._sets = Numbered()
+
+    def identity(self, one: Checkpoint) -> str | None:
+        """Which weights a checkpoint is."""
+        return self._identities.get(one)
+
+    def of(self, checkpoints: Sequence[Checkpoint], probe: str, component: str | None) -> int:
+        """The number of a list that has for each checkpoint the place of its measurement, -1 where there is none."""
+        task = component if probe == TASKS else None
+        return self._sets(tuple(self._at.get((one, probe, task), -1) for one in checkpoints))
+
+    def columns(self) -> dict[str, Any]:
+        """All measurements; texts by number, since most occur many times."""
+        texts = Numbered()
+        said: dict[str, Any] = {
+            name: [texts(_said(getattr(row, name))) for row in self._rows]
+            for name in ("run", "config_hash", "config", "details", "versions", "dtype", "device", "attention")
+        }
+        numbers = {name: [getattr(row, name) for row in self._rows] for name in ("id", "seed", "seconds")}
+        memory = {"peak_memory": [row.peak_memory for row in self._rows]}
+        return {
+            "made": said,
+            "made_numbers": numbers | memory,
+            "sets": self._sets.things,
+            "texts": [plain(text, 2000) for text in texts.things],
+        }
+
+
+def _said(what: object) -> str:
+    return what if isinstance(what, str) else json.dumps(what, sort_keys=True)
+
+
+def _grid(
+    pack: Pack,
+    places: Numbered,
+    made: _Measurements,
+    model: int,
+    known: Sequence[Checkpoint],
+    address: tuple[str, str, str | None],
+    profiles: Profiles,
+) -> list[dict[str, Any]]:
+    rows = [row for row, one in enumerate(known) if one in profiles]
+    if not rows:
+        return []
+    probe, metric, component = address
+    own = [profiles[known[row]] for row in rows]
+    columns = sorted({place for profile in own for place in profile}, key=lambda one: (one.layer, _site(one)))
+    cells = [[profile.get(place) for place in columns] for profile in own]
+    sizes = _numbers(cells, lambda score: score.n)
+    known_sizes = set(sizes[~np.isnan(sizes)])
+    grid: dict[str, Any] = {
+        "model": model,
+        "probe": plain(probe, 80),
+        "metric": plain(metric, 120),
+        "component": None if component is None else plain(component, 120),
+        "rows": rows,
+        "places": [places(place) for place in columns],
+        "made": made.of([known[row] for row in rows], probe, component),
+        "value": pack.exact(_numbers(cells, lambda score: score.value)),
+        "n": {"same": known_sizes.pop()}
+        if len(known_sizes) == 1
+        else {"at": pack.exact(sizes)}
+        if known_sizes
+        else None,
+    }
+    errors = _numbers(cells, lambda score: score.stderr)
+    if not np.isnan(errors).all():
+        grid["stderr"] = pack.rough(errors)
+    if probe == TASKS:
+        ends = {score: interval(metric, score) for row in cells for score in row if score}
+        if any(found != normal(score) for score, found in ends.items()):
+            for name in ("low", "high"):
+                grid[name] = pack.rough(_numbers(cells, lambda score, name=name: getattr(ends[score], name, None)))
+    return [grid]
+
+
+def _site(place: Place) -> int:
+    return _SITES.index(place.site) if place.site in _SITES else len(_SITES)
+
+
+def _numbers(cells: Sequence[Sequence[Score | None]], of: Any) -> Float[np.ndarray, "t p"]:
+    return np.array([[np.nan if score is None or of(score) is None else of(score) for score in row] for row in cells])
+
+
+def _spectra(pack: Pack, data: RunData) -> list[dict[str, Any]]:
+    found = []
+    sigmas = data.vectors["singular_values"]
+    for number, known in enumerate(data.checkpoints.values()):
+        rows = [row for row, one in enumerate(known) if one in sigmas and len(sigmas[one]) and sigmas[one].max() > 0]
+        for width in sorted({len(sigmas[known[row]]) for row in rows}):
+            own = [row for row in rows if len(sigmas[known[row]]) == width]
+            ranks = ranks_shown(width)
+            ratios = np.stack([sigmas[known[row]][ranks - 1] / sigmas[known[row]].max() for row in own])
+            found.append({"model": number, "rows": own, "ranks": ranks.tolist(), "at": pack.rough(ratios)})
+    return found
+
+
+def _counting(data: RunData) -> list[dict[str, Any]]:
+    """Which tasks make up each question, by m."""
+    tasks: dict[str, list[tuple[int, str]]] = {}
+    for task in dict.fromkeys(task for task, _ in task_metrics(data)):
+        if said := counting_task(task):
+            tasks.setdefault(said[0], []).append((different_words(data, task), task))
+    return [
+        {"kind": kind, "metric": metric, "floor": FLOORS.get((kind, metric)), "tasks": sorted(tasks[kind])}
+        for kind, metric in MEASURES
+        if kind in tasks
+    ]

@@ -1,0 +1,69 @@
+"""Sections of the report as HTML: the very words of report.md, rendered without raw HTML."""
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from lm_probe.reports._markdown import unfold
+
+_LINK = re.compile(r"#[\w-]+|tables/\w+\.csv|https://\S+")
+
+
+def rendered(blocks: Sequence[str], name: str) -> str:
+    """Blocks of markdown as HTML.
+
+    Args:
+        blocks: as in a section; one that is folded becomes a `details` element.
+        name: what its tables are called by a screen reader.
+    """
+    parts = []
+    for block in blocks:
+        folded = unfold(block)
+        if folded is None:
+            parts.append(_MARKDOWN.render(block, {"name": name}))
+        else:
+            body = rendered([folded.body], folded.title)
+            parts.append(f"<details><summary>{inline(folded.title)}</summary>{body}</details>")
+    return "\n".join(parts)
+
+
+def inline(text: str) -> str:
+    """One line of markdown as HTML."""
+    return str(_MARKDOWN.renderInline(text))
+
+
+def anchor(title: str) -> str:
+    """The name under which links find a heading, as GitHub makes it."""
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+
+
+def _markdown() -> MarkdownIt:
+    made = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "autolink"])
+    made.validateLink = _known_link  # type: ignore[method-assign]  # how it is configured
+    for part, rule in (("table_open", _open_table), ("table_close", _close_table), ("th_open", _open_head)):
+        made.add_render_rule(part, rule)
+    return made
+
+
+def _known_link(url: str) -> bool:
+    return bool(_LINK.fullmatch(url))
+
+
+def _open_table(_self: Any, _tokens: Any, _place: int, _options: Any, env: Any) -> str:
+    # What scrolls must be reached by keyboard too.
+    return f'<div class="table" role="region" tabindex="0" aria-label="Table: {escape(env["name"])}"><table>\n'
+
+
+def _close_table(*_: Any) -> str:
+    return "</table></div>\n"
+
+
+def _open_head(self: Any, tokens: Any, place: int, options: Any, env: Any) -> str:
+    tokens[place].attrSet("scope", "col")
+    return str(self.renderToken(tokens, place, options, env))
+
+
+_MARKDOWN = _markdown()

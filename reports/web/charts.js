@@ -1,0 +1,227 @@
+// What each kind of figure draws: traces and axes for plotly, and one sentence for who does not see them.
+// `view` holds the grids of the models that are shown, and the settings of the figure's controls.
+
+// Plotly reads a few tags in its texts, and formulas between dollars; a name is neither.
+function harmless(text) {
+  return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
+}
+
+function hoverText(data, grid, row, column) {
+  const model = data.models[grid.model];
+  const checkpoint = grid.rows[row];
+  const { value, low, high, n } = numberAt(data, grid, row, column);
+  const origin = originOf(data, grid, row);
+  const place = placeName(data, grid.places[column]);
+  const lines = [
+    `${model.name}, ${model.whens[checkpoint]}`,
+    quantityName(grid) + (place && `, ${place}`),
+    `value ${shown(value)}`,
+  ];
+  if (Number.isFinite(low)) lines.push(`95 % interval ${shown(low)} to ${shown(high)}`);
+  if (Number.isFinite(n)) lines.push(`n = ${n.toLocaleString("en")}`);
+  if (model.identities[checkpoint]) lines.push(`checkpoint ${shortIdentity(model.identities[checkpoint])}`);
+  if (origin) lines.push(`measurement ${origin.id}${data.runs > 1 ? ` of ${origin.run}` : ""}`);
+  return lines.map(harmless).join("<br>");
+}
+
+function shortIdentity(identity) {
+  const colon = identity.lastIndexOf(":") + 1;
+  return identity.slice(0, colon + 12);
+}
+
+function lineOf(model, more = {}) {
+  return {
+    type: "scatter",
+    mode: "lines+markers",
+    name: harmless(model.name),
+    line: { color: model.color, dash: model.dash, width: 2 },
+    marker: { color: model.color, symbol: model.symbol, size: 7, maxdisplayed: 40 },
+    hovertemplate: "%{text}<extra></extra>",
+    ...more,
+  };
+}
+
+function faint(color) {
+  return `${color}38`;
+}
+
+function stepAxis(data, log) {
+  const { zero, ticks } = data.axis;
+  const title = { text: log ? "training step (log scale)" : "training step" };
+  if (!log) return { title, rangemode: "tozero" };
+  const tickvals = ticks.map(([step]) => step || zero);
+  return { title, type: "log", tickmode: "array", tickvals, ticktext: ticks.map(([, text]) => text) };
+}
+
+function trend(data, view) {
+  const traces = [];
+  const said = [];
+  const single = [];
+  for (const grid of view.grids) {
+    const model = data.models[grid.model];
+    const column = grid.places.indexOf(view.place ?? grid.places[0]);
+    if (column < 0) continue;
+    const points = grid.rows
+      .map((checkpoint, row) => ({ row, step: model.steps[checkpoint], when: model.whens[checkpoint] }))
+      .map((point) => ({ ...point, ...numberAt(data, grid, point.row, column) }))
+      .filter((point) => Number.isFinite(point.value));
+    const text = (some) => some.map(({ row }) => hoverText(data, grid, row, column));
+    const stepped = points.filter(({ step }) => step !== null);
+    single.push(...points.filter(({ step }) => step === null).map((point) => ({ model, text: text([point]), ...point })));
+    if (!stepped.length) continue;
+    const x = stepped.map(({ step }) => (view.logX && step === 0 ? data.axis.zero : step));
+    const sure = stepped.every(({ low }) => Number.isFinite(low));
+    if (sure && stepped.length > 1) {
+      const edge = { x, type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false, line: { width: 0 } };
+      traces.push({ ...edge, y: stepped.map(({ low }) => low) });
+      traces.push({ ...edge, y: stepped.map(({ high }) => high), fill: "tonexty", fillcolor: faint(model.color) });
+    }
+    const bars = sure && stepped.length === 1 ? barsOf(stepped) : undefined;
+    traces.push(lineOf(model, { x, y: stepped.map(({ value }) => value), text: text(stepped), error_y: bars }));
+    said.push(course(model, stepped));
+  }
+  const lines = traces.length > 0;
+  const names = single.map(({ model, when }) => (model.whens.length > 1 ? `${model.name} (${when})` : model.name));
+  for (const [place, point] of single.entries()) {
+    // Beside series a checkpoint without a step is a level; alone they stand side by side.
+    const x = lines ? [view.logX ? data.axis.zero : 0, data.axis.ticks.at(-1)[0] || 1] : [place];
+    const level = lines ? { mode: "lines", line: { color: point.model.color, dash: "dot", width: 2 } } : { mode: "markers" };
+    const error_y = Number.isFinite(point.low) && !lines ? barsOf([point]) : undefined;
+    const more = { name: harmless(names[place]), ...level, x, y: x.map(() => point.value), text: x.map(() => point.text[0]) };
+    traces.push(lineOf(point.model, { ...more, error_y }));
+    said.push(`${names[place]}: ${shown(point.value, 4)}`);
+  }
+  const beside = { tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names.map(harmless) };
+  const xaxis = lines || !single.length ? stepAxis(data, view.logX) : beside;
+  return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, type: view.logY ? "log" : "linear" } };
+}
+
+function barsOf(points) {
+  return {
+    type: "data",
+    symmetric: false,
+    array: points.map(({ high, value }) => Math.max(0, high - value) || 0),
+    arrayminus: points.map(({ low, value }) => Math.max(0, value - low) || 0),
+  };
+}
+
+function course(model, points) {
+  const least = points.reduce((a, b) => (b.value < a.value ? b : a));
+  const most = points.reduce((a, b) => (b.value > a.value ? b : a));
+  const at = ({ value, when }) => `${shown(value, 4)} at ${when}`;
+  const last = points.at(-1);
+  return `${model.name}: ${at(points[0])}, lowest ${at(least)}, highest ${at(most)}, last ${at(last)}`;
+}
+
+function profile(data, view) {
+  const traces = [];
+  const said = [];
+  for (const grid of view.grids) {
+    const model = data.models[grid.model];
+    const last = Math.max(1, ...grid.places.map((place) => data.places[place][0]));
+    const x = grid.places.map((place) => depthOf(data, place) / (view.relative ? last : 1));
+    const valuesOf = (row) => grid.places.map((_, column) => numberAt(data, grid, row, column).value);
+    const row = view.rowOf(grid);
+    traces.push(...ghosts(model, grid.rows.length, (one) => ({ x, y: valuesOf(one) })));
+    if (row === undefined) continue;
+    const y = valuesOf(row);
+    const bars = grid.places.map((_, column) => numberAt(data, grid, row, column));
+    const error_y = bars.some(({ low }) => Number.isFinite(low)) ? { ...barsOf(bars), thickness: 1, width: 2 } : undefined;
+    traces.push(lineOf(model, { x, y, error_y, text: x.map((_, column) => hoverText(data, grid, row, column)) }));
+    const seen = y.map((value, column) => ({ value, when: placeName(data, grid.places[column]) }));
+    said.push(course(model, seen.filter(({ value }) => Number.isFinite(value))));
+  }
+  const title = { text: view.relative ? "relative depth l / L" : "layer" };
+  return {
+    traces,
+    said: said.join(". "),
+    xaxis: { title },
+    yaxis: { title: { text: view.name }, ...fixedRange(view, data) },
+  };
+}
+
+// The first checkpoint dotted and the last one heavy, behind the one that is chosen.
+function ghosts(model, count, draw) {
+  if (count < 2) return [];
+  const look = { type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false, opacity: 0.4 };
+  return [
+    { ...look, ...draw(0), line: { color: model.color, dash: "dot", width: 1.5 } },
+    { ...look, ...draw(count - 1), line: { color: model.color, width: 4 } },
+  ];
+}
+
+// The same axis at every step, so that what moves is the curve.
+function fixedRange(view, data) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const grid of view.grids)
+    for (let at = grid.value; at < grid.value + grid.rows.length * grid.width; at++) {
+      const value = data.exact[at];
+      if (!Number.isFinite(value) || (view.logY && value <= 0)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  return rangeOf(low, high, view.logY);
+}
+
+function rangeOf(low, high, log) {
+  if (!(low <= high)) return { type: log ? "log" : "linear" };
+  const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
+  const margin = 0.05 * (to - from) || 0.05 * Math.abs(to) || 1;
+  const ticks = log ? { dtick: to - from > 2 ? Math.ceil((to - from) / 8) : "D2", tickformat: "~g" } : {};
+  return { type: log ? "log" : "linear", range: [from - margin, to + margin], ...ticks };
+}
+
+function map(data, view) {
+  const grid = view.grids.find(({ model }) => model === view.model) ?? view.grids[0];
+  if (!grid) return { traces: [], said: "" };
+  const model = data.models[grid.model];
+  const names = grid.places.map((place) => placeName(data, place));
+  const whens = grid.rows.map((checkpoint) => model.whens[checkpoint]);
+  const cells = names.map((_, column) => grid.rows.map((_, row) => numberAt(data, grid, row, column).value));
+  const [low, high] = fixedRange({ ...view, logY: false }, data).range ?? [0, 1];
+  const text = names.map((_, column) => grid.rows.map((_, row) => hoverText(data, grid, row, column)));
+  const look = { zmin: low, zmax: high, colorscale: "Viridis", hoverongaps: false, hovertemplate: "%{text}<extra></extra>" };
+  const all = cells.flatMap((row, place) =>
+    row.map((value, at) => ({ value, when: `${names[place]}, ${whens[at]}` })).filter(({ value }) => Number.isFinite(value)),
+  );
+  return {
+    traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: "" } } }],
+    said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model, all) : "no value"}`,
+    xaxis: { title: { text: "checkpoint (a column each)" }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
+    yaxis: { showgrid: false, ...someTicks(names, 9) },
+  };
+}
+
+function someTicks(names, most) {
+  const stride = Math.max(1, Math.ceil((names.length - 1) / (most - 1)));
+  const tickvals = names.map((_, place) => place).filter((place) => place % stride === 0);
+  return { tickmode: "array", tickvals, ticktext: tickvals.map((place) => harmless(names[place])) };
+}
+
+function spectrum(data, view) {
+  const traces = [];
+  const said = [];
+  let low = 1;
+  for (const one of view.grids) {
+    const model = data.models[one.model];
+    const size = one.ranks.length;
+    const ratiosOf = (row) => data.rough.subarray(one.at + row * size, one.at + (row + 1) * size);
+    for (let row = 0; row < one.rows.length; row++) for (const ratio of ratiosOf(row)) if (ratio > 0) low = Math.min(low, ratio);
+    const row = view.rowOf(one);
+    traces.push(...ghosts(model, one.rows.length, (which) => ({ x: one.ranks, y: Array.from(ratiosOf(which)) })));
+    if (row === undefined) continue;
+    const y = Array.from(ratiosOf(row));
+    const head = harmless(`${model.name}, ${model.whens[one.rows[row]]}`);
+    const text = y.map((ratio, place) => `${head}<br>rank ${one.ranks[place]}<br>σ / σ₁ ${shown(ratio)}`);
+    traces.push(lineOf(model, { x: one.ranks, y, text }));
+    const tenth = one.ranks[y.findIndex((ratio) => ratio < 0.1)];
+    said.push(`${model.name}: ${tenth ? `below a tenth of the largest from rank ${tenth}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${one.ranks.at(-1)}`);
+  }
+  return {
+    traces,
+    said: said.join(". "),
+    xaxis: { title: { text: view.logX ? "rank (log scale)" : "rank" }, type: view.logX ? "log" : "linear" },
+    yaxis: { title: { text: view.name }, ...rangeOf(view.logY ? Math.max(low, 1e-8) : 0, 1, view.logY) },
+  };
+}

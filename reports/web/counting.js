@@ -1,0 +1,34 @@
+// Counting over m: both arms and a blind answer, or the gap between the arms.
+function counting(data, view, suffixes) {
+  const traces = [];
+  const said = [];
+  const sizes = [...new Set(view.question.tasks.map(([m]) => m))].sort((a, b) => a - b);
+  for (const model of view.models) {
+    for (const [suffix, name, look] of suffixes) {
+      const points = view.question.tasks.flatMap(([m, task]) => {
+        const grid = view.find(suffix === null ? view.question.floor : view.question.metric + suffix, task, model);
+        const row = grid && view.rowOf(grid);
+        if (row === undefined || row === null || !grid) return [];
+        return [{ m, text: hoverText(data, grid, row, 0), ...numberAt(data, grid, row, 0) }];
+      });
+      if (!points.length) continue;
+      const style = data.models[model];
+      // A little aside, so that equal intervals do not cover each other.
+      const aside = 0.05 * (traces.length - (view.models.length * suffixes.length - 1) / 2);
+      const trace = lineOf(style, { x: points.map(({ m }) => sizes.indexOf(m) + (suffix === null ? 0 : aside)), y: points.map(({ value }) => value) });
+      Object.assign(trace, { name: harmless(`${style.name}, ${name}`), text: points.map(({ text }) => text) });
+      trace.line = { ...trace.line, dash: look };
+      if (look === "dash") trace.marker = { ...trace.marker, symbol: `${style.symbol}-open` };
+      if (suffix === null) Object.assign(trace, { mode: "lines", opacity: 0.6 });
+      else if (points.some(({ low }) => Number.isFinite(low))) trace.error_y = { ...barsOf(points), thickness: 1.3, width: 3 };
+      traces.push(trace);
+      said.push(`${style.name}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);
+    }
+  }
+  const ticks = { tickmode: "array", tickvals: sizes.map((_, place) => place), ticktext: sizes.map(String) };
+  const xaxis = { title: { text: "m, different words in the list" }, range: [-0.4, sizes.length - 0.6], ...ticks };
+  return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, rangemode: "tozero", type: view.logY ? "log" : "linear" } };
+}
+
+const arms = (data, view) => counting(data, view, [["", "full list", "solid"], ["_binary", "control", "dash"], [null, "blind answer", "dot"]]);
+const gap = (data, view) => counting(data, view, [["_gap", "full less control", "solid"]]);

@@ -1,0 +1,151 @@
+// A figure with its controls. It is drawn again whenever a control, the models or the colours change.
+const DRAWN = { trend, profile, map, spectrum, arms, gap };
+
+function keyOf(probe, metric, component) {
+  return JSON.stringify([probe, metric, component || null]);
+}
+
+function gridsByKey(data) {
+  const found = new Map();
+  for (const grid of data.grids) {
+    const key = keyOf(grid.probe, grid.metric, grid.component);
+    if (!found.has(key)) found.set(key, []);
+    found.get(key).push(grid);
+  }
+  return found;
+}
+
+// All checkpoints of some grids in order of time: steps, then what has none.
+function momentsOf(data, grids) {
+  const found = new Map();
+  for (const { model, rows } of grids)
+    for (const checkpoint of rows) found.set(data.models[model].whens[checkpoint], data.models[model].steps[checkpoint] ?? Infinity);
+  return [...found].sort((a, b) => a[1] - b[1] || 0).map(([when]) => when);
+}
+
+class Figure {
+  constructor(page, node) {
+    Object.assign(this, { page, node, kind: node.dataset.kind });
+    this.settings = { logX: this.kind === "trend", logY: false, relative: false };
+    this.controls = element("div", { class: "controls" });
+    this.plot = element("div", { class: "plot", role: "img" });
+    this.said = element("p", { class: "said", id: `said-${node.id}` });
+    this.plot.setAttribute("aria-label", node.querySelector("h3").textContent);
+    this.plot.setAttribute("aria-describedby", this.said.id);
+    node.querySelector("h3").after(this.controls, this.plot, this.said);
+  }
+
+  // Takes on what is to be shown; `probe`, `metric` and `component` as in the data.
+  show({ probe, metric, component, label }) {
+    const { data, grids } = this.page;
+    this.question = data.counting.find((one) => one.kind === component && one.metric === metric);
+    this.all = this.grids(probe, metric, component, grids);
+    this.name = label ?? (component ? `${metric} (${component})` : metric);
+    this.moments = momentsOf(data, this.all);
+    this.settings.moment = this.moments.length - 1;
+    if (this.kind === "spectrum") {
+      this.settings.logX = this.all.some(({ ranks }) => ranks.at(-1) > 40);
+      this.settings.logY = true;
+    }
+    this.settings.place = this.kind === "trend" && this.all.length ? lastPlace(data, this.all) : undefined;
+    this.build();
+    this.draw();
+  }
+
+  grids(probe, metric, component, known) {
+    if (this.kind === "spectrum") return this.page.data.spectra;
+    if (!this.question) return known.get(keyOf(probe, metric, component)) ?? [];
+    return this.question.tasks.flatMap(([, task]) => known.get(keyOf(probe, metric, task)) ?? []);
+  }
+
+  build() {
+    const { data } = this.page;
+    const set = (name) => (value) => {
+      this.settings[name] = value;
+      this.draw();
+    };
+    this.controls.replaceChildren();
+    const places = new Set(this.all.flatMap((grid) => grid.places ?? []));
+    if (this.kind === "trend" && places.size > 1) {
+      const entries = [...places].sort((a, b) => depthOf(data, a) - depthOf(data, b)).map((place) => [place, placeName(data, place)]);
+      const [label, select] = choice("Place", entries, (value) => set("place")(Number(value)));
+      select.value = this.settings.place;
+      this.controls.append(label);
+    }
+    if (this.kind === "map" && this.all.length > 1) {
+      const [label, select] = choice("Model", this.all.map(({ model }) => [model, data.models[model].name]), (value) => set("model")(Number(value)));
+      this.modelChoice = select;
+      this.controls.append(label);
+    }
+    if (this.kind !== "trend" && this.kind !== "map" && this.moments.length > 1) this.controls.append(this.slider());
+    if (this.kind === "trend" || this.kind === "spectrum") this.controls.append(tick(this.kind === "trend" ? "log steps" : "log ranks", this.settings.logX, set("logX")));
+    if (this.kind === "profile") this.controls.append(tick("relative depth", this.settings.relative, set("relative")));
+    if (this.kind !== "map" && this.kind !== "gap") this.controls.append(tick("log values", this.settings.logY, set("logY")));
+  }
+
+  slider() {
+    const out = element("output", {}, this.moments[this.settings.moment]);
+    const input = element("input", { type: "range", min: 0, max: this.moments.length - 1, step: 1 });
+    input.value = this.settings.moment;
+    const tell = () => {
+      out.textContent = this.moments[input.value];
+      input.setAttribute("aria-valuetext", out.textContent);
+    };
+    tell();
+    input.addEventListener("input", () => {
+      this.settings.moment = Number(input.value);
+      tell();
+      this.draw();
+    });
+    return element("label", { class: "slider" }, "Checkpoint", input, out);
+  }
+
+  view() {
+    const { data, grids, models } = this.page;
+    const when = this.moments[this.settings.moment];
+    const rowOf = ({ model, rows }) => {
+      const row = rows.findIndex((checkpoint) => data.models[model].whens[checkpoint] === when);
+      return row < 0 ? undefined : row;
+    };
+    const find = (metric, task, model) => (grids.get(keyOf("lm_eval", metric, task)) ?? []).find((grid) => grid.model === model);
+    const shownGrids = this.all.filter(({ model }) => models.has(model));
+    return { ...this.settings, grids: shownGrids, models: [...models], question: this.question, name: harmless(this.name), rowOf, find };
+  }
+
+  draw() {
+    const drawn = DRAWN[this.kind](this.page.data, this.view());
+    const slides = this.moments.length > 1 && this.controls.querySelector(".slider");
+    const when = slides ? `${this.moments[this.settings.moment]}: ` : "";
+    this.said.textContent = drawn.said ? `${when}${drawn.said}.` : `${when}nothing to show for the models chosen.`;
+    window.Plotly.react(this.plot, drawn.traces, this.layout(drawn), {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    });
+  }
+
+  layout({ traces, xaxis = {}, yaxis = {} }) {
+    const style = getComputedStyle(document.documentElement);
+    const [text, line, page] = ["--text", "--line", "--page"].map((name) => style.getPropertyValue(name).trim());
+    const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true };
+    const named = traces.filter(({ showlegend, type }) => showlegend !== false && type !== "heatmap");
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: text, family: "system-ui, sans-serif", size: 13 },
+      margin: { l: 56, r: 12, t: 12, b: 48 },
+      xaxis: { ...axis, ...xaxis },
+      yaxis: { ...axis, ...yaxis },
+      showlegend: named.length > 1,
+      legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal", itemclick: false, itemdoubleclick: false },
+      hoverlabel: { bgcolor: page, bordercolor: text, font: { color: text }, align: "left" },
+      hovermode: "closest",
+      dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    };
+  }
+}
+
+// The place that stands for a model where one number is shown: its last.
+function lastPlace(data, grids) {
+  return grids.flatMap(({ places }) => places).reduce((a, b) => (depthOf(data, b) > depthOf(data, a) ? b : a));
+}

@@ -1,0 +1,193 @@
+// The table of every number: filtered, sorted and shown a page at a time, each with its origin.
+const ROWS_A_PAGE = 50;
+const COLUMNS = [
+  ["model", false], ["checkpoint", false], ["measure", false], ["component", false], ["place", false],
+  ["value", true], ["stderr", true], ["n", true], ["identity", false], ["origin", false],
+];
+
+class Numbers {
+  constructor(page, root) {
+    Object.assign(this, { page, at: 0, column: null, descending: false, filters: {} });
+    const { data } = page;
+    this.data = data;
+    const measures = new Map(data.grids.map(({ probe, metric }) => [JSON.stringify([probe, metric]), [metric, probe]]));
+    const places = new Map(data.grids.flatMap((grid) => grid.places).map((place) => [place, placeName(data, place)]));
+    const any = ["", "all"];
+    const filter = (name) => (value) => {
+      this.filters[name] = value;
+      this.find();
+    };
+    const sorted = [...places].filter(([, name]) => name).sort((a, b) => depthOf(data, a[0]) - depthOf(data, b[0]));
+    const [model] = choice("Model", [any, ...data.models.map(({ name }, number) => [number, name])], filter("model"));
+    const [measure] = choice("Measure", [[...any, "any probe"], ...[...measures].map(([key, [metric, probe]]) => [key, metric, probe])], filter("measure"), true);
+    const [place] = choice("Place", [any, ...sorted], filter("place"));
+    const contains = (name, label) => {
+      const input = element("input", { type: "search", size: 12, oninput: () => filter(name)(input.value) });
+      return element("label", {}, label, input);
+    };
+    this.status = element("p", { class: "said", role: "status" });
+    this.body = element("tbody");
+    const heads = COLUMNS.map(([name, numeric], column) => this.head(name, numeric, column));
+    this.heads = heads;
+    this.back = element("button", { type: "button", onclick: () => this.turn(-1) }, "Previous");
+    this.next = element("button", { type: "button", onclick: () => this.turn(1) }, "Next");
+    root.append(
+      element("div", { class: "controls" }, model, measure, contains("component", "Component has"), place, contains("checkpoint", "Checkpoint has")),
+      this.status,
+      element("div", { class: "table", role: "region", tabindex: "0", "aria-label": "Table: every number" },
+        element("table", {}, element("thead", {}, element("tr", {}, ...heads)), this.body)),
+      element("div", { class: "controls" }, this.back, this.next),
+    );
+    this.find();
+  }
+
+  head(name, numeric, column) {
+    const head = element("th", { scope: "col", class: numeric ? "number" : "" });
+    if (name === "origin") head.append(name);
+    else head.append(element("button", { type: "button", onclick: () => this.sort(column) }, name));
+    return head;
+  }
+
+  // A number is known by its grid and its place in it: one integer each, a million are light.
+  find() {
+    const { model, measure, component, place, checkpoint } = this.filters;
+    const { data } = this;
+    const has = (text, part) => !part || (text ?? "").toLowerCase().includes(part.toLowerCase());
+    const grids = [];
+    const cells = [];
+    for (const [number, grid] of data.grids.entries()) {
+      if (model && grid.model !== Number(model)) continue;
+      if (measure && measure !== JSON.stringify([grid.probe, grid.metric])) continue;
+      if (!has(grid.component, component)) continue;
+      for (const [row, which] of grid.rows.entries()) {
+        if (!has(data.models[grid.model].whens[which], checkpoint)) continue;
+        for (let column = 0; column < grid.width; column++) {
+          if (place && grid.places[column] !== Number(place)) continue;
+          const cell = row * grid.width + column;
+          if (Number.isNaN(data.exact[grid.value + cell])) continue;
+          grids.push(number);
+          cells.push(cell);
+        }
+      }
+    }
+    Object.assign(this, { grids, cells, order: Uint32Array.from(grids.keys()), at: 0 });
+    this.arrange();
+  }
+
+  cell(index) {
+    const grid = this.data.grids[this.grids[index]];
+    const row = Math.floor(this.cells[index] / grid.width);
+    return { grid, row, column: this.cells[index] - row * grid.width };
+  }
+
+  key(index) {
+    const { grid, row, column } = this.cell(index);
+    const { data } = this;
+    const name = COLUMNS[this.column][0];
+    if (COLUMNS[this.column][1]) return numberAt(data, grid, row, column)[name];
+    const model = data.models[grid.model];
+    const checkpoint = grid.rows[row];
+    if (name === "checkpoint") return model.steps[checkpoint] ?? Infinity;
+    if (name === "place") return depthOf(data, grid.places[column]);
+    if (name === "identity") return model.identities[checkpoint] ?? "";
+    return { model: model.name, measure: `${grid.probe} ${grid.metric}`, component: grid.component ?? "" }[name];
+  }
+
+  sort(column) {
+    this.descending = this.column === column && !this.descending;
+    this.column = column;
+    this.at = 0;
+    for (const [place, head] of this.heads.entries())
+      if (place === column) head.setAttribute("aria-sort", this.descending ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    this.arrange();
+  }
+
+  arrange() {
+    if (this.column !== null) {
+      const keys = Array.from(this.grids, (_, index) => this.key(index));
+      this.order = Uint32Array.from(this.grids.keys()).sort((a, b) => compared(keys[a], keys[b], this.descending) || a - b);
+    }
+    this.show();
+  }
+
+  turn(pages) {
+    this.at += pages * ROWS_A_PAGE;
+    this.show();
+  }
+
+  show() {
+    const shownRows = Array.from(this.order.subarray(this.at, this.at + ROWS_A_PAGE), (index) => this.row(index));
+    this.body.replaceChildren(...shownRows);
+    const total = this.order.length;
+    const count = (number) => number.toLocaleString("en");
+    const range = total ? `${count(this.at + 1)} to ${count(Math.min(total, this.at + ROWS_A_PAGE))} of ` : "";
+    this.status.textContent = `${range}${count(total)} numbers`;
+    this.back.disabled = this.at === 0;
+    this.next.disabled = this.at + ROWS_A_PAGE >= total;
+  }
+
+  row(index) {
+    const { grid, row, column } = this.cell(index);
+    const { data } = this;
+    const model = data.models[grid.model];
+    const checkpoint = grid.rows[row];
+    const { value, stderr, n } = numberAt(data, grid, row, column);
+    const identity = model.identities[checkpoint];
+    const cells = [
+      model.name, model.whens[checkpoint], `${grid.probe}: ${grid.metric}`, grid.component ?? "", placeName(data, grid.places[column]),
+      String(value), Number.isFinite(stderr) ? String(Number(stderr.toPrecision(7))) : "–", Number.isFinite(n) ? String(n) : "–",
+      identity ? shortIdentity(identity) : "–",
+    ];
+    const made = cells.map((text, place) => element("td", { class: COLUMNS[place][1] ? "number" : "" }, text));
+    const name = `Origin of ${quantityName(grid)}, ${model.name}, ${model.whens[checkpoint]}`;
+    const button = element("button", { type: "button", "aria-label": name, onclick: () => this.tell(index) }, "origin");
+    return element("tr", {}, ...made, element("td", {}, button));
+  }
+
+  // Everything that is known of where a number comes from.
+  tell(index) {
+    const { grid, row, column } = this.cell(index);
+    const { data } = this;
+    const model = data.models[grid.model];
+    const checkpoint = grid.rows[row];
+    const { value, stderr, n, low, high } = numberAt(data, grid, row, column);
+    const origin = originOf(data, grid, row);
+    const [layer, site] = data.places[grid.places[column]];
+    const lines = [
+      ["value", String(value)],
+      ["standard error", Number.isFinite(stderr) ? String(Number(stderr.toPrecision(7))) : "none stored"],
+      ["95 % interval", Number.isFinite(low) ? `${shown(low)} to ${shown(high)}` : "none"],
+      ["n", Number.isFinite(n) ? String(n) : "none stored"],
+      ["checkpoint", `${model.name}, ${model.whens[checkpoint]}`],
+      ["identity", model.identities[checkpoint] ?? "–"],
+    ];
+    if (origin) {
+      const where = [["metric", grid.metric], ["layer", layer < 0 ? null : layer], ["site", site || null], ["component", grid.component]];
+      const sql = where.map(([name, is]) => `${name} IS ${is === null ? "NULL" : typeof is === "number" ? is : `'${is.replace(/'/g, "''")}'`}`);
+      lines.push(
+        ["row in the run store", `run.db of ${origin.run}, table vals: measurement = ${origin.id} AND ${sql.join(" AND ")}`],
+        ["settings", `${origin.config_hash}: ${origin.config}`],
+        ["versions", origin.versions],
+        ["details", origin.details],
+        ["dtype, device", `${origin.dtype || "–"}, ${origin.device || "–"}`],
+        ["attention, seed", `${origin.attention || "–"}, ${origin.seed}`],
+        ["seconds", `${shown(origin.seconds)}, shared by what was measured in the same pass`],
+        ["peak memory", `${shown(origin.peak_memory / 2 ** 20)} MiB`],
+      );
+    }
+    const dialog = document.getElementById("origin");
+    const title = element("h2", { id: "origin-title" }, `${quantityName(grid)} ${placeName(data, grid.places[column])}`.trim());
+    const list = element("dl", {}, ...lines.flatMap(([name, said]) => [element("dt", {}, name), element("dd", {}, said)]));
+    dialog.replaceChildren(title, list, element("button", { type: "button", onclick: () => dialog.close() }, "Close"));
+    dialog.showModal();
+  }
+}
+
+// Missing values come last in both directions.
+function compared(a, b, descending) {
+  const missing = (key) => key === null || key === "" || Number.isNaN(key);
+  if (missing(a) || missing(b)) return missing(a) - missing(b);
+  const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+  return descending ? -order : order || 0;
+}
