@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lm_probe.cli.report import render
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Fetch, Finding, SweepConfig
+    from lm_probe.sweeps import Fetch, Finding, Spread, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: all of a local series, main of a Hub repository)",
     )
     add_measuring_arguments(parser, Defaults())
+    _add_spreading_arguments(parser)
     parser.add_argument("--no-report", action="store_true", help="measure only")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be measured and fetched, from listings and headers alone"
@@ -112,18 +113,51 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     how.add_argument("--trust-remote-code", action="store_true", help="run model code that a checkpoint carries")
 
 
+def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
+    spread = parser.add_argument_group("several checkpoints at a time (see docs/clusters.md)")
+    spread.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="spread over a Ray cluster: auto, host:6379 or ray://host:10001; without ADDRESS over this machine",
+    )
+    spread.add_argument(
+        "--gpus-per-task",
+        type=float,
+        metavar="X",
+        help="GPUs for a checkpoint, 0.5 for two a GPU (default: 1 where there are any)",
+    )
+    spread.add_argument(
+        "--cpus-per-task", type=int, default=1, metavar="N", help="CPUs, and threads, for a checkpoint (%(default)s)"
+    )
+    spread.add_argument(
+        "--tries",
+        type=int,
+        default=3,
+        metavar="K",
+        help="workers that may die at a checkpoint before it is given up (%(default)s)",
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
     if args.dry_run:
         return _show_plan(_config(args, tuple(args.sources), args.revisions))
-    return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report)
+    return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
 
 
-def sweep_and_report(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None, no_report: bool) -> int:
+def sweep_and_report(
+    args: argparse.Namespace,
+    sources: tuple[str, ...],
+    revisions: str | None,
+    no_report: bool,
+    spread: "Spread | None" = None,
+) -> int:
     """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
     from lm_probe.sweeps import sweep
 
-    summary = sweep(_config(args, sources, revisions))
+    summary = sweep(_config(args, sources, revisions), spread=spread)
     print(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
         f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
@@ -168,6 +202,14 @@ def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str |
         trust_remote_code=args.trust_remote_code,
         debug=args.debug,
     )
+
+
+def _spread(args: argparse.Namespace) -> "Spread | None":
+    if args.ray is None:
+        return None
+    from lm_probe.sweeps import Spread
+
+    return Spread(args.ray, args.cpus_per_task, args.gpus_per_task, args.tries)
 
 
 def _show_plan(config: "SweepConfig") -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
+from lm_probe.model_adapters._offload import values_of
 from lm_probe.model_adapters._table import family_of
 
 SiteName = Literal["embedding", "block", "final_norm", "head_input"]
@@ -74,16 +75,17 @@ class Architecture:
     @property
     def head_weight(self) -> Float[Tensor, "V d"]:
         """The weight of the head, V x d."""
-        weight = self.head.weight
-        assert isinstance(weight, Tensor)
-        return weight
+        return values_of(self.head, "weight")
 
     @property
     def embedding_weight(self) -> Float[Tensor, "V e"]:
         """The weight of the input embedding, V x its width (which differs from d in OPT-350m)."""
-        weight = self._model.get_input_embeddings().weight
-        assert isinstance(weight, Tensor)
-        return weight
+        return values_of(self._model.get_input_embeddings(), "weight")
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the input embedding."""
+        return self.head.weight is self._model.get_input_embeddings().weight
 
     @property
     def head_size(self) -> int:
@@ -115,7 +117,7 @@ class Architecture:
             KeyError: the family has no such projection (`mlp_gate` where the feed-forward is not gated).
         """
         projection = self._family.projections[role]
-        return projection.cut(self._blocks[block].get_parameter(projection.parameter), self.head_size)
+        return projection.cut(values_of(self._blocks[block], projection.parameter), self.head_size)
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -18,6 +18,7 @@ from lm_probe.model_adapters._checkpoint import Checkpoint, locate
 from lm_probe.model_adapters._config import load_config, read_config
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import download
+from lm_probe.model_adapters._offload import values_of
 from lm_probe.model_adapters._remote import remote_weights
 from lm_probe.model_adapters._say import Say, say_on_stderr
 from lm_probe.model_adapters._table import family_of
@@ -231,7 +232,8 @@ def _of_further_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> lis
 
 
 def _refuse_non_finite(model: PreTrainedModel, folder: Path) -> None:
-    for name, weight in model.named_parameters():
+    for name, _ in model.named_parameters():
+        weight = values_of(model, name)
         if not bool(torch.isfinite(weight).all()):
             kind = "NaN" if bool(torch.isnan(weight).any()) else "infinite values"
             raise UserError(f"{folder} has {kind} in {name}: the checkpoint is damaged or training had diverged")

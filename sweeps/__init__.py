@@ -8,16 +8,18 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._audit import Audit, audit
     from lm_probe.sweeps._callback import ProbeCallback
     from lm_probe.sweeps._config import SweepConfig
+    from lm_probe.sweeps._desk import Failure, Summary
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
     from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
     from lm_probe.sweeps._look import Finding
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan
+    from lm_probe.sweeps._ray import Spread
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
     from lm_probe.sweeps._samples import read_samples, read_samples_file
     from lm_probe.sweeps._store import RunStore, StoreError
-    from lm_probe.sweeps._sweep import Failure, Summary, sweep
+    from lm_probe.sweeps._sweep import sweep
     from lm_probe.sweeps._tokens import TokenSample, sample_tokens
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Planned",
     "ProbeCallback",
     "RunStore",
+    "Spread",
     "StoreError",
     "Summary",
     "SweepConfig",
@@ -60,16 +63,18 @@ __getattr__ = lazily(
         "_audit": ("Audit", "audit"),
         "_callback": ("ProbeCallback",),
         "_config": ("SweepConfig",),
+        "_desk": ("Failure", "Summary"),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
         "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),
         "_look": ("Finding",),
         "_measure": ("measure",),
         "_plan": ("Visit", "plan"),
+        "_ray": ("Spread",),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
         "_samples": ("read_samples", "read_samples_file"),
         "_store": ("RunStore", "StoreError"),
-        "_sweep": ("Failure", "Summary", "sweep"),
+        "_sweep": ("sweep",),
         "_tokens": ("TokenSample", "sample_tokens"),
     },
 )

@@ -81,9 +81,13 @@ class SweepConfig:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
         if not self.probes and not self.tasks:
             raise UserError("neither probes nor tasks to run: name some with --probes or --tasks")
-        self._refuse_device()
 
-    def _refuse_device(self) -> None:
+    def refuse_device(self) -> None:
+        """Refuses a device that this machine does not have; on a cluster it is the workers' that counts.
+
+        Raises:
+            UserError: the device cannot be used.
+        """
         if self.device in (None, "auto"):
             return
         try:

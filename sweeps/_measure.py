@@ -116,7 +116,7 @@ class _InMemory:
 
     @property
     def tied(self) -> bool:
-        return self._architecture.head_weight is self._architecture.embedding_weight
+        return self._architecture.tied
 
     @property
     def layers(self) -> int:

@@ -30,10 +30,6 @@ class Progress:
         """Counts finished pieces."""
         self._bar.update(pieces)
 
-    def reach(self, pieces: int) -> None:
-        """Counts up to `pieces`, for those that a failure passed over."""
-        self._bar.update(pieces - self._bar.n)
-
     def skip(self, pieces: int) -> None:
         """Counts pieces that were finished before."""
         if not self._bar.disable:

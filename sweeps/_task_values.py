@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lm_probe.eval_tasks import word_tokens
+from lm_probe.model_adapters import architecture_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Rows = Sequence[Mapping[str, Any]]  # lm-eval's samples of one task
@@ -50,7 +50,7 @@ def vocabulary_geometry(
     vocabularies = [row["doc"].get("vocabulary") for row in rows]
     if not all(words and all(word in tokens for word in words) for words in vocabularies):
         return {}
-    table: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]  # typed as any module's
+    table = architecture_of(model).embedding_weight
     found = [coherence(table[[tokens[word] for word in words]]) for words in vocabularies]
     clusters = list_clusters(rows) or range(len(rows))
     return {

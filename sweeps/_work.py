@@ -2,12 +2,13 @@
 
 import gc
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
 from lm_probe.probes import ForwardProbe, GeometryProbe
 from lm_probe.sweeps._job import Job
+from lm_probe.sweeps._look import Look, look
 from lm_probe.sweeps._memory import no_memory, ran_out
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import Conditions, Measurement
@@ -24,6 +25,12 @@ class Now(NamedTuple):
     """What is being worked on."""
 
     doing: str
+
+
+class Said(NamedTuple):
+    """A notice for whoever watches."""
+
+    line: str
 
 
 class Opened(NamedTuple):
@@ -49,8 +56,17 @@ class Failed(NamedTuple):
     trace: str
 
 
-Event = Now | Opened | Measured | Failed
+Event = Now | Said | Opened | Measured | Failed
 """Plain Python and numpy throughout, so that it travels between processes."""
+
+
+class Looked(NamedTuple):
+    """A checkpoint with its identity, and what is asked of it."""
+
+    checkpoint: Checkpoint
+    units: Sequence[Unit]
+    seen: Look | None = None
+    """What an audit sees of it, where it was to be looked at."""
 
 
 def failed(probe: str, error: Exception) -> Failed:
@@ -66,9 +82,32 @@ class Worker:
     """Measures the checkpoints of a job, one after the other; what they share is read once."""
 
     def __init__(self, job: Job) -> None:
-        """Starts with nothing read."""
+        """Starts with nothing read.
+
+        Raises:
+            UserError: the device cannot be used.
+        """
+        job.config.refuse_device()
         self._job = job
         self._step = job.step
+
+    def say(self, say: Callable[[str], None]) -> None:
+        """Sends notices there."""
+        self._step.say = say
+
+    def look(self, visit: Visit, *, audit: bool = False) -> Looked:
+        """Establishes a checkpoint's identity, and from it what is asked.
+
+        Args:
+            visit: which checkpoint.
+            audit: look at its head and headers too; what that reads from the Hub is there for the probes.
+
+        Raises:
+            UserError: a local checkpoint is not sound.
+        """
+        seen = look(visit, lambda: self._step.weights_of(visit.locate())) if audit else None
+        checkpoint = visit.locate()
+        return Looked(checkpoint, self._job.units(visit, checkpoint), seen)
 
     def measure(self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit]) -> Iterator[Event]:
         """Measures the units that a checkpoint still lacks: one pass over each of weights, text and tasks.

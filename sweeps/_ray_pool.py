@@ -1,0 +1,258 @@
+"""Measures the checkpoints of a job on the machines of a Ray cluster; what comes back is stored here."""
+
+import os
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from huggingface_hub import get_token
+
+from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._desk import Desk
+from lm_probe.sweeps._job import Job, key_of
+from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._ray import Spread
+from lm_probe.sweeps._ray_cluster import cluster, has_gpus, rooms
+from lm_probe.sweeps._ray_worker import actor
+from lm_probe.sweeps._tokens import TextError
+from lm_probe.sweeps._versions import versions
+from lm_probe.sweeps._work import Event, Failed, Measured, Now, failed
+
+_PATIENCE = 2.0  # seconds without news, after which the cluster is asked which machines came or went
+_LONG = 60.0  # seconds for a first worker to begin, before that is remarked on
+_ENVIRONMENT = ("HF_", "HUGGING_FACE_", "TOKENIZERS_", "TRANSFORMERS_")
+
+
+def measure_on_cluster(job: Job, spread: Spread, desk: Desk) -> None:
+    """Measures what each checkpoint still lacks, on as many workers as the cluster has room for.
+
+    Raises:
+        UserError: there is no such cluster, no machine of it can hold a worker or is fit to measure, or the text or
+            the store cannot be used.
+    """
+    with cluster(spread, debug=job.config.debug) as ray:
+        _Pool(ray, job, spread, desk).run()
+
+
+@dataclass(eq=False)
+class _Line:
+    """One worker, and what it is at."""
+
+    node: str
+    actor: Any
+    host: str = ""
+    visit: Visit | None = None
+    doing: str = "opening"
+    stored: bool = False
+    steps: Generator[Any, Any, None] = field(init=False)
+    """Its work: gives what is to be waited for, and is sent what came of it."""
+
+
+class _Pool:
+    def __init__(self, ray: Any, job: Job, spread: Spread, desk: Desk) -> None:
+        self._ray = ray
+        self._spread = spread
+        self._desk = desk
+        self._gpus = _gpus(ray, job, spread)
+        self._job = ray.put(job)  # with the text, which so travels to each machine once
+        self._queue = deque(job.visits)
+        self._lines: dict[Any, _Line] = {}  # by what is waited for
+        self._rooms: dict[str, int] = {}
+        self._refused: dict[str, str] = {}
+        self._stillborn: Counter[str] = Counter()
+        self._died: defaultdict[Visit, list[str]] = defaultdict(list)
+        self._met = False
+        self._noticed = False
+        self._begun = time.monotonic()
+
+    def run(self) -> None:
+        """Until no checkpoint is left."""
+        try:
+            while self._queue or any(line.visit is not None for line in self._lines.values()):
+                self._hire()
+                ready, _ = self._ray.wait(list(self._lines), timeout=_PATIENCE) if self._lines else ([], [])
+                for reference in ready:
+                    self._turn(reference)
+        finally:
+            for line in self._lines.values():
+                self._ray.kill(line.actor)
+
+    def _hire(self) -> None:
+        """Starts workers where there is room and a checkpoint for them."""
+        if not self._queue:
+            return
+        found = rooms(self._ray, self._spread.cpus, self._gpus)
+        self._rooms = {node: room for node, room in found.items() if node not in self._refused}
+        while (node := self._vacancy()) is not None:
+            self._start(node)
+        if not self._lines and found:
+            raise UserError(f"no machine of the cluster is fit to measure: {'; '.join(self._refused.values())}")
+        if not self._lines:
+            self._wait_for_machines()
+        elif not self._met and time.monotonic() > self._begun + _LONG:
+            self._notice(f"{len(self._lines)} workers wait for the cluster: are all its CPUs and GPUs in use?")
+
+    def _vacancy(self) -> str | None:
+        """The emptiest machine that has room, if it may measure more than workers are about to take."""
+        held = Counter(line.node for line in self._lines.values())
+        coming = sum(line.visit is None for line in self._lines.values())
+        free = [
+            node
+            for node, room in self._rooms.items()
+            if held[node] < room and sum(self._may(node, visit) for visit in self._queue) > coming
+        ]
+        return min(free, key=held.__getitem__, default=None)
+
+    def _may(self, node: str, visit: Visit) -> bool:
+        """Where a worker died at a checkpoint, another machine is tried first."""
+        died = self._died[visit]
+        return node not in died or all(other in died for other in self._rooms)
+
+    def _wait_for_machines(self) -> None:
+        asked = f"{self._spread.cpus} CPU{'s' * (self._spread.cpus > 1)}"
+        asked += f" and {self._gpus:g} GPU{'s' * (self._gpus > 1)}" if self._gpus else ""
+        if not self._met:
+            raise UserError(
+                f"no machine of the cluster has {asked} for a worker: lower --cpus-per-task or --gpus-per-task"
+            )
+        self._notice(f"no machine is left that has {asked} for a worker: waiting for one")
+        time.sleep(_PATIENCE)
+
+    def _notice(self, line: str) -> None:
+        """Says something once, until a worker begins."""
+        if not self._noticed:
+            self._noticed = True
+            self._desk.progress.say(line)
+
+    def _start(self, node: str) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        worker = self._ray.remote(actor()).options(
+            num_cpus=self._spread.cpus,
+            num_gpus=self._gpus,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+        )
+        line = _Line(node, worker.remote())
+        line.steps = self._serve(line)
+        self._lines[next(line.steps)] = line
+
+    def _turn(self, reference: Any) -> None:
+        """Hands a worker's answer to its line, and waits for the next."""
+        line = self._lines.pop(reference)
+        try:
+            self._lines[line.steps.send(self._ray.get(reference))] = line
+            return
+        except StopIteration:
+            pass
+        except self._ray.exceptions.RayTaskError as error:  # raised by our code over there
+            if isinstance(error.cause, TextError):
+                raise error.cause from None
+            self._stumbled(line, error.cause or error)
+        except self._ray.exceptions.RayError as error:
+            self._lost(line, error)
+        self._ray.kill(line.actor)
+
+    def _serve(self, line: _Line) -> Generator[Any, Any, None]:
+        call = line.actor
+        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), versions())
+        problem = problem or (yield call.begin.remote(self._job, self._spread.cpus))
+        if problem:
+            self._refuse(line, problem)
+            return
+        self._met, self._noticed = True, False
+        while (visit := self._take(line)) is not None:
+            looked = yield call.look.remote(visit, self._desk.wants_look(visit))
+            if isinstance(looked, Failed):
+                self._desk.fail(visit, looked)
+            else:
+                yield from self._measure(line, visit, looked)
+            self._leave(line, visit)
+
+    def _measure(self, line: _Line, visit: Visit, looked: Any) -> Generator[Any, Any, None]:
+        try:
+            key = key_of(visit, looked.checkpoint)
+            pending = self._desk.lacks(visit, key, looked)
+        except UserError as error:
+            if type(error) is not UserError:  # the store's: nothing more can be kept
+                raise
+            self._desk.fail(visit, failed("", error))
+            return
+        if not pending:
+            return
+        event: Event | None = yield line.actor.measure.remote(visit, looked.checkpoint, pending)
+        while event is not None:
+            coming = line.actor.next.remote()  # the worker goes on while this is stored
+            if isinstance(event, Now):
+                line.doing = event.doing
+            line.stored |= isinstance(event, Measured)
+            self._desk.take(visit, key, event)
+            event = yield coming
+
+    def _take(self, line: _Line) -> Visit | None:
+        visit = next((visit for visit in self._queue if self._may(line.node, visit)), None)
+        if visit is not None:
+            self._queue.remove(visit)
+        line.visit, line.doing, line.stored = visit, "opening", False
+        return visit
+
+    def _leave(self, line: _Line, visit: Visit) -> None:
+        line.visit = None
+        self._desk.leave(visit)
+
+    def _stumbled(self, line: _Line, error: Exception) -> None:
+        if line.visit is None:
+            self._refuse(line, failed("", error).line)
+        else:
+            self._desk.fail(line.visit, failed("", error))
+            self._leave(line, line.visit)
+
+    def _lost(self, line: _Line, error: Exception) -> None:
+        """Another worker asks for what the dead one's checkpoint still lacks; after some deaths nobody does."""
+        visit, reason = line.visit, _reason(error)
+        if visit is None:
+            self._stillborn[line.node] += 1
+            if self._stillborn[line.node] >= self._spread.tries:
+                self._refuse(line, f"workers die there as they start ({reason})")
+            return
+        died = self._died[visit]
+        if line.stored:
+            died.clear()
+        died.append(line.node)
+        where = f"at {line.doing} on {line.host}"
+        if len(died) < self._spread.tries:
+            self._desk.progress.say(f"{visit.name}: its worker died {where}, another one goes on: {reason}")
+            self._queue.appendleft(visit)
+            return
+        times = f"{len(died)} times" if len(died) > 1 else "once"
+        said = f"its worker died {times} (out of memory?): {where}: {reason}"
+        self._desk.fail(visit, Failed("", said, f"{said}\n"))
+        self._leave(line, visit)
+
+    def _refuse(self, line: _Line, problem: str) -> None:
+        """Gives a machine no more work."""
+        if line.node not in self._refused:
+            self._refused[line.node] = f"{line.host or line.node}: {problem}"
+            self._desk.progress.say(f"not used: {self._refused[line.node]}")
+
+
+def _gpus(ray: Any, job: Job, spread: Spread) -> float:
+    if spread.gpus is not None:
+        return spread.gpus
+    return float(job.config.device != "cpu" and has_gpus(ray))
+
+
+def _environment() -> dict[str, str]:
+    """What decides how the Hub is reached, as it is here; a token too where it lies in a file."""
+    found = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    token = get_token()
+    return found if token is None else found | {"HF_TOKEN": token}
+
+
+def _reason(error: Exception) -> str:
+    """What Ray knows of a death, without its advice."""
+    said = " ".join(str(error).split())
+    for before in ("Worker exit detail: ", "has died. "):
+        said = said.rpartition(before)[2]
+    return said.partition(" Some common causes")[0][:240].rstrip(". ")

@@ -1,0 +1,112 @@
+"""What runs on the machines of a Ray cluster: a worker that measures the checkpoints it is handed."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lm_probe.model_adapters import Checkpoint, UserError
+from lm_probe.sweeps._job import Job
+from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._units import Unit
+from lm_probe.sweeps._work import Event, Failed, Looked, Said, Worker, failed
+
+
+def actor() -> type:
+    """The class that becomes a Ray actor.
+
+    It is made in a function so that Ray sends its code: a machine without lm-probe, or with another version, can then
+    say so, and the environment is set before anything reads it. The environment goes as an argument, because Ray
+    writes a `runtime_env` with all tokens in it to its log.
+    """
+
+    class Actor:
+        def introduce(
+            self, environment: Mapping[str, str], folder: str, versions: Mapping[str, str]
+        ) -> tuple[str, str | None]:
+            """The machine's name, and what makes it unfit."""
+            os.environ.update(environment)
+            with suppress(OSError):
+                os.chdir(folder)  # so that a relative source is the same one
+            host = socket.gethostname()
+            try:
+                from lm_probe.sweeps._versions import versions as installed
+            except ImportError as error:
+                return host, f"lm-probe does not start there ({error}): install it as on this machine"
+            there = installed()
+            other = [
+                f"{name} {there.get(name)} and not {version}"
+                for name, version in versions.items()
+                if there.get(name) != version
+            ]
+            if other:
+                return host, f"it has {', '.join(other)}, which would be another measurement: install the same"
+            return host, None
+
+        def begin(self, job: Any, cpus: int) -> str | None:
+            """Takes the job; says what is missing for it."""
+            from lm_probe.sweeps._ray_worker import Measurer
+
+            self._measurer = Measurer(job, cpus)
+            return self._measurer.begin()
+
+        def look(self, visit: Any, audit: bool) -> Any:
+            return self._measurer.look(visit, audit)
+
+        def measure(self, visit: Any, checkpoint: Any, pending: Any) -> Any:
+            return self._measurer.measure(visit, checkpoint, pending)
+
+        def next(self) -> Any:
+            return self._measurer.next()
+
+    return Actor
+
+
+class Measurer:
+    """A worker whose events are asked for one by one: with Ray's client too, and never far ahead of what is stored."""
+
+    def __init__(self, job: Job, cpus: int) -> None:
+        """Takes the job."""
+        self._job = job
+        self._cpus = cpus
+        self._notices: list[str] = []
+        self._events: Iterator[Event] = iter(())
+
+    def begin(self) -> str | None:
+        """Gets ready; says what is missing on this machine."""
+        torch.set_num_threads(self._cpus)
+        for source in dict.fromkeys(visit.source for visit in self._job.visits if visit.commit is None):
+            if not Path(source).expanduser().exists():
+                return f"{Path(source).absolute()} is not there: put it on a disk that all machines share"
+        try:
+            self._worker = Worker(self._job)
+        except UserError as error:
+            return str(error)
+        self._worker.say(self._notices.append)
+        return None
+
+    def look(self, visit: Visit, audit: bool) -> Looked | Failed:
+        """As `Worker.look`."""
+        try:
+            return self._worker.look(visit, audit=audit)
+        except Exception as error:
+            return failed("", error)
+
+    def measure(self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit]) -> Event | None:
+        """Begins with a checkpoint; gives the first event."""
+        self._events = self._told(self._worker.measure(visit, checkpoint, pending))
+        return self.next()
+
+    def next(self) -> Event | None:
+        """The next event; None where there is none."""
+        return next(self._events, None)
+
+    def _told(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield from map(Said, self._notices)
+            self._notices.clear()
+            yield event

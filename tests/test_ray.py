@@ -1,0 +1,303 @@
+"""A sweep over the workers of a real Ray: the numbers, deaths, refusals, and what is left behind."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from lm_probe.sweeps import RunStore, Spread, Summary, SweepConfig, UserError, _ray_pool, sweep
+from lm_probe.sweeps._job import prepare
+from lm_probe.sweeps._ray_cluster import cluster, reachable, rooms
+from lm_probe.sweeps._ray_worker import Measurer
+from tests.conftest import make_model
+
+pytest.importorskip("ray", reason="Ray is not installed: pip install 'lm-probe[ray]'")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+PROBES = """
+import os, signal
+from pathlib import Path
+from lm_probe.probes import Reading
+
+class _Probe:
+    version, needs = 1, frozenset({"head"})
+
+    def read(self, weights, context):
+        yield Reading("fine", self.look(weights.folder.name))
+
+class Poison(_Probe):
+    name = "poison"
+
+    def look(self, checkpoint):
+        if checkpoint == "step8":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1.0
+
+class Fragile(_Probe):
+    name = "fragile"
+
+    def look(self, checkpoint):
+        if checkpoint == "step8" and not (died := Path(__file__).with_name("died")).exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 1.0
+
+class Token(_Probe):
+    name = "token"
+
+    def look(self, checkpoint):
+        return float(os.environ.get("HF_TOKEN") == "hf_of_this_test")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As a worker has: what is summed by more threads is rounded otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installed package with probes of its own."""
+    folder = tmp_path_factory.mktemp("plugin")
+    (folder / "deadly_probes.py").write_text(PROBES)
+    about = folder / "deadly_probes-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly-probes\nVersion: 1.0\n")
+    names = ("poison", "fragile", "token")
+    lines = "".join(f"{name} = deadly_probes:{name.title()}\n" for name in names)
+    (about / "entry_points.txt").write_text(f"[lm_probe.probes]\n{lines}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ray_folder(plugin: Path) -> Iterator[Path]:
+    """A Ray of two CPUs that the tests share; gives the folder of its logs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(plugin))
+        patch.setenv("PYTHONPATH", str(plugin))
+        with cluster(Spread()) as ray:
+            assert ray.cluster_resources()["CPU"] >= 1
+            yield Path(ray.nodes()[0]["RayletSocketName"]).parents[1]
+
+
+@pytest.fixture(scope="module")
+def long_series(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    folder = tmp_path_factory.mktemp("sources") / "long"
+    for step in STEPS:
+        make_model("gpt_neox", seed=step).save_pretrained(folder / f"step{step}")
+        tokenizer.save_pretrained(folder / f"step{step}")
+    return folder
+
+
+@pytest.fixture
+def settings(text_file: Path) -> dict[str, Any]:
+    return dict(text=str(text_file), tokens=600, context=32, tasks=(), device="cpu", batch_size=4)
+
+
+def _sweep(source: Path, out: Path, settings: dict[str, Any], spread: Spread | None, **changed: Any) -> Summary:
+    config = SweepConfig(sources=(str(source),), out=out, **{**settings, **changed})
+    return sweep(config, spread=spread, silent=True)
+
+
+def _values(run: Path) -> pd.DataFrame:
+    with RunStore(run) as store:
+        return store.values(provenance=True)
+
+
+def _measurements(run: Path) -> int:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{run / 'run.db'}?mode=ro", uri=True)) as db:
+        return int(db.execute("SELECT count(*) FROM measurements").fetchone()[0])
+    return 0
+
+
+def _workers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if "ray::" in child.name()]
+
+
+def _kill_one_after(run: Path, measurements: int, killed: list[int]) -> None:
+    while _measurements(run) < measurements:
+        time.sleep(0.05)
+    busy = next(worker for worker in _workers() if "Actor" in worker.name())
+    killed.append(busy.pid)
+    busy.kill()
+
+
+def test_a_killed_worker_costs_no_value(
+    long_series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = dict(
+        probes=("loss", "head_spectrum", "geometry"), reference="step16", tasks=("count_query_m5",), task_documents=2
+    )
+    killed: list[int] = []
+    hand = threading.Thread(target=_kill_one_after, args=(tmp_path / "spread", 9, killed))
+    hand.start()
+    done = _sweep(long_series, tmp_path / "spread", settings, Spread(), **asked)
+    hand.join()
+    assert (done.checkpoints, done.measured, done.failures) == (12, 48, [])
+    assert killed and not psutil.pid_exists(killed[0])
+    assert "its worker died" in capsys.readouterr().err
+    assert not _sweep(long_series, tmp_path / "alone", settings, None, **asked).failures
+    pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
+    files = sorted(path.parent.name for path in (tmp_path / "spread" / "lm_eval").rglob("results_*.json"))
+    assert files == sorted(f"step{step}" for step in STEPS)
+
+
+def test_deaths_and_bad_files_cost_only_what_they_touch(
+    series: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    ray_folder: Path,
+    plugin: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """At step 8 `fragile` kills its worker once and `poison` every worker; step 2 is truncated."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of_this_test")
+    source = Path(shutil.copytree(series, tmp_path / "bad"))
+    shutil.copytree(series / "step1", source / "step2")
+    weights = source / "step2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-200])
+    done = _sweep(source, tmp_path / "run", settings, Spread(tries=2), probes=("token", "fragile", "poison", "loss"))
+    assert (plugin / "died").exists()
+    # Measured again after the first death, `token` of step 8 would be one more.
+    assert (done.checkpoints, done.measured, done.finished_before) == (4, 10, 0)
+    said = {failure.checkpoint: failure.error for failure in done.failures}
+    assert set(said) == {"bad step2", "bad step8"} and "damaged or truncated" in said["bad step2"]
+    assert said["bad step8"].startswith("its worker died 2 times (out of memory?): at poison on ")
+    assert "Worker unexpectedly exits" in said["bad step8"] and "common causes" not in said["bad step8"]
+    values = _values(tmp_path / "run")
+    assert set(values[values.step == 8].probe) == {"token", "fragile"}
+    assert set(values[values.probe == "loss"].step) == {0, 1}
+    assert values[values.probe == "token"].value.tolist() == [1.0, 1.0, 1.0]  # it reached the workers, and no log
+    logs = [path for path in ray_folder.rglob("*") if path.is_file()]
+    assert logs and not [path for path in logs if b"hf_of_this_test" in path.read_bytes()]
+    assert "hf_of_this_test" not in "".join(capfd.readouterr())
+
+
+def test_a_text_that_cannot_be_used_stops_the_sweep(
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path
+) -> None:
+    (tmp_path / "short.txt").write_text("too short")
+    with pytest.raises(UserError, match="one context is 32: give a longer --text"):
+        _sweep(series / "step8", tmp_path / "run", settings, Spread(), text=str(tmp_path / "short.txt"))
+
+
+def test_machines_that_are_not_fit_are_refused(
+    series: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    ray_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UserError, match="no machine of the cluster has 999 CPUs for a worker: lower --cpus-per-task"):
+        _sweep(series, tmp_path, settings, Spread(cpus=999))
+    with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
+        _sweep(series, tmp_path, settings, Spread(gpus=1))
+    here = _ray_pool.versions()
+    monkeypatch.setattr(_ray_pool, "versions", lambda: {**here, "torch": "1.0"})
+    with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
+        _sweep(series / "step8", tmp_path, settings, Spread())
+    assert not _measurements(tmp_path)
+
+
+def test_a_worker_says_what_it_lacks(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    moved = tmp_path / "here"
+    moved.symlink_to(series)
+    job = prepare(SweepConfig(sources=(str(moved),), out=tmp_path / "run", **settings))
+    assert Measurer(job, 1).begin() is None
+    elsewhere = SweepConfig(sources=(str(moved),), out=tmp_path / "run", **{**settings, "device": "cuda:7"})
+    assert "device cuda:7 cannot be used" in str(Measurer(prepare(elsewhere), 1).begin())
+    moved.unlink()
+    assert Measurer(job, 1).begin() == f"{moved} is not there: put it on a disk that all machines share"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (dict(address="runs/tiny"), "--ray runs/tiny is no address: give auto"),
+        (dict(cpus=0), "--cpus-per-task 0"),
+        (dict(gpus=1.5), "--gpus-per-task 1.5 cannot be given"),
+        (dict(tries=0), "--tries 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        Spread(**asked)
+
+
+def test_a_share_lies_within_one_gpu() -> None:
+    node = {"Alive": True, "NodeID": "a", "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    dead = {"Alive": False, "NodeID": "b", "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    ray = SimpleNamespace(nodes=lambda: [node, dead])
+    asked = {0: 64, 0.33: 24, 0.4: 16, 0.5: 16, 1: 8, 2: 4, 3: 2}
+    assert {gpus: rooms(ray, 1, gpus).get("a", 0) for gpus in asked} == asked
+    assert (rooms(ray, 16, 1), rooms(ray, 1, 9)) == ({"a": 4}, {})
+
+
+@pytest.mark.parametrize("script", sorted((Path(__file__).parents[1] / "examples").glob("*.sh")), ids=lambda p: p.name)
+def test_the_examples_are_sound_shell(script: Path) -> None:
+    assert subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True).stderr == ""
+
+
+def test_where_nobody_answers_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no Ray answers at 127\.0\.0\.1:9 \(Connection refused\): start one there"):
+        reachable("127.0.0.1:9")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:9")
+    with pytest.raises(UserError, match="no Ray answers at ray://127"):
+        reachable("auto")
+
+
+def test_stopped_it_takes_its_ray_along_and_goes_on_later(
+    long_series: Path, text_file: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", "import sys; from lm_probe.cli import main; sys.exit(main())"]
+    command += ["sweep", str(long_series), "--out", str(run), "--text", str(text_file), "--tokens", "600"]
+    command += ["--context", "32", "--tasks", "none", "--probes", "loss,geometry", "--no-report", "--ray"]
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as temporary:  # the path of a socket has 107 characters
+        pipe = subprocess.PIPE
+        command_run = subprocess.Popen(
+            command, env={**os.environ, "TMPDIR": temporary}, stdout=pipe, stderr=pipe, text=True
+        )
+        while _measurements(run) < 3 and command_run.poll() is None:
+            time.sleep(0.05)
+        started = psutil.Process(command_run.pid).children(recursive=True)
+        assert any("raylet" in child.name() for child in started) and list(Path(temporary).glob("lm-probe-*"))
+        command_run.send_signal(signal.SIGTERM)
+        out, said = command_run.communicate()
+        assert command_run.returncode == 128 + signal.SIGTERM, said
+        assert "stopped; what was finished is stored" in said and "Traceback" not in said and not out
+        assert not psutil.wait_procs(started, timeout=60)[1], "something of Ray is still there"
+        assert not list(Path(temporary).glob("lm-probe-*"))
+    kept = _measurements(run)
+    assert 3 <= kept < 24
+    done = _sweep(long_series, run, settings, None, probes=("loss", "geometry"))
+    assert (done.measured, done.finished_before, done.failures) == (24 - kept, kept, [])
+
+
+def test_without_ray_it_says_what_to_install(
+    series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"not installed: pip install 'lm-probe\[ray\]'"):
+        _sweep(series, tmp_path, settings, Spread())
