@@ -94,7 +94,7 @@ def ray_folder(plugin: Path) -> Iterator[Path]:
     """A Ray of two CPUs that the tests share; gives the folder of its logs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(plugin))
-        patch.setenv("PYTHONPATH", str(plugin))
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(plugin), os.environ.get("PYTHONPATH")))))
         with cluster(Spread()) as ray:
             assert ray.cluster_resources()["CPU"] >= 1
             yield Path(ray.nodes()[0]["RayletSocketName"]).parents[1]
