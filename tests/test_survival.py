@@ -131,17 +131,23 @@ def test_a_result_file_stands_or_falls_with_its_numbers(
     def die(*_: object) -> None:
         raise Died
 
+    def move_or_die(source: Path, place: Path, move: Any = os.replace) -> None:
+        results = Path(place).name.startswith("results_")
+        if at == "after" or not results:
+            move(source, place)
+        if results:
+            die()
+
     asked = replace(config, revisions="step3", probes=(), out=tmp_path / "run")
     with monkeypatch.context() as patch:
         if at == "before":
             patch.setattr(RunStore, "record", die)
         else:
-            move = os.replace
-            patch.setattr(files.os, "replace", lambda *a: (move(*a) if at == "after" else None, die()))
+            patch.setattr(files.os, "replace", move_or_die)
         with pytest.raises(Died):
             sweep(asked, silent=True)
     assert sweep(asked, silent=True).measured == (1 if at == "before" else 0)
-    (file,) = [path for path in (tmp_path / "run" / "lm_eval").rglob("*") if path.is_file()]
+    (file,) = (tmp_path / "run" / "lm_eval").rglob("results_*")
     assert json.loads(file.read_bytes())["results"] and not list((tmp_path / "run").rglob(".unfinished"))
 
 
