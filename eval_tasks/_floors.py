@@ -26,14 +26,19 @@ def constants(documents: Sequence[Document], counts: bool) -> dict[str, Any]:
 
 
 def count_floors(document: Document) -> dict[str, float]:
-    """Accuracy and error of a uniform guess among the answers, and of the best constant one."""
+    """Accuracy and error of a uniform guess among the answers, and of the best constant one.
+
+    The control has an error of its own: with `control=matched` its right answers are others.
+    """
     answers = [int(answer) for answer in document["choices"]]
     truth = answers[document["gold"]]
+    binary_truth = int(document["binary_choices"][document["binary_gold"]])
     return {
         "floor_chance_acc": 1 / len(answers),
         "floor_constant_acc": float(document["constant"] == document["choices"][document["gold"]]),
         "floor_chance_mae": sum(abs(answer - truth) for answer in answers) / len(answers),
         "floor_constant_mae": float(abs(document["constant_count"] - truth)),
+        "floor_constant_mae_binary": float(abs(document["binary_constant_count"] - binary_truth)),
     }
 
 

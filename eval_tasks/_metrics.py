@@ -47,7 +47,7 @@ FLOORS = [
     Metric("floor_chance_acc", True),
     Metric("floor_constant_acc", True),
 ]
-COUNT_FLOORS = [*FLOORS, Metric("floor_chance_mae", False), Metric("floor_constant_mae", False)]
+COUNT_FLOORS = [*FLOORS, Metric("floor_chance_mae", False), *_both("floor_constant_mae", False)]
 WORD_FLOORS = [*FLOORS, *_both("floor_last_word_acc", True)]
 
 COUNTS = [

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lm_probe.reports._data import RunData
+from lm_probe.reports._differences import Difference, differences
 from lm_probe.reports._many import false_discovery
 from lm_probe.reports._moving import Moving, moving
 from lm_probe.reports._saturation import FEWEST, Saturation, detect_saturation
@@ -53,6 +54,8 @@ class Analysis:
     scaling: Scaling | None
     curves: Sequence[TaskCurve]
     """Scores over size, where there are four sizes or more."""
+    differences: Sequence[Difference] = ()
+    """Between runs that hold the same model at the same step."""
 
     def loss(self, model: str) -> Verdict | None:
         """The verdict on a model's loss."""
@@ -74,7 +77,8 @@ def analyse(data: RunData) -> Analysis:
         tasks=others,
         moving=moving(data),
         scaling=scaling(data, saturated),
-        curves=task_curves(data, tasks),
+        curves=task_curves(data),
+        differences=differences(data),
     )
 
 

@@ -21,6 +21,8 @@ FLOORS = {
     ("most_frequent_word", "acc"): "floor_chance_acc",
     ("most_frequent_count", "acc"): "floor_constant_acc",
 }
+ALIKE = 30
+"""Documents with the same error from which at most a tenth of all others differs (95 %, the rule of three)."""
 _NAME = re.compile(r"(count_query|most_frequent_word|most_frequent_count)_m(\d+)")
 
 
@@ -38,6 +40,8 @@ class Cell(NamedTuple):
     """What a blind answer reaches on the same documents: the best constant one, or one word of the list."""
     words: Score | None = None
     """Words in a list, mean over documents."""
+    binary_floor: Score | None = None
+    """The same as `floor` for the control."""
 
 
 def task_metrics(data: RunData) -> list[tuple[str, str]]:
@@ -52,9 +56,15 @@ def counting_task(task: str) -> tuple[str, int] | None:
 
 
 def beats(metric: str, score: Score | None, blind: Score | None) -> bool:
-    """Whether the interval of a counting score lies beyond what an answer without counting reaches."""
-    if score is None or blind is None or (ends := interval(metric, score)) is None:
+    """Whether the interval of a counting score lies beyond what an answer without counting reaches.
+
+    Equal errors on `ALIKE` documents or more have no interval, and count as what they are.
+    """
+    if score is None or blind is None:
         return False
+    ends = interval(metric, score)
+    if ends is None:
+        return score.stderr == 0 and (score.n or 0) >= ALIKE and score.value < blind.value
     return ends.low > blind.value if metric.startswith("acc") else ends.high < blind.value
 
 
@@ -81,7 +91,8 @@ def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoin
     """The cells of a kind on these checkpoints, by checkpoint and ascending m."""
     named = {task for task, _ in task_metrics(data) if (said := counting_task(task)) and said[0] == kind}
     tasks = sorted((different_words(data, task), task) for task in named)
-    names = [metric, f"{metric}_binary", f"{metric}_gap", FLOORS.get((kind, metric), ""), "list_words"]
+    floor = FLOORS.get((kind, metric), "")
+    names = [metric, f"{metric}_binary", f"{metric}_gap", floor, "list_words", f"{floor}_binary"]
     found = {task: [data.scores(TASKS, name, task) for name in names] for _, task in tasks}
     return [
         Cell(checkpoint, kind, m, *(scores.get(checkpoint) for scores in found[task]))

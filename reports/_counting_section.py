@@ -6,6 +6,7 @@ from lm_probe.reports._counting import (
     MEASURES,
     TASKS,
     Cell,
+    beats,
     cells,
     counting_task,
     different_words,
@@ -111,7 +112,8 @@ def findings(data: RunData) -> list[str]:
     for model, known in data.checkpoints.items():
         for kind, metric in (("count_query", "mae"), ("most_frequent_word", "acc")):
             own = last_counted(data, kind, metric, known)
-            if own and all(cell.binary and cell.gap for cell in own):
+            told = all(cell.binary and cell.gap and (metric == "acc" or cell.binary_floor) for cell in own)
+            if own and told:
                 found.append(f"**{escape(model)}, {kind.replace('_', ' ')}.** {_finding(own, metric)}")
     return found
 
@@ -139,14 +141,10 @@ def _finding(own: Sequence[Cell], metric: str) -> str:
 
 
 def _beats_blind(cell: Cell, metric: str) -> bool:
-    """Whether the interval of the control lies beyond what an answer without counting reaches."""
-    assert cell.binary is not None
-    ends = interval(f"{metric}_binary", cell.binary)
-    if ends is None:
-        return False
+    """Whether the interval of the control lies beyond what an answer without counting reaches in the control."""
     if metric == "acc":
-        return ends.low > _BLIND_BETWEEN_TWO
-    return cell.floor is not None and ends.high < cell.floor.value
+        return beats("acc_binary", cell.binary, Score(_BLIND_BETWEEN_TWO, None, None))
+    return beats(f"{metric}_binary", cell.binary, cell.binary_floor)
 
 
 def _shown(metric: str, score: Score | None) -> str:

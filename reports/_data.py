@@ -1,48 +1,31 @@
 """What one or several runs hold, indexed for statistics and figures; no text and no picture is made here."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
-from lm_probe.reports._audit import Audited, read_audits
-from lm_probe.reports._comparable import left_out, lines
+from lm_probe.reports._audit import Audited
+from lm_probe.reports._numbers import Address, Checkpoint, Numbers, Place, Profiles, Score, Scores, by_step
+from lm_probe.reports._outcomes import Samples
 from lm_probe.reports._sizes import Size, size_in_name
-from lm_probe.sweeps import RunStore
 
-
-class Checkpoint(NamedTuple):
-    """A model at one point of its training."""
-
-    model: str
-    revision: str | None
-    step: int | None
-
-    @property
-    def when(self) -> str:
-        """How it is called among the checkpoints of its model."""
-        return f"step {self.step}" if self.step is not None else self.revision or "only checkpoint"
-
-
-class Score(NamedTuple):
-    """A stored value without its address."""
-
-    value: float
-    stderr: float | None
-    n: int | None
-
-
-class Place(NamedTuple):
-    """A site in a model."""
-
-    layer: int
-    site: str
+__all__ = [
+    "Checkpoint",
+    "Failed",
+    "HeatMap",
+    "LeftOut",
+    "Made",
+    "Place",
+    "Profiles",
+    "RunData",
+    "Score",
+    "Scores",
+    "Vectors",
+]
 
 
 class Made(NamedTuple):
@@ -93,17 +76,14 @@ class HeatMap(NamedTuple):
     """The upper triangle, row by row."""
 
 
-Scores = dict[Checkpoint, Score]
 Vectors = dict[Checkpoint, Float[np.ndarray, " k"]]
-Profiles = dict[Checkpoint, dict[Place, Score]]
-_Address = tuple[str, str, str | None]  # probe, metric, component
 
 
 @dataclass(frozen=True)
 class RunData:
     """Everything a report reads."""
 
-    indexed: Mapping[_Address, Profiles]
+    indexed: Numbers
     vectors: Mapping[str, Vectors]
     """By metric; of several components the one over all rows."""
     made: Sequence[Made]
@@ -114,24 +94,39 @@ class RunData:
     """Measurements that no figure or table shows beside the others, because they were asked otherwise."""
     audits: Sequence[Audited] = ()
     """By model, what the audit in front of the sweep looked at and found."""
+    samples: Samples = field(default_factory=lambda: Samples({}))
+    """What was answered to each document, by checkpoint and task."""
+    twins: Sequence[tuple[Checkpoint, Checkpoint]] = ()
+    """The same model at the same step in two of the runs, earlier run first."""
+
+    def by_document(self, checkpoint: Checkpoint, task: str, metric: str) -> Float[np.ndarray, " n"] | None:
+        """A task's score on each document; None where there is no log, or one of another measurement."""
+        logged = self.samples.get((checkpoint, task))
+        if logged is None or metric not in logged.scores:
+            return None
+        score = self.scores("lm_eval", metric, task).get(checkpoint)
+        if score is None:
+            return None
+        found = logged.scores[metric]
+        return found if np.isclose(found.mean(), score.value, rtol=1e-4, atol=1e-9) else None
 
     def scores(self, probe: str, metric: str, component: str | None = None) -> Scores:
         """The values of a metric that has no layer."""
-        profiles = self.indexed.get((probe, metric, component), {})
+        profiles = self.indexed.get(Address(probe, metric, component), {})
         return {checkpoint: next(iter(places.values())) for checkpoint, places in profiles.items()}
 
     def profiles(self, probe: str, metric: str) -> Profiles:
         """The values of a metric at every layer and site."""
-        return self.indexed.get((probe, metric, None), {})
+        return self.indexed.get(Address(probe, metric, None), {})
 
     @cached_property
     def checkpoints(self) -> dict[str, list[Checkpoint]]:
         """The checkpoints of each model by step, also those that failed; narrow models first, then small ones."""
         seen = {made.checkpoint for made in self.made} | {failed.checkpoint for failed in self.failed}
-        seen |= {checkpoint for profiles in self.indexed.values() for checkpoint in profiles}
+        seen |= set(self.indexed.checkpoints)
         width = {checkpoint.model: len(sigma) for checkpoint, sigma in self.vectors["singular_values"].items()}
         found: dict[str, list[Checkpoint]] = {}
-        for checkpoint in sorted(seen, key=_order):
+        for checkpoint in sorted(seen, key=by_step):
             found.setdefault(checkpoint.model, []).append(checkpoint)
         size = {model: self._size(model) for model in found}
 
@@ -167,127 +162,3 @@ class RunData:
     def models(self) -> list[str]:
         """Names of the models."""
         return list(self.checkpoints)
-
-
-def _order(checkpoint: Checkpoint) -> tuple[str, bool, int, str]:
-    return checkpoint.model, checkpoint.step is None, checkpoint.step or 0, checkpoint.revision or ""
-
-
-def load(runs: Sequence[Path]) -> RunData:
-    """Reads runs; a model that several of them hold gets its run's name before its own.
-
-    Raises:
-        UserError: a folder holds no run.
-    """
-    folders = list({folder.resolve(): folder for folder in runs})
-    labels = _labels(folders)
-    parts = []
-    for folder, label in zip(folders, labels, strict=True):
-        with RunStore(folder) as store:
-            parts.append(_read(store, label))
-    holders = Counter(model for part in parts for model in part.models)
-    index: dict[_Address, Profiles] = {}
-    vectors: dict[str, Vectors] = {metric: {} for metric in _VECTORS}
-    made: list[Made] = []
-    failed: list[Failed] = []
-    omitted: list[LeftOut] = []
-    maps: list[HeatMap] = []
-    audits: list[Audited] = []
-    for part, label in zip(parts, labels, strict=True):
-
-        def renamed(checkpoint: Checkpoint, label: str = label) -> Checkpoint:
-            shared = holders[checkpoint.model] > 1
-            return checkpoint._replace(model=f"{label}: {checkpoint.model}") if shared else checkpoint
-
-        for address, profiles in part.indexed.items():
-            index.setdefault(address, {}).update({renamed(key): places for key, places in profiles.items()})
-        for metric, found in part.vectors.items():
-            vectors[metric].update({renamed(key): vector for key, vector in found.items()})
-        made += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.made]
-        failed += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.failed]
-        omitted += [row._replace(checkpoints=list(map(renamed, row.checkpoints))) for row in part.left_out]
-        maps += [row._replace(checkpoint=renamed(row.checkpoint)) for row in part.heat_maps]
-        audits += [row._replace(model=renamed(Checkpoint(row.model, None, None)).model) for row in part.audits]
-    return RunData(index, vectors, made, failed, maps, omitted, audits)
-
-
-_VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
-
-
-def _labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
-    longest = max((len(folder.parts) for folder in folders), default=1)
-    for length in range(1, longest + 1):
-        labels = ["/".join(folder.parts[-length:]) for folder in folders]
-        if len(set(labels)) == len(labels):
-            break
-    return labels
-
-
-def _read(store: RunStore, label: str) -> RunData:
-    measurements = [row | {"run": label} for row in _records(store.measurements())]
-    pairs = left_out(measurements)
-    omitted = {(_checkpoint(row), row["probe"], row["config_hash"]) for row, _ in pairs}
-    rows = _records(store.values(provenance=True))
-    index = _index(row for row in rows if (_checkpoint(row), row["probe"], row["settings"]) not in omitted)
-    return RunData(
-        indexed=index,
-        vectors={
-            metric: {
-                _checkpoint(address): vector
-                for address, vector in store.vectors(metric)
-                if address["component"] in (None, "all_rows")
-                and (_checkpoint(address), address["probe"], address["settings"]) not in omitted
-            }
-            for metric in _VECTORS
-        },
-        made=[
-            Made(_checkpoint(row), *(row[name] for name in Made._fields[1:]))
-            for row in measurements
-            if (_checkpoint(row), row["probe"], row["config_hash"]) not in omitted
-        ],
-        failed=[Failed(_checkpoint(row), str(row["probe"]), str(row["error"])) for row in _records(store.failures())],
-        heat_maps=_heat_maps(store, measurements),
-        left_out=[LeftOut(list(map(_checkpoint, rows)), name, how) for _, name, rows, how in lines(pairs)],
-        audits=read_audits(store),
-    )
-
-
-def of_values(values: pd.DataFrame) -> RunData:
-    """What a table with the columns of `Value` holds: no vectors, and nothing on how it was measured."""
-    return RunData(_index(_records(values)), {metric: {} for metric in _VECTORS}, [], [])
-
-
-def _index(rows: Iterable[Mapping[str, Any]]) -> dict[_Address, Profiles]:
-    index: dict[_Address, Profiles] = {}
-    for row in rows:
-        address = (str(row["probe"]), str(row["metric"]), row["component"])
-        place = Place(-1 if row["layer"] is None else int(row["layer"]), row["site"] or "")
-        score = Score(float(row["value"]), row["stderr"], None if row["n"] is None else int(row["n"]))
-        index.setdefault(address, {}).setdefault(_checkpoint(row), {})[place] = score
-    return index
-
-
-def _heat_maps(store: RunStore, measurements: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
-    last = {row["model"]: row for row in measurements if row["probe"] == "condensation"}
-    return [
-        HeatMap(_checkpoint(address), int(address["layer"]), str(address["component"]), cosines)
-        for row in last.values()
-        for address, cosines in store.vectors("heat_map_cosines", (row["model"], row["revision"]))
-        if address["layer"] is not None
-    ]
-
-
-def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
-    step = row["step"]
-    return Checkpoint(str(row["model"]), row["revision"], None if step is None else int(step))
-
-
-def _records(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    """Rows as dictionaries, with None for everything that is missing."""
-    columns = [str(column) for column in frame.columns]
-    for row in frame.itertuples(index=False, name=None):
-        yield {
-            column: None if cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)) else cell
-            for column, cell in zip(columns, row, strict=True)
-        }

@@ -12,6 +12,7 @@ LOWER_IS_BETTER = frozenset(
         "ter",
         "mae",
         "mae_relative",
+        "mae_imputed",
         "acc_gap",
         "mae_gap",
     }

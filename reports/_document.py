@@ -9,9 +9,11 @@ from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData
+from lm_probe.reports._differences_section import between_runs
 from lm_probe.reports._findings import findings, opening
 from lm_probe.reports._markdown import escape
 from lm_probe.reports._measures import measures
+from lm_probe.reports._model_pictures import model_pictures
 from lm_probe.reports._moving_section import moving_together
 from lm_probe.reports._pictures import (
     Picture,
@@ -70,8 +72,9 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
         Section("Moving together", moving_together(analysis)),
         Section("Scaling", scaling(data, analysis)),
         Section("Emergence", emergence(analysis)),
+        Section("Between runs", between_runs(analysis)),
         Section("Loss", pictures=loss_picture(data)),
-        Section("Hidden states", pictures=anisotropy_pictures(data)),
+        Section("Hidden states", pictures=[*anisotropy_pictures(data), *model_pictures(data)]),
         Section("Output head", pictures=spectrum_pictures(data)),
         Section("Weights", pictures=condensation_pictures(data)),
         Section("Counting", counting_section.section(data), counting_pictures(data)),

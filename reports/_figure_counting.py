@@ -68,11 +68,19 @@ def _series(axes: Axes, places: Sequence[float], scores: Sequence[Score | None],
     pairs = [(x, score) for x, score in zip(places, scores, strict=True) if score is not None]
     style = look(index)
     at, values = [x for x, _ in pairs], [score.value for _, score in pairs]
-    ends = [interval(metric, score) for _, score in pairs]
-    # An interval for a paired share is centred beside the mean and may leave it out.
-    below = [0.0 if found is None else max(0.0, value - found.low) for value, found in zip(values, ends, strict=True)]
-    above = [0.0 if found is None else max(0.0, found.high - value) for value, found in zip(values, ends, strict=True)]
-    axes.errorbar(at, values, yerr=[below, above], fmt="none", ecolor=style.color, capsize=3)
+    known = [(x, score.value, ends) for x, score in pairs if (ends := interval(metric, score))]
+    if known:
+        # An interval for a paired share is centred beside the mean and may leave it out.
+        below = [max(0.0, value - ends.low) for _, value, ends in known]
+        above = [max(0.0, ends.high - value) for _, value, ends in known]
+        axes.errorbar(
+            [x for x, _, _ in known],
+            [value for _, value, _ in known],
+            yerr=[below, above],
+            fmt="none",
+            ecolor=style.color,
+            capsize=3,
+        )
     (line,) = axes.plot(
         at,
         values,

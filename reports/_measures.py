@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
-from lm_probe.reports._data import Place, RunData, Score
+from lm_probe.reports._data import Checkpoint, Place, RunData, Score
 from lm_probe.reports._layers import final_place
 from lm_probe.reports._markdown import MISSING, counted, escape, fold, step_cell, table, with_error
-from lm_probe.reports._statistics import final, of_model
+from lm_probe.reports._numbers import Address
+from lm_probe.reports._statistics import final
 
 _ELSEWHERE = {"loss", "anisotropy", "lm_eval"}
 
@@ -17,20 +18,29 @@ def measures(data: RunData) -> list[str]:
 
 
 def _folded(data: RunData, probe: str) -> str:
-    profiles = {address[1:]: found for address, found in data.indexed.items() if address[0] == probe}
-    sites = {place.site for found in profiles.values() for places in found.values() for place in places}
+    addresses = sorted(
+        (one for one in data.indexed if one.probe == probe), key=lambda one: (one.metric, one.component or "")
+    )
+    rows, sites = [], set()
+    ends: list[tuple[Address, str, list[Checkpoint], list[dict[Place, Score]]]] = []
+    for address in addresses:
+        having = set(data.indexed.holders(address))
+        for model, known in data.checkpoints.items():
+            measured = [one for one in known if one in having]
+            if measured:
+                shown = [measured[0], final(measured)]
+                profiles = [data.indexed.profile(address, one) for one in shown]
+                sites |= {place.site for profile in profiles for place in profile}
+                ends.append((address, model, shown, profiles))
     # Hidden states end at a last site; weights have a value for every block, and none stands for the others.
     averaged = sites >= {"block"} and not sites & {"final_norm", "head_input"}
-    rows = []
-    for metric, component in sorted(profiles, key=lambda address: (address[0], address[1] or "")):
-        found = profiles[metric, component]
-        scores = {one: _one_number(places, averaged) for one, places in found.items()}
-        for model, known in data.checkpoints.items():
-            own = of_model(scores, known)
-            if own:
-                first, last = next(iter(own)), final(own)
-                ends = [step_cell(first), with_error(own[first]), step_cell(last), with_error(own[last])]
-                rows.append([metric, escape(component or MISSING), escape(model), *ends])
+    for address, model, shown, profiles in ends:
+        cells = [
+            cell
+            for one, profile in zip(shown, profiles, strict=True)
+            for cell in (step_cell(one), with_error(_one_number(profile, averaged)))
+        ]
+        rows.append([address.metric, escape(address.component or MISSING), escape(model), *cells])
     remark = (
         ", mean over blocks (every block is in the export)"
         if averaged
@@ -40,7 +50,7 @@ def _folded(data: RunData, probe: str) -> str:
     )
     header = ["measure", "component", "model", "first", "value", "last", "value"]
     body = table(header, rows, text_columns=4)
-    title = f"{escape(probe)}: {counted(len(profiles), 'measure')}{remark}"
+    title = f"{escape(probe)}: {counted(len(addresses), 'measure')}{remark}"
     return fold(title, body)
 
 

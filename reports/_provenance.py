@@ -163,7 +163,7 @@ def warnings(data: RunData) -> list[str]:
         )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])
-    return found + _between_models(data)
+    return found + _between_models(data) + [f"{escape(line)}." for line in data.samples.unread]
 
 
 def _between_models(data: RunData) -> list[str]:

@@ -10,8 +10,9 @@ from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _saturation_section as saturation_section
 from lm_probe.reports._analysis import Analysis, analyse
-from lm_probe.reports._data import RunData, load
+from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, document
+from lm_probe.reports._load import load
 from lm_probe.reports._provenance import per_checkpoint
 from lm_probe.reports._sections import figures
 from lm_probe.reports._style import write_svg

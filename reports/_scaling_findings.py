@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lm_probe.reports._counting import TASKS
+from lm_probe.reports._compare_metrics import MetricComparison, compare_metrics
+from lm_probe.reports._counting import FLOORS, TASKS, counting_task
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._fit_scaling_law import fit_scaling_law
+from lm_probe.reports._outcomes import shared
 from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
 from lm_probe.reports._scaling_law import ScalingLaw
-from lm_probe.reports._series import Measure, Series
+from lm_probe.reports._series import Measure, measures
 from lm_probe.reports._sizes import Size
 from lm_probe.reports._statistics import final, of_model
 
@@ -56,6 +58,8 @@ class TaskCurve:
     models: Sequence[str]
     scores: Sequence[Score]
     found: ScalingCurve
+    comparison: MetricComparison | None = None
+    """The same documents under other metrics, where sample logs hold their log-likelihoods."""
 
 
 def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
@@ -92,30 +96,60 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
     return Scaling(predicted, law, "")
 
 
-def task_curves(data: RunData, tasks: Sequence[Series]) -> list[TaskCurve]:
+def task_curves(data: RunData) -> list[TaskCurve]:
     """The shape of each task's final scores over size, at the level 5 % divided by the number of tasks."""
-    points = []
-    for measure in dict.fromkeys(one.measure for one in tasks):
+    points: list[tuple[Measure, dict[str, Checkpoint], list[Score], list[float]]] = []
+    for measure in measures(data):
         assert measure.task is not None
         scores = data.scores(TASKS, measure.metric, measure.task)
         own = {model: of_model(scores, data.checkpoints[model]) for model in data.sizes}
-        last = {model: found[final(found)] for model, found in own.items() if found}
-        errors = [score.stderr for score in last.values() if score.stderr is not None]
+        last = {model: final(found) for model, found in own.items() if found}
+        reached = [own[model][one] for model, one in last.items()]
+        errors = [score.stderr for score in reached if score.stderr is not None]
         distinct = {data.sizes[model].parameters for model in last}
         if len(distinct) == len(last) >= SMALLEST and len(errors) == len(last) and any(errors):
-            points.append((measure, last, errors))
-    return [
-        TaskCurve(
-            measure,
-            list(last),
-            list(last.values()),
-            classify_scaling_curve(
-                [data.sizes[model].parameters for model in last],
-                [score.value for score in last.values()],
-                errors,
-                lower_is_better=measure.lower_is_better,
-                alpha=0.05 / len(points),
-            ),
+            points.append((measure, last, reached, errors))
+    compared: set[str | None] = set()
+    curves = []
+    for measure, last, reached, errors in points:
+        sizes = [data.sizes[model].parameters for model in last]
+        values = [score.value for score in reached]
+        curve = classify_scaling_curve(
+            sizes,
+            values,
+            errors,
+            lower_is_better=measure.lower_is_better,
+            chance=_chance(data, measure, next(iter(last.values()))),
+            alpha=0.05 / len(points),
         )
-        for measure, last, errors in points
-    ]
+        comparison = None if measure.task in compared else _comparison(data, measure, sizes, list(last.values()))
+        if comparison:
+            compared.add(measure.task)
+        curves.append(TaskCurve(measure, list(last), reached, curve, comparison))
+    return curves
+
+
+def _chance(data: RunData, measure: Measure, smallest: Checkpoint) -> float | None:
+    """What guessing scores, where the counting tasks' floors or the choices in a samples file say it."""
+    assert measure.task is not None
+    if counting := counting_task(measure.task):
+        floor = data.scores(TASKS, FLOORS.get((counting[0], measure.metric), ""), measure.task).get(smallest)
+        return None if floor is None else floor.value
+    logged = data.samples.get((smallest, measure.task)) if measure.metric == "acc" else None
+    return None if logged is None else logged.chance.get("accuracy")
+
+
+def _comparison(
+    data: RunData, measure: Measure, sizes: Sequence[float], last: Sequence[Checkpoint]
+) -> MetricComparison | None:
+    """Once for a task: emergence under accuracy and under the log-likelihood of the right answer."""
+    assert measure.task is not None
+    logs = [data.samples.get((one, measure.task)) for one in last]
+    found = [one for one in logs if one is not None and one.recomputed]
+    current = all(data.by_document(one, measure.task, measure.metric) is not None for one in last)
+    if len(found) < len(last) or not current or not shared(found):
+        return None
+    names = [name for name in found[0].recomputed if all(name in one.recomputed for one in found)]
+    return compare_metrics(
+        sizes, {name: np.array([one.recomputed[name] for one in found]) for name in names}, chance=found[0].chance
+    )

@@ -102,4 +102,18 @@ def emergence(analysis: Analysis) -> list[str]:
         f"{counted(len(rows), 'row')}. A jump of an accuracy may be the metric's own, and one between two sizes that "
         "were not trained is not seen. The thresholds are conventions.",
         table(header, rows, text_columns=3),
+        *_under_other_metrics(analysis),
+    ]
+
+
+def _under_other_metrics(analysis: Analysis) -> list[str]:
+    compared = [(one.measure.task, one.comparison) for one in analysis.curves if one.comparison]
+    if not compared:
+        return []
+    rows = [[escape(task), found.emergence, escape(found.reason)] for task, found in compared]
+    return [
+        "The same documents under other metrics, recomputed from the log-likelihoods in the sample logs. An emergence "
+        "is robust where the log-likelihood of the right answer jumps as well, and metric-induced where it rises "
+        "smoothly (arXiv 2304.15004); Brier score and probability among the choices are shown and do not decide.",
+        table(["task", "emergence", "over size under each metric"], rows, text_columns=3),
     ]

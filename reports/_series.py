@@ -11,10 +11,15 @@ from jaxtyping import Float
 from lm_probe.reports._counting import MEASURES, TASKS, counting_task, ever_counts, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
 from lm_probe.reports._directions import PERPLEXITIES, has_direction, lower_is_better
+from lm_probe.reports._outcomes import shared
 from lm_probe.reports._statistics import same_documents
 
 FEWEST_DOCUMENTS = 150
 """A task of fewer (WSC has 104) is noise in a mean over tasks."""
+MOST_FILES = 500
+"""Samples files that are read for the sake of pairs; beyond, standard errors have to do, or a report takes minutes."""
+_GENERATED = re.compile(r"(count_query|most_frequent_word|most_frequent_count)_m\d+_gen")
+_OF_GENERATED = ("acc", "mae_imputed")
 _SUBTASKS = re.compile(r"(hendrycksTest|mmlu|blimp|bbh|agieval|arithmetic)[-_]")
 
 
@@ -89,21 +94,44 @@ def _loss_by_document(data: RunData, own: Sequence[Checkpoint]) -> Float[np.ndar
     return np.asarray(loss + (nats - loss * tokens) * len(tokens) / tokens.sum())
 
 
-def task_series(data: RunData) -> list[Series]:
+def _says_better(task: str, metric: str) -> bool:
+    if counting := counting_task(task):
+        return (counting[0], metric) in MEASURES
+    return metric in _OF_GENERATED if _GENERATED.match(task) else has_direction(metric)
+
+
+def measures(data: RunData) -> list[Measure]:
     """Every score of a task that says better or worse; of the counting tasks those of the full list."""
+    return [
+        Measure(f"{task} {metric}", task, metric, lower_is_better(metric))
+        for task, metric in task_metrics(data)
+        if _says_better(task, metric)
+    ]
+
+
+def task_series(data: RunData) -> list[Series]:
+    """Those measures over steps, for each model; by document where every checkpoint's sample log is there."""
     found = []
-    for task, metric in task_metrics(data):
-        counting = counting_task(task)
-        if (counting[0], metric) not in MEASURES if counting else not has_direction(metric):
-            continue
-        scores = data.scores(TASKS, metric, task)
+    for measure in measures(data):
+        assert measure.task is not None
+        scores = data.scores(TASKS, measure.metric, measure.task)
         for model, known in data.checkpoints.items():
             own = stepped(scores, known)
             if len(own) > 1:
-                measure = Measure(f"{task} {metric}", task, metric, lower_is_better(metric))
-                blind = counting is not None and not ever_counts(data, task, known)
-                found.append(_series(model, measure, own, blind=blind))
+                blind = counting_task(measure.task) is not None and not ever_counts(data, measure.task, known)
+                found.append(_series(model, measure, own, _by_document(data, measure, list(own)), blind=blind))
     return found
+
+
+def _by_document(data: RunData, measure: Measure, own: Sequence[Checkpoint]) -> Float[np.ndarray, "t n"] | None:
+    assert measure.task is not None
+    if len(data.samples) > MOST_FILES or any((one, measure.task) not in data.samples for one in own):
+        return None
+    rows = [data.by_document(one, measure.task, measure.metric) for one in own]
+    found = [row for row in rows if row is not None]
+    if len(found) < len(own) or not shared([data.samples[one, measure.task] for one in own]):
+        return None
+    return np.array(found)
 
 
 def mean_series(tasks: Sequence[Series]) -> Iterator[Series]:

@@ -1,6 +1,6 @@
 """Best, last and extreme checkpoints, and the paired difference of two losses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -29,10 +29,10 @@ def extreme(scores: Mapping[Checkpoint, Score], best: Callable[..., Checkpoint])
     return best(scores, key=lambda checkpoint: scores[checkpoint].value)
 
 
-def final(scores: Mapping[Checkpoint, Score]) -> Checkpoint:
+def final(scores: Iterable[Checkpoint]) -> Checkpoint:
     """The one with the highest step; where none has a step, the last in the order of names."""
-    stepped = [checkpoint for checkpoint in scores if checkpoint.step is not None]
-    return (stepped or list(scores))[-1]
+    known = list(scores)
+    return ([one for one in known if one.step is not None] or known)[-1]
 
 
 def loss_difference(data: RunData, later: Checkpoint, earlier: Checkpoint) -> Difference:

@@ -6,7 +6,7 @@ settings. A notebook shows it as the last line of a cell after `%matplotlib inli
 it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lm_probe.reports._counting_pictures import counting_pictures
-from lm_probe.reports._data import Profiles, RunData, load, of_values
+from lm_probe.reports._data import Profiles, RunData
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place
+from lm_probe.reports._load import load, of_values
 from lm_probe.reports._pictures import spectrum_pictures
 from lm_probe.reports._style import house_style
 from lm_probe.reports._thin import lines_of
@@ -186,7 +187,7 @@ def _layered(data: RunData, metric: str, probe: str | None, component: str | Non
     return profiles, name
 
 
-def _choices(addresses: list[tuple[str, str, str | None]]) -> str:
+def _choices(addresses: Sequence[tuple[str, str, str | None]]) -> str:
     return _few(
         [f"probe={one[0]!r}" + (f", component={one[2]!r}" if one[2] else "") for one in sorted(addresses, key=str)]
     )

@@ -24,11 +24,16 @@ VALUES = f"""
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
              CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
 """
+ROWS = f"""
+    SELECT measurement, metric, layer, site, component, value, stderr, n FROM vals
+    WHERE measurement IN (SELECT id FROM measurements WHERE asked IN ({CURRENT}))
+"""
 VECTORS = f"""
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
            m.config_hash AS settings, v.data
     FROM vectors v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
     WHERE m.asked IN ({CURRENT}) AND v.metric = ? AND (? IS NULL OR c.model = ? AND c.revision = ?)
+          AND (? OR v.layer IS NULL)
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.layer, v.site
 """
 MEASUREMENTS = f"""

@@ -16,7 +16,7 @@ from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
 from lm_probe.sweeps._lock import make_folder
-from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, TASK_DETAILS, VALUES, VECTORS
+from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, ROWS, TASK_DETAILS, VALUES, VECTORS
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._versions import versions
 
@@ -175,18 +175,35 @@ class RunStore:
             }
         )
 
+    def value_rows(self, chunk: int = 50_000) -> Iterator[list[tuple[Any, ...]]]:
+        """The same as plain tuples in no order, for runs of millions of values.
+
+        Yields:
+            Lists of up to `chunk` rows: measurement (see the column `id` of `measurements`), metric, layer, site,
+            component, value, stderr, n; None for what is missing.
+        """
+        try:
+            cursor = self._db.cursor()
+            cursor.row_factory = None
+            cursor.execute(ROWS)
+            while rows := cursor.fetchmany(chunk):
+                yield rows
+        except sqlite3.Error as error:
+            raise explain(self.file, error) from error
+
     def vectors(
-        self, metric: str, only: tuple[str, str | None] | None = None
+        self, metric: str, only: tuple[str, str | None] | None = None, *, layers: bool = True
     ) -> list[tuple[dict[str, Any], Float[np.ndarray, " k"]]]:
         """All vectors of a metric, each with its address: the columns of `Value` before `value`, and its settings.
 
         Args:
             metric: name of the metric.
             only: model and revision of the one checkpoint to read.
+            layers: also those of single layers, which are many.
         """
         model, revision = only or (None, None)
         found = []
-        for row in self._rows(VECTORS, (metric, model, model, revision or "")):
+        for row in self._rows(VECTORS, (metric, model, model, revision or "", layers)):
             address = dict(row)
             found.append((address, np.frombuffer(address.pop("data"), dtype="<f8")))
         return found

@@ -177,3 +177,16 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     return pauses
+
+
+@pytest.fixture(scope="session")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered run of two models; the narrow one's loss rises from step 128 on. Copy it before changing it."""
+    from lm_probe.reports import write_report
+    from tests.reporting import record
+
+    run = tmp_path_factory.mktemp("report") / "two"
+    record(run, "demo-d32", width=32)
+    record(run, "demo-d16", width=16, turn=128)
+    write_report([run])
+    return run

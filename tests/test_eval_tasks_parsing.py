@@ -97,6 +97,7 @@ def test_right_and_wrong_counts_and_what_the_floor_would_be() -> None:
     assert (scores["acc"], scores["acc_binary"], scores["acc_gap"]) == (0, 1, 1)
     assert (scores["off_by_one"], scores["mae_parsed"], scores["bias"], scores["round_share"]) == (1, 1, 1, 1)
     assert (scores["floor_constant_acc"], scores["floor_constant_mae"], scores["floor_chance_acc"]) == (0, 1, 1 / 32)
+    assert scores["floor_constant_mae_binary"] == 3  # the controls' own best constant, not the full lists'
     assert score_counts(DOCUMENT, [("1, 2, 3", True), ("9", True)])["truncated_binary"] == 1
 
 

@@ -17,15 +17,17 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._analysis import analyse
-from lm_probe.reports._data import Checkpoint, Made, Place, RunData, Score, load
+from lm_probe.reports._data import Checkpoint, Made, Place, RunData
 from lm_probe.reports._document import Document, Section, document
 from lm_probe.reports._intervals import interval
+from lm_probe.reports._load import load
 from lm_probe.reports._markdown import fold
+from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._web import page as page_of
 from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_text import rendered
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
-from tests.test_report import PYTHIA, record
+from tests.reporting import PYTHIA, record
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -410,16 +412,13 @@ def long_series() -> RunData:
     checkpoints = [Checkpoint("pythia-410m", f"step{step}", step) for step in PYTHIA]
     places = [Place(0, "embedding"), *(Place(layer, "block") for layer in range(1, 25)), Place(24, "final_norm")]
     values = rng.random((50, len(checkpoints), len(places), 2))
-    indexed = {
-        ("geometry", f"measure_{number}", None): {
-            one: {
-                place: Score(value, error / 100, 50_000)
-                for place, (value, error) in zip(places, row.tolist(), strict=True)
-            }
-            for one, row in zip(checkpoints, measure, strict=True)
-        }
-        for number, measure in enumerate(values)
-    }
+    rows = [
+        (number, f"measure_{name}", place.layer, place.site, None, value, error / 100, 50_000)
+        for name, measure in enumerate(values)
+        for number, row in enumerate(measure)
+        for place, (value, error) in zip(places, row.tolist(), strict=True)
+    ]
+    indexed = Numbers([([rows], {number: (one, "geometry") for number, one in enumerate(checkpoints)})])
     made = [
         Made(
             *(one, "geometry", rng.bytes(20).hex(), "float32", "cuda", "sdpa", 1234, rng.random(), 2**33),
@@ -509,7 +508,7 @@ def test_markdown_has_no_html_and_few_links() -> None:
 
 def test_a_section_of_anybody_appears(run: Path) -> None:
     said = Document("t", [], [Section("Audit", ["| checkpoint | finding |\n| --- | --- |\n| a | same head |"])])
-    made = page_of(RunData({}, {"singular_values": {}}, [], []), said, lambda picture: b"").decode()
+    made = page_of(RunData(Numbers(), {"singular_values": {}}, [], []), said, lambda picture: b"").decode()
     assert '<h2 id="audit">Audit</h2>' in made and "<td>same head</td>" in made and 'href="#audit"' in made
 
 

@@ -1,0 +1,160 @@
+"""Reads one or several runs into what a report works on."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lm_probe.reports._audit import Audited, read_audits
+from lm_probe.reports._comparable import left_out, lines
+from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, RunData, Vectors
+from lm_probe.reports._numbers import Numbers
+from lm_probe.reports._outcomes import Samples, sample_files
+from lm_probe.sweeps import RunStore
+
+_VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
+
+
+class _Run:
+    """One run, whose models may get its label before their names."""
+
+    def __init__(self, store: RunStore, label: str) -> None:
+        self._store = store
+        self._label = label
+        self._failures = list(_records(store.failures()))
+        measured = [row | {"run": label} for row in _records(store.measurements())]
+        self._left_out = left_out(measured)
+        omitted = {row["id"] for row, _ in self._left_out}
+        self._measured = [row for row in measured if row["id"] not in omitted]
+        self.models = {str(row["model"]) for row in (*measured, *self._failures)}
+        self.shared: set[str] = set()
+        """Models that other runs hold as well."""
+
+    def checkpoint(self, row: Mapping[str, Any]) -> Checkpoint:
+        step = row["step"]
+        return Checkpoint(self._name(str(row["model"])), row["revision"], None if step is None else int(step))
+
+    def _name(self, model: str) -> str:
+        return f"{self._label}: {model}" if model in self.shared else model
+
+    @property
+    def owners(self) -> dict[int, tuple[Checkpoint, str]]:
+        return {row["id"]: (self.checkpoint(row), str(row["probe"])) for row in self._measured}
+
+    def vectors(self, metric: str) -> Vectors:
+        kept = {(row["model"], row["revision"], row["probe"], row["config_hash"]) for row in self._measured}
+        return {
+            self.checkpoint(at): vector
+            for at, vector in self._store.vectors(metric, layers=False)
+            if at["component"] in (None, "all_rows")
+            and (at["model"], at["revision"], at["probe"], at["settings"]) in kept
+        }
+
+    def made(self) -> list[Made]:
+        return [Made(self.checkpoint(row), *(row[name] for name in Made._fields[1:])) for row in self._measured]
+
+    def failed(self) -> list[Failed]:
+        return [Failed(self.checkpoint(row), str(row["probe"]), str(row["error"])) for row in self._failures]
+
+    def omitted(self) -> list[LeftOut]:
+        return [
+            LeftOut([self.checkpoint(row) for row in rows], name, how) for _, name, rows, how in lines(self._left_out)
+        ]
+
+    def audits(self) -> list[Audited]:
+        return [row._replace(model=self._name(row.model)) for row in read_audits(self._store)]
+
+    def heat_maps(self) -> list[HeatMap]:
+        last = {row["model"]: row for row in self._measured if row["probe"] == "condensation"}
+        return [
+            HeatMap(self.checkpoint(address), int(address["layer"]), str(address["component"]), cosines)
+            for row in last.values()
+            for address, cosines in self._store.vectors("heat_map_cosines", (row["model"], row["revision"]))
+            if address["layer"] is not None
+        ]
+
+    def samples(self) -> dict[tuple[Checkpoint, str], Path]:
+        return sample_files(self._store.folder, ((self.checkpoint(row), row) for row in self._measured))
+
+    def places(self) -> Iterable[tuple[tuple[str, int | str | None], Checkpoint]]:
+        for row in self._measured:
+            at = row["revision"] if row["step"] is None else int(row["step"])
+            yield (str(row["model"]), at), self.checkpoint(row)
+
+
+def load(runs: Sequence[Path]) -> RunData:
+    """Reads runs; a model that several of them hold gets its run's name before its own.
+
+    Raises:
+        UserError: a folder holds no run.
+    """
+    folders = list({folder.resolve(): folder for folder in runs})
+    with ExitStack() as stack:
+        stores = [stack.enter_context(RunStore(folder)) for folder in folders]
+        parts = [_Run(store, label) for store, label in zip(stores, _labels(folders), strict=True)]
+        holders = Counter(model for part in parts for model in part.models)
+        for part in parts:
+            part.shared = {model for model in part.models if holders[model] > 1}
+        return RunData(
+            indexed=Numbers((store.value_rows(), part.owners) for store, part in zip(stores, parts, strict=True)),
+            vectors={
+                metric: {one: vector for part in parts for one, vector in part.vectors(metric).items()}
+                for metric in _VECTORS
+            },
+            made=[row for part in parts for row in part.made()],
+            failed=[row for part in parts for row in part.failed()],
+            heat_maps=[row for part in parts for row in part.heat_maps()],
+            left_out=[row for part in parts for row in part.omitted()],
+            audits=[row for part in parts for row in part.audits()],
+            samples=Samples({key: path for part in parts for key, path in part.samples().items()}),
+            twins=_twins(parts),
+        )
+
+
+def of_values(values: pd.DataFrame) -> RunData:
+    """What a table with the columns of `Value` holds: no vectors, and nothing on how it was measured."""
+    numbers: dict[tuple[Checkpoint, str], int] = {}
+    rows = []
+    for row in _records(values):
+        step = row["step"]
+        checkpoint = Checkpoint(str(row["model"]), row["revision"], None if step is None else int(step))
+        number = numbers.setdefault((checkpoint, str(row["probe"])), len(numbers))
+        rows.append((number, *(row[name] for name in ("metric", "layer", "site", "component", "value", "stderr", "n"))))
+    owners = {number: owner for owner, number in numbers.items()}
+    return RunData(Numbers([([rows] if rows else [], owners)]), {metric: {} for metric in _VECTORS}, [], [])
+
+
+def _twins(parts: Sequence[_Run]) -> list[tuple[Checkpoint, Checkpoint]]:
+    """The same model at the same step in two runs; with more than two each later one beside the first."""
+    first: dict[tuple[str, int | str | None], Checkpoint] = {}
+    found: dict[tuple[Checkpoint, Checkpoint], None] = {}
+    for part in parts:
+        for where, one in part.places():
+            other = first.setdefault(where, one)
+            if other.model != one.model:
+                found[other, one] = None
+    return list(found)
+
+
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    longest = max((len(folder.parts) for folder in folders), default=1)
+    for length in range(1, longest + 1):
+        labels = ["/".join(folder.parts[-length:]) for folder in folders]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _records(frame: pd.DataFrame) -> Iterable[dict[str, Any]]:
+    """Rows as dictionaries, with None for everything that is missing."""
+    columns = [str(column) for column in frame.columns]
+    for row in frame.itertuples(index=False, name=None):
+        yield {
+            column: None if cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)) else cell
+            for column, cell in zip(columns, row, strict=True)
+        }

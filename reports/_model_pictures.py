@@ -1,0 +1,40 @@
+"""The figure that puts the last checkpoints of all models beside one another."""
+
+import re
+
+from lm_probe.reports._data import Checkpoint, RunData
+from lm_probe.reports._figure_models import models_over_depth
+from lm_probe.reports._pictures import Picture
+from lm_probe.reports._provenance import conditions
+from lm_probe.reports._statistics import final
+
+_ONE_PANEL = 6
+_SIZE = re.compile(r"[-_.]?\d+(\.\d+)?[mb]?\b.*", re.IGNORECASE)
+
+
+def model_pictures(data: RunData) -> list[Picture]:
+    """Mean cosine over relative depth, a line a model: all in one panel, or many in a panel for each family."""
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    last: dict[str, Checkpoint] = {}
+    for model, known in data.checkpoints.items():
+        own = {one: next(iter(profiles[one].values())) for one in known if one in profiles}
+        if own:
+            last[model] = final(own)
+    if len(last) < 2:
+        return []
+    groups: dict[str, list[Checkpoint]] = {}
+    for model, one in last.items():
+        groups.setdefault(_family(model) if len(last) > _ONE_PANEL else "", []).append(one)
+    caption = (
+        "The last checkpoint of each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, "
+        "blocks 1 to L - 1, and the final norm (or in a model without one what the head multiplies) in the place of "
+        f"block L.{' A panel holds models whose names begin alike.' if len(groups) > 1 else ''} "
+        f"{conditions(data, 'anisotropy')}."
+    )
+    title = "Anisotropy of all models over depth"
+    return [Picture("anisotropy_models", title, lambda: models_over_depth(profiles, groups), caption)]
+
+
+def _family(model: str) -> str:
+    """A name up to its size: `EleutherAI/pythia-70m` and `pythia-1.4b` are `pythia`."""
+    return _SIZE.sub("", model.rpartition("/")[2]) or model

@@ -1,0 +1,86 @@
+"""The counting section."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lm_probe.probes import Reading
+from lm_probe.reports import write_report
+from lm_probe.reports._markdown import MISSING
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
+from tests.reporting import record, tables_of
+
+
+def test_only_a_width_that_is_known_is_compared_with_m(two_models: Path, tmp_path: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    assert "demo-d16 (width 16: m = 20). Elsewhere m stays within the width." in report
+    record(tmp_path, "demo", (1,), probes=("lm_eval",))
+    assert "How m compares with the models' width is not known" in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    # The control's error at the last step is 2 ± 0.3 and a constant's 2.4: no interval lies below it.
+    assert "**demo-d16, count query.** At no m is the control better than always giving the best constant" in report
+    # Its accuracy is 0.75 of 200, above half; the full list's is 0.5 / sqrt(m / 5).
+    assert "**demo-d16, most frequent word.** The control is better than a blind answer at m = 5, 10 and 20." in report
+    assert "At m = 20 the full list is harder by 0.500 [0.44, 0.55]: more different words cost more" in report
+    _, _, *rows = tables_of(report, "## Counting")
+    (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
+    assert first[5:] == [MISSING, "0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]", "0.200", "200"]
+
+
+def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: Path) -> None:
+    extra = [
+        Reading(metric, value, component="count_query_m5", stderr=0.1, n=9)
+        for metric, value in {
+            "mae": 3.0,
+            "mae_binary": 2.0,
+            "mae_gap": 1.0,
+            "different_words": 40.0,
+            "list_words": 200.0,
+            "answers_one_token": 0.5,
+            "vocabulary_max_cos": 0.75,
+            "vocabulary_mean_cos": 0.1,
+            "vocabulary_effective_rank": 30.5,
+            "acc": 0.5,
+            "acc_binary": 0.5,
+            "acc_gap": 0.0,
+        }.items()
+    ]
+    with RunStore.create(tmp_path) as store:
+        asked = {"task": "count_query_m5", "options": {"m": 40, "n": 200}}
+        store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("lm_eval", asked, extra)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    row = tables_of(report, "## Counting")[2]
+    assert row[3:7] == ["mean absolute error", "40", "200.0", "3.00 [2.8, 3.2]"]
+    assert "Options of the tasks: \\[('m', 40), ('n', 200)\\]." in report
+    assert "| demo | 40 | 0.750 | 0.100 | 30.5 |" in report
+    assert "Answers of several tokens" in report and "in count_query_m5." in report
+
+
+def test_equal_errors_have_no_interval_and_a_control_has_a_floor_of_its_own(tmp_path: Path) -> None:
+    scores = {"mae": (3.0, 0.2), "mae_binary": (2.0, 0.1), "mae_gap": (0.0, 0.0), "acc": (0.1, 0.02)}
+    scores |= {"floor_constant_mae": (2.5, 0.1), "floor_constant_mae_binary": (1.0, 0.1)}
+    write(tmp_path / "worse", scores)
+    worse = write_report([tmp_path / "worse"]).read_text(encoding="utf-8")
+    assert "At no m is the control better than always giving the best constant answer" in worse
+    write(tmp_path / "better", scores | {"mae_binary": (0.0, 0.0)})
+    better = write_report([tmp_path / "better"]).read_text(encoding="utf-8")
+    assert "At m = 5 the full list differs from it by 0, which cannot be told from 0." in better
+    row = tables_of(better, "## Counting")[2]
+    assert row[6:9] == ["3.00 [2.6, 3.4]", "0", "0"]  # equal on all lists: no interval can be given
+    del scores["floor_constant_mae_binary"]
+    write(tmp_path / "unknown", scores)
+    assert "**demo, count query.**" not in write_report([tmp_path / "unknown"]).read_text(encoding="utf-8")
+
+
+def write(run: Path, scores: Mapping[str, tuple[float, float]]) -> None:
+    with RunStore.create(run) as store:
+        readings = [
+            Reading(metric, value, component="count_query_m5", stderr=error, n=200)
+            for metric, (value, error) in scores.items()
+        ]
+        store.record(
+            CheckpointKey("demo", None, None, "sha256:1", "demo"),
+            [Measurement("lm_eval", {"task": "count_query_m5"}, readings)],
+        )

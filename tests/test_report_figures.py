@@ -1,0 +1,116 @@
+"""Figures: drawings that stand on any page, and the sites and steps on their axes."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lm_probe.probes import Reading, VectorReading
+from lm_probe.reports import write_report
+from lm_probe.reports._data import Place, Score
+from lm_probe.reports._figure_condensation import _square
+from lm_probe.reports._layers import final_place, literature_layers
+from lm_probe.reports._load import load
+from lm_probe.reports._markdown import MISSING
+from lm_probe.reports._step_axis import step_axis
+from lm_probe.reports._style import _COLOURS, GREY
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
+from tests.reporting import STEPS, record
+
+
+def test_figures_are_drawings_on_any_page(two_models: Path) -> None:
+    for path in sorted((two_models / "figures").iterdir()):
+        root = ElementTree.fromstring(path.read_bytes())
+        assert root.tag.endswith("svg")
+        said = path.read_text(encoding="utf-8")
+        assert GREY in said
+        assert "<dc:date>" not in said
+        # Nothing is filled over the page: no rectangle of the figure's size in white.
+        assert not re.search(r"fill: ?(#ffffff|white)", said), path.name
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
+def test_colours_stand_out_from_the_page(page: str) -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    def contrast(one: str, other: str) -> float:
+        dark, light = sorted((luminance(one), luminance(other)))
+        return (light + 0.05) / (dark + 0.05)
+
+    assert contrast(GREY, page) > 4
+    assert min(contrast(colour, page) for colour in _COLOURS) > 3
+
+
+def test_the_last_site_follows_the_literature() -> None:
+    def profile(*sites: tuple[int, str]) -> dict[Place, Score]:
+        return {Place(*site): Score(float(place), None, None) for place, site in enumerate(sites)}
+
+    normal = profile((0, "embedding"), (1, "block"), (2, "block"), (2, "final_norm"))
+    assert [(layer.name, layer.depth) for layer in literature_layers(normal)] == [
+        ("embedding", 0.0),
+        ("1", 0.5),
+        ("final norm", 1.0),
+    ]
+    assert final_place(profile((0, "embedding"), (1, "block"), (1, "head_input"))) == Place(1, "head_input")
+    assert final_place(profile((0, "embedding"), (1, "block"))) == Place(1, "block")
+
+
+def test_step_zero_stands_at_half_of_the_first_step() -> None:
+    axis = step_axis([0, 1000, 2000, 143_000])
+    assert axis.place(0) == 500 and axis.place(2000) == 2000
+    assert axis.ticks() == [0, 1000, 10_000, 100_000]
+    assert step_axis([64, 128]).ticks() == [64, 128]
+    assert step_axis([0]).ticks()[0] == 0
+
+
+def test_series_and_single_checkpoints_of_different_depth(tmp_path: Path) -> None:
+    record(tmp_path, "series", STEPS[:4], layers=3)
+    record(tmp_path, "opt", [None], layers=7, width=64)
+    record(tmp_path, "zero", [0], layers=1)
+    write_report([tmp_path])
+    assert (tmp_path / "figures" / "anisotropy_heat_map.svg").is_file()
+
+
+def test_measures_without_a_section_are_folded_tables_and_condensation_is_drawn(tmp_path: Path) -> None:
+    neurons = 6
+    pairs = np.linspace(-1, 1, neurons * (neurons - 1) // 2)
+    with RunStore.create(tmp_path) as store:
+        for step in (0, 8):
+            store.record(
+                CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"),
+                [
+                    Measurement(
+                        "condensation",
+                        {},
+                        [
+                            *(Reading("groups", layer + step, layer, "block", "query", n=9) for layer in (1, 2)),
+                            VectorReading("heat_map_cosines", pairs + step / 100, 1, "block", "query"),
+                        ],
+                    ),
+                    Measurement(
+                        "geometry",
+                        {},
+                        [
+                            Reading("isoscore", 0.25, 0, "embedding", stderr=0.01, n=50),
+                            Reading("isoscore", 0.5, 2, "final_norm", stderr=0.02, n=50),
+                        ],
+                    ),
+                ],
+            )
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "<summary>condensation: 1 measure, mean over blocks (every block is in the export)</summary>" in report
+    assert "| groups | query | demo | 0 | 1.500 | 8 | 9.500 |" in report
+    assert "<summary>geometry: 1 measure, at the last site</summary>" in report
+    assert f"| isoscore | {MISSING} | demo | 0 | 0.5000 ± 0.0200 | 8 | 0.5000 ± 0.0200 |" in report
+    (drawn,) = load([tmp_path]).heat_maps
+    assert (drawn.checkpoint.step, drawn.layer, drawn.role) == (8, 1, "query")
+    assert np.array_equal(drawn.cosines, pairs + 0.08)
+    square = _square(drawn)
+    assert square.shape == (neurons, neurons) and np.array_equal(square, square.T)
+    assert square[0, 1] == drawn.cosines[0] and square[1, 2] == drawn.cosines[neurons - 1]
+    assert (tmp_path / "figures" / "condensation.svg").exists()

@@ -1,0 +1,327 @@
+"""What the report finds: saturation with many looks paid for, co-movement, laws and shapes over size."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lm_probe.probes import Reading
+from lm_probe.reports import GODEY_2024, write_report
+from lm_probe.reports._analysis import Analysis, analyse
+from lm_probe.reports._data import Checkpoint
+from lm_probe.reports._findings import findings, opening
+from lm_probe.reports._load import load
+from lm_probe.reports._many import false_discovery, holm
+from lm_probe.reports._model_pictures import _family, model_pictures
+from lm_probe.reports._sizes import size_in_name
+from lm_probe.reports._statistics import loss_difference, paired_error
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
+from tests.reporting import DOCUMENTS, STEPS, record, tables_of
+from tests.test_saturation import EVALS, SEVEN
+
+LATE = tuple(range(1000, 17_000, 1000))
+
+
+def write(
+    run: Path,
+    model: str,
+    scores: Mapping[str, Sequence[float]],
+    *,
+    steps: Sequence[int] = LATE,
+    error: float = 0.01,
+    parameters: int | None = None,
+    sample: str = "same",
+) -> None:
+    """A series of task scores (by "task metric") or losses (by "loss")."""
+    made = Conditions(details={"sample": sample} | ({} if parameters is None else {"parameters": parameters}))
+    with RunStore.create(run) as store:
+        for place, step in enumerate(steps):
+            measured = []
+            for name, values in scores.items():
+                task, _, metric = name.partition(" ")
+                if name == "loss":
+                    measured.append(
+                        Measurement("loss", {}, [Reading("loss", values[place], stderr=error, n=999)], made)
+                    )
+                else:
+                    reading = Reading(metric, values[place], component=task, stderr=error, n=2000)
+                    measured.append(Measurement("lm_eval", {"task": task}, [reading], made))
+            store.record(CheckpointKey(model, f"step{step}", step, f"sha256:{model}{step}", model), measured)
+
+
+def analysed(run: Path) -> Analysis:
+    return analyse(load([run]))
+
+
+def rise_and_fall(fall: float, seed: int = 0, noise: float = 0.003) -> np.ndarray:
+    """A score that rises to 0.6 and loses `fall` over the second half."""
+    time = np.arange(len(LATE)) / (len(LATE) - 1)
+    trend = 0.3 + 0.3 * np.minimum(1, 2 * time) - fall * np.maximum(0, 2 * time - 1)
+    return trend + noise * np.random.default_rng(seed).standard_normal(len(LATE))
+
+
+def test_adjusted_p_values() -> None:
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979, by hand
+    assert false_discovery(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert holm([]) == false_discovery([]) == []
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def test_the_loss_is_judged_document_by_document_and_told_without_contradiction(two_models: Path) -> None:
+    data = load([two_models])
+    analysis = analyse(data)
+    narrow, wide = (analysis.loss(model) for model in ("demo-d16", "demo-d32"))
+    assert narrow is not None and wide is not None
+    assert narrow.saturated and narrow.found.best_step == 128 and narrow.series.outcomes is not None
+    assert narrow.series.outcomes.shape == (len(STEPS), DOCUMENTS)
+    assert np.allclose(narrow.series.outcomes.mean(axis=1), narrow.series.values)
+    assert wide.found.verdict == "not saturated"
+    first, second = findings(data, analysis)
+    assert "lowest at step 128" in first and "paired over 40 pieces of text" in first and "**Saturated**" in first
+    assert "lowest at step 512" in second and "the last one measured. **Not saturated**" in second
+    assert "higher" not in second
+    said = opening(data, analysis)
+    assert "demo-d16 is worse at the end than before (saturated); demo-d32 is not saturated" in said
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    assert said in report and "no test of saturation" not in report
+    rows = {tuple(row[:2]): row for row in tables_of(report, "## Saturation")[2:]}
+    assert rows["demo-d16", "loss"][2] == "saturated" and rows["demo-d32", "loss"][2] == "not saturated"
+    assert rows["demo-d16", "loss"][6].startswith("128 [")
+
+
+def test_the_covariance_of_linearised_losses_is_that_of_their_ratio(two_models: Path) -> None:
+    data = load([two_models])
+    verdict = analyse(data).loss("demo-d16")
+    assert verdict is not None and verdict.series.outcomes is not None
+    last, best = (Checkpoint("demo-d16", f"step{step}", step) for step in (512, 128))
+    places = [verdict.series.checkpoints.index(one) for one in (last, best)]
+    change = verdict.series.outcomes[places[0]] - verdict.series.outcomes[places[1]]
+    gap = loss_difference(data, last, best)
+    assert gap.paired and change.std(ddof=1) / math.sqrt(DOCUMENTS) == pytest.approx(gap.stderr)
+
+
+def test_paired_error_is_that_of_the_mean_for_documents_of_one_length() -> None:
+    differences = np.array([1.0, 3.0, 2.0, 6.0])
+    expected = differences.std(ddof=1) / 10 / math.sqrt(4)
+    assert paired_error(differences, np.full(4, 10.0)) == pytest.approx(expected)
+    assert paired_error(2 * np.arange(1.0, 5.0), np.arange(1.0, 5.0)) == pytest.approx(0)
+
+
+def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
+    falling = rise_and_fall(0.05, noise=0.004)
+    write(tmp_path / "one", "demo", {"a acc": falling})
+    (alone,) = analysed(tmp_path / "one").tasks
+    assert alone.saturated and alone.tests == 1 and alone.found.p_value == alone.p_adjusted > 0.003
+    others = {f"t{i} acc": rise_and_fall(0.0, seed=i + 1) for i in range(20)}
+    write(tmp_path / "many", "demo", {"a acc": falling, **others})
+    (among,) = [one for one in analysed(tmp_path / "many").tasks if one.series.measure.task == "a"]
+    assert among.tests == 21 and among.found.p_value == alone.found.p_value and among.p_adjusted > 0.05
+    assert among.found.verdict != "saturated" and "alone, but" in among.found.reason
+    report = write_report([tmp_path / "many"]).read_text(encoding="utf-8")
+    assert "The adjusted p pays for 21 tests" in report
+
+
+def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
+    time = np.arange(16) / 15
+    early = 0.5 - 0.2 * time + 0.001 * np.sin(np.arange(16))
+    counts = {"count_query_m5 mae": 9 - 4 * np.minimum(1, 2 * time) + 2 * np.maximum(0, 2 * time - 1)}
+    floors = {f"count_query_m5 {name}": np.full(16, 2.0) for name in ("floor_constant_mae",)}
+    with RunStore.create(tmp_path) as store:
+        for place, step in enumerate(LATE):
+            readings = [
+                Reading(name.split()[1], float(values[place]), component="count_query_m5", stderr=0.05, n=200)
+                for name, values in {**counts, **floors}.items()
+            ]
+            other = Reading("acc", float(early[place]), component="guess", stderr=0.01, n=2000)
+            store.record(
+                CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"),
+                [
+                    Measurement("lm_eval", {"task": "count_query_m5"}, readings),
+                    Measurement("lm_eval", {"task": "guess"}, [other]),
+                ],
+            )
+    blind, guess = analysed(tmp_path).tasks
+    assert (blind.found.verdict, blind.tests) == ("cannot tell", 0) and "blind" in blind.found.reason
+    assert (guess.found.verdict, guess.tests) == ("cannot tell", 0) and "first tenth" in guess.found.reason
+    # Losses are judged there as well: one that only rises is no noise.
+    write(tmp_path / "loss", "demo", {"loss": 3 + time})
+    verdict = analysed(tmp_path / "loss").loss("demo")
+    assert verdict is not None and verdict.saturated
+
+
+def test_a_mean_is_over_large_tasks_and_counts_a_suite_once(tmp_path: Path) -> None:
+    scores = {f"{task} acc": rise_and_fall(0.1, seed=place) for place, task in enumerate(("piqa", "sciq"))}
+    scores |= {f"mmlu_{part} acc": np.full(16, 0.25) + 0.1 * place for place, part in enumerate(("law", "physics"))}
+    write(tmp_path, "demo", scores)
+    write(tmp_path, "demo", {"wsc acc": rise_and_fall(0.0)}, error=0.047)
+    (mean,) = [one for one in analysed(tmp_path).headline if one.series.tasks]
+    assert mean.series.tasks == ("mmlu", "piqa", "sciq")
+    expected = (0.3 + scores["piqa acc"] + scores["sciq acc"]) / 3
+    assert np.allclose(mean.series.values, expected)
+    assert mean.series.stderr is not None
+    assert np.allclose(mean.series.stderr, math.sqrt(0.01**2 / 2 + 2 * 0.01**2) / 3)
+
+
+def test_measures_that_move_with_the_loss_are_associated_and_no_cause(two_models: Path) -> None:
+    found = analysed(two_models).moving
+    assert {one.measure for one in found} == {
+        "mean cosine, last site",
+        "singular entropy of the head",
+        "rank of the head",
+    }
+    assert all(one.p_adjusted >= one.found.p_value for one in found)
+    report = (two_models / "report.md").read_text(encoding="utf-8")
+    section = report.split("## Moving together")[1].split("\n## ")[0]
+    assert "An association says nothing about a cause" in section and "adjusted for 6 pairs (Holm)" in section
+
+
+def ladder(run: Path, sizes: Mapping[str, int], *, lift: Mapping[str, float] | None = None) -> None:
+    """Models whose final losses follow the published law at a fixed number of tokens; `lift` adds a late rise."""
+    for name, size in sizes.items():
+        law = float(GODEY_2024.loss(float(size), 3e11))
+        rise = (lift or {}).get(name, 0.0)
+        time = np.arange(16) / 15
+        values = law + 0.5 * (1 - np.minimum(1, 2 * time)) ** 2 + rise * np.maximum(0, 2 * time - 1)
+        wobble = 1e-4 * np.sin(7 * np.arange(16))
+        write(run, name, {"loss": values + wobble * (time < 1)}, parameters=size, error=0.002)
+
+
+SIZES = {"m70": 70_426_624, "m410": 405_334_016, "m1b": 1_011_781_632, "m1.4b": 1_414_647_808}
+SIZES |= {"m2.8b": 2_775_208_960, "m6.9b": 6_857_302_016, "m12b": 11_846_072_320}
+
+
+def test_a_law_through_the_models_that_do_not_saturate_and_the_gap_of_the_one_that_does(tmp_path: Path) -> None:
+    ladder(tmp_path, SIZES, lift={"m70": 0.3})
+    found = analysed(tmp_path).scaling
+    assert found is not None and found.law is not None and not found.refusal
+    by_model = {one.model: one for one in found.losses}
+    assert not by_model["m70"].fitted and all(one.fitted for name, one in by_model.items() if name != "m70")
+    small = float(GODEY_2024.loss(float(SIZES["m70"]), 3e11))
+    assert by_model["m70"].gap == pytest.approx(0.3 / small, rel=0.05)
+    assert all(abs(one.gap or 0) < 1e-3 for name, one in by_model.items() if name != "m70")
+    assert found.law.alpha == pytest.approx(GODEY_2024.alpha, rel=0.05)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    row = next(row for row in tables_of(report, "## Scaling") if row[0] == "m70")
+    assert row[1] == "70,426,624" and row[6].startswith("*+9.0")
+
+
+def test_a_law_is_refused_with_its_reason(tmp_path: Path) -> None:
+    ladder(tmp_path / "few", {name: SIZES[name] for name in ("m70", "m410")})
+    few = analysed(tmp_path / "few").scaling
+    assert few is not None and few.law is None and "2 points for 3 constants" in few.refusal
+    assert "No scaling law is fitted: 2 points" in write_report([tmp_path / "few"]).read_text(encoding="utf-8")
+    write(tmp_path / "text", "x", {"loss": [3.0] * 16}, parameters=1000, sample="one")
+    write(tmp_path / "text", "y", {"loss": [2.0] * 16}, parameters=2000, sample="two")
+    text = analysed(tmp_path / "text").scaling
+    assert text is not None and "not over the same tokens" in text.refusal
+    write(tmp_path / "steps", "x", {"loss": [3.0] * 16}, parameters=1000)
+    write(tmp_path / "steps", "y", {"loss": [2.0] * 15}, parameters=2000, steps=LATE[:-1])
+    steps = analysed(tmp_path / "steps").scaling
+    assert steps is not None and "different steps" in steps.refusal
+    write(tmp_path / "names", "p-70m", {"loss": [3.0] * 16})
+    write(tmp_path / "names", "p-160m", {"loss": [2.0] * 16})
+    names = analysed(tmp_path / "names").scaling
+    assert names is not None and "names only" in names.refusal
+    write(tmp_path / "one", "x", {"loss": [3.0] * 16}, parameters=1000)
+    assert analysed(tmp_path / "one").scaling is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("pythia-70m", 70e6),
+        ("EleutherAI/pythia-1.4b-deduped", 1.4e9),
+        ("pythia-1b-bf16", 1e9),
+        ("gpt2", None),
+        ("demo-d16", None),
+        ("opt-125m_v2", 125e6),
+        ("m70model", None),
+    ],
+)
+def test_sizes_in_names(name: str, size: float | None) -> None:
+    found = size_in_name(name)
+    assert (None if found is None else found.parameters) == size
+
+
+def test_many_models_have_a_panel_for_each_family(tmp_path: Path) -> None:
+    for name in ("pythia-70m", "pythia-1.4b", "gpt2", "gpt2-xl", "opt-125m", "opt-1.3b", "gemma-2b"):
+        record(tmp_path, name, (0, 8), layers=3, probes=("anisotropy",))
+    assert [_family(name) for name in ("org/pythia-1.4b", "opt-125m", "llama")] == ["pythia", "opt", "llama"]
+    (picture,) = model_pictures(load([tmp_path]))
+    assert [axes.get_title() for axes in picture.draw().axes] == ["gpt", "pythia", "opt", "gemma"]
+    drawn = [line for axes in picture.draw().axes for line in axes.lines]
+    assert len(drawn) == 7 and all(line.get_xdata()[0] == 0 and line.get_xdata()[-1] == 1 for line in drawn)
+
+
+@pytest.fixture(scope="module")
+def pythia(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published evaluations as a run of its own."""
+    if not EVALS.exists():
+        pytest.skip("the published evaluations are not beside this checkout")
+    rows = pd.read_csv(EVALS)
+    rows = rows[(rows.suite == "pythia-v1") & (rows.shots == 0) & rows.task.isin([*SEVEN, "wsc"])]
+    rows = rows[~rows.model.str.contains("MtokBS") & rows.metric.isin(["acc", "ppl"])]
+    run = tmp_path_factory.mktemp("published")
+    with RunStore.create(run) as store:
+        for (model, step), group in rows.groupby(["model", "step"]):
+            measured = [
+                Measurement(
+                    "lm_eval",
+                    {"task": task},
+                    [Reading(row.metric, row.value, component=row.task, stderr=row.stderr) for row in own.itertuples()],
+                )
+                for task, own in group.groupby("task")
+            ]
+            store.record(CheckpointKey(model, f"step{step:g}", int(step), f"sha256:{model}{step}", model), measured)
+    write_report([run])
+    return run
+
+
+def test_the_report_says_of_published_pythia_what_its_values_say(pythia: Path) -> None:
+    report = (pythia / "report.md").read_text(encoding="utf-8")
+    rows = {tuple(row[:2]): row for row in tables_of(report, "## Saturation")[2:]}
+    for measure in ("lambada_openai ppl", "mean of 7 tasks acc"):
+        verdicts = {model: row[2] for (model, name), row in rows.items() if name == measure}
+        assert {model for model, said in verdicts.items() if said == "saturated"} == {"pythia-70m", "pythia-160m"}
+        assert {said for model, said in verdicts.items() if model not in ("pythia-70m", "pythia-160m")} == {
+            "not saturated"
+        }
+    said = "Judged by the mean over tasks, pythia-70m and pythia-160m are worse at the end than before (saturated)"
+    assert said in report
+    assert report.index("pythia-70m") < report.index("pythia-410m") < report.index("pythia-12b")  # by size
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "metric", "best_step", "best", "final"),
+    [
+        ("70m", "mean of 7 tasks", "acc", 73000, 0.4054, 0.3819),
+        ("160m", "mean of 7 tasks", "acc", 63000, 0.4547, 0.4345),
+        ("410m", "mean of 7 tasks", "acc", 143000, 0.4979, 0.4979),
+        ("70m", "lambada_openai", "ppl", 53000, 94.3, 142.4),
+        ("160m", "lambada_openai", "ppl", 63000, 24.84, 38.06),
+        ("1b-bf16", "lambada_openai", "ppl", 133000, 7.58, 7.92),
+        ("160m", "sciq", "acc", 43000, 0.775, 0.741),
+        ("70m", "arc_easy", "acc", 63000, 0.409, 0.374),
+    ],
+)
+def test_best_and_final_of_published_pythia(
+    pythia: Path, model: str, task: str, metric: str, best_step: int, best: float, final: float
+) -> None:
+    with (pythia / "tables" / "best_and_final.csv").open(newline="") as file:
+        rows = {(row["model"], row["task"], row["metric"]): row for row in csv.DictReader(file)}
+    row = rows[f"pythia-{model}", task, metric]
+    assert int(row["best_step"]) == best_step and int(row["final_step"]) == 143_000
+    tolerance = {"acc": 0.0006, "ppl": 0.06}[metric]
+    assert (float(row["best"]), float(row["final"])) == pytest.approx((best, final), abs=tolerance)
+
+
+def test_shapes_over_size_of_published_pythia(pythia: Path) -> None:
+    report = (pythia / "report.md").read_text(encoding="utf-8")
+    labels = {tuple(row[:2]): row[2] for row in tables_of(report, "## Emergence")[2:]}
+    assert labels["lambada_openai", "acc"] == labels["lambada_openai", "ppl"] == labels["arc_easy", "acc"] == "smooth"
+    assert "level 5 % divided by 9 rows" in report.lower()

@@ -1,0 +1,72 @@
+"""Provenance, warnings and failures: what does not compare is said, and what went wrong is listed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lm_probe.reports import write_report
+from lm_probe.reports._load import load
+from lm_probe.reports._markdown import MISSING
+from lm_probe.reports._provenance import per_checkpoint, warnings
+from lm_probe.sweeps import RunStore
+from tests.reporting import record, tables_of
+
+
+def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2, 8), probes=("loss",), sample="one")
+    record(tmp_path, "demo", (4, 16), probes=("loss", "head_spectrum"), sample="two", width=20)
+    data = load([tmp_path])
+    assert [one.step for one in data.scores("loss", "loss")] == [1, 2, 8]
+    assert [one.step for one in data.vectors["nats_by_cluster"]] == [1, 2, 8]
+    assert [one.step for one in data.vectors["singular_values"]] == [4, 16]
+    (line,) = warnings(data)
+    assert "demo: loss at step 4 and step 16 was measured with text two instead of one and is left out" in line
+    assert line in write_report([tmp_path]).read_text(encoding="utf-8")
+    with RunStore(tmp_path) as store:
+        losses = store.values(provenance=True)[lambda v: v.metric == "loss"]
+    assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
+
+
+def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:
+    record(tmp_path, "narrow", (1, 2), probes=("loss", "anisotropy"), sample="one")
+    record(tmp_path, "wider", (1, 2), probes=("loss", "anisotropy"), sample="two", width=20)
+    found = warnings(load([tmp_path]))
+    assert [line.partition(":")[0] for line in found] == ["anisotropy", "loss"]
+    assert all("different settings (text)" in line for line in found)
+
+
+def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(two_models, run)
+    with RunStore.create(run) as store:
+        store.record_failure("demo-d16", "step1024", 1024, "", "the file is cut short")
+        store.record_failure("demo-d16", "step512", 512, "count_query_m5", "the answers do not fit")
+    report = write_report([run]).read_text(encoding="utf-8")
+    assert "**2 measurements failed**" in report and "24 checkpoints of 2 models" in report
+    _, _, *rows = tables_of(report, "## Failures")
+    assert rows == [
+        ["demo-d16", "512", "count_query_m5", "the answers do not fit"],
+        ["demo-d16", "1,024", "(opening)", "the file is cut short"],
+    ]
+    assert tables_of(report, "### demo-d16")[-1] == ["1,024", *[MISSING] * 8]
+
+
+def test_a_run_of_failures_only(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        store.record_failure("demo", None, None, "", "no such file")
+    assert "no such file" in write_report([tmp_path]).read_text(encoding="utf-8")
+
+
+def test_equal_weights_are_pointed_out(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("loss",), identity="sha256:" + "ab" * 32)
+    (line,) = warnings(load([tmp_path]))
+    assert (
+        line == "demo step 1 and demo step 2 are the same weights (sha256:abababababab): take them for one checkpoint."
+    )
+
+
+def test_cost_counts_a_shared_forward_pass_once(two_models: Path) -> None:
+    first, *_ = per_checkpoint(load([two_models]))
+    assert first.seconds == pytest.approx(2.5 + 4.0 + 0.25)
+    assert first.peak_memory == 3 * 2**29
