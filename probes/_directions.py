@@ -42,19 +42,20 @@ class DirectionSums:
         self._group_type_units = zeros(folded, types, width).float()
         self._zeros = zeros(1)
 
-    def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
-        """Adds whole windows, in float64, pads set to zero."""
-        norms = torch.linalg.vector_norm(vectors, dim=2)
+    def update(self, vectors: Float[Tensor, "b t d"], squares: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
+        """Adds whole windows, in float64, pads set to zero; `squares` are those of the vectors' numbers."""
+        norms = squares.sum(2).sqrt()
         directed = labels.counted & (norms != 0)
         self._zeros += (labels.counted & (norms == 0)).sum()
-        units = vectors * torch.where(directed, norms.reciprocal(), 0.0)[..., None]
+        # Unit vectors are never formed: every sum of them is one product.
+        weights = torch.where(directed, norms.reciprocal(), 0.0)[:, None]
 
         strata = torch.arange(self._counts.shape[1], device=vectors.device)
         members = ((labels.stratum[:, None] == strata[:, None]) & directed[:, None]).double()
-        by_stratum = members @ units
+        by_stratum = (members * weights) @ vectors
         self._counts.index_add_(0, labels.group, members.sum(2))
         self._units.index_add_(0, labels.group, by_stratum)
-        self._squares.index_add_(0, labels.group, units.square().sum(1))
+        self._squares.index_add_(0, labels.group, (weights.square() @ squares)[:, 0])
 
         # mean_i cos(x_i, mean of the window) is one product: sum of unit vectors by the direction of the mean.
         total = vectors.sum(1)
@@ -66,9 +67,8 @@ class DirectionSums:
 
         if len(self._type_counts):
             types = torch.arange(len(self._type_counts), device=vectors.device)
-            chosen = ((labels.followed.flatten() == types[:, None]) & directed.flatten()).double()
-            sums = chosen.view(len(types), *units.shape[:2]).transpose(0, 1) @ units
-            counts = chosen.view(len(types), *units.shape[:2]).sum(2).T
+            chosen = ((labels.followed[:, None] == types[:, None]) & directed[:, None]).double()
+            sums, counts = (chosen * weights) @ vectors, chosen.sum(2)
             self._type_counts += counts.sum(0)
             self._type_units += sums.sum(0)
             group = labels.group % len(self._group_type_counts)

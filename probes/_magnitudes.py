@@ -59,16 +59,15 @@ class Magnitudes:
         self._squares = torch.zeros_like(self._vectors)
         self._largest = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
-        """Adds whole windows, in float64, pads set to zero."""
-        by_dimension = vectors.square()
-        squares = by_dimension.sum(2)
-        norms = squares.sqrt()
+    def update(self, vectors: Float[Tensor, "b t d"], squares: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
+        """Adds whole windows, in float64, pads set to zero; `squares` are those of the vectors' numbers."""
+        lengths = squares.sum(2)
+        norms = lengths.sqrt()
         first = (labels.stratum == 0) & labels.counted
-        sums = [labels.counted.sum(1), norms.sum(1), squares.sum(1), first.sum(1), (norms * first).sum(1)]
+        sums = [labels.counted.sum(1), norms.sum(1), lengths.sum(1), first.sum(1), (norms * first).sum(1)]
         self._sums.index_add_(0, labels.group, torch.stack([part.double() for part in sums], 1))
         self._vectors.index_add_(0, labels.group, vectors.sum(1))
-        self._squares.index_add_(0, labels.group, by_dimension.sum(1))
+        self._squares.index_add_(0, labels.group, squares.sum(1))
         self._largest = torch.maximum(self._largest, torch.stack([norms.max(), vectors.abs().max()]))
 
     def merge(self, other: "Magnitudes") -> None:

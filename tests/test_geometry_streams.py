@@ -155,8 +155,8 @@ def _seen(batch: Batch, sampled: Sampled, vectors: torch.Tensor, parts: list[sli
         directions = DirectionSums(vectors.shape[-1], groups, labeller.strata, labeller.types, CPU)
         magnitudes = Magnitudes(vectors.shape[-1], groups, CPU)
         labels = labeller.label(rows_of(batch, rows))
-        directions.update(vectors[rows], labels)
-        magnitudes.update(vectors[rows], labels)
+        directions.update(vectors[rows], vectors[rows].square(), labels)
+        magnitudes.update(vectors[rows], vectors[rows].square(), labels)
         totals.append((directions, magnitudes))
     for directions, magnitudes in totals[1:]:
         totals[0][0].merge(directions)
