@@ -10,13 +10,12 @@ from transformers import PreTrainedTokenizerBase
 from lm_probe.model_adapters import (
     Architecture,
     Checkpoint,
+    CheckpointLoader,
     OpenCheckpoint,
     Site,
     UserError,
     Weights,
-    load_tokenizer,
     local_folder,
-    open_checkpoint,
     open_weights,
     say_on_stderr,
     tokenizer_digest,
@@ -53,6 +52,9 @@ class ProbeStep:
         self.text = text
         self.say: Callable[[str], None] = say_on_stderr
         """Takes notices."""
+        self._loader = CheckpointLoader(
+            device=config.where, dtype=DTYPES[config.dtype], trust_remote_code=config.trust_remote_code
+        )
         self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
@@ -75,13 +77,8 @@ class ProbeStep:
         return self._sound(self._references.get(source))
 
     def open(self, checkpoint: Checkpoint) -> OpenCheckpoint:
-        """Loads a checkpoint as the sweep's settings say."""
-        return open_checkpoint(
-            checkpoint,
-            device=self._config.where,
-            dtype=DTYPES[self._config.dtype],
-            trust_remote_code=self._config.trust_remote_code,
-        )
+        """Loads a checkpoint as the sweep's settings say; the one before can then no longer be used."""
+        return self._loader.open(checkpoint)
 
     def prepare(self, source: str, probes: Sequence[ForwardProbe]) -> None:
         """Measures the reference once for a source, before another model takes the memory.
@@ -119,7 +116,7 @@ class ProbeStep:
         with measured("cpu") as cost:
             weights = self.weights_of(checkpoint)
             before = weights.bytes_read
-            tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
+            tokenizer = self._loader.tokenizer(weights.folder)
             rows = None if tokenizer is None else len(tokenizer)
             sample = None
             if tokenizer is not None and "token_counts" in probe.needs:

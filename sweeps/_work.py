@@ -1,6 +1,5 @@
 """Measures one checkpoint and tells what comes of it, piece by piece; storing is the business of whoever listens."""
 
-import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -145,19 +144,15 @@ class Worker:
             yield from (failed(probe.name, error) for probe in compared)
         opened = self._step.open(checkpoint)
         yield Opened()
-        try:
-            if forward:
-                yield Now(" + ".join(probe.name for probe in forward))
-                yield from self._forward(visit, opened, forward, asked)
-            for name in controls:
-                yield Now(name)
-                yield self._control(opened, asked[name])
-            if tasks:
-                yield Now(f"{len(tasks)} tasks")
-                yield from self._tasks(visit, opened, tasks)
-        finally:
-            del opened
-            gc.collect()
+        if forward:
+            yield Now(" + ".join(probe.name for probe in forward))
+            yield from self._forward(visit, opened, forward, asked)
+        for name in controls:
+            yield Now(name)
+            yield self._control(opened, asked[name])
+        if tasks:
+            yield Now(f"{len(tasks)} tasks")
+            yield from self._tasks(visit, opened, tasks)
 
     def _forward(
         self, visit: Visit, opened: OpenCheckpoint, probes: Sequence[ForwardProbe], asked: dict[str, Unit]
