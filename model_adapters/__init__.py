@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._errors import UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
+    from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
     from lm_probe.model_adapters._say import say_on_stderr
@@ -37,7 +38,11 @@ __all__ = [
     "architecture_of",
     "cached_file",
     "family_of",
+    "fetch_ahead",
     "find_folder",
+    "free_space",
+    "give_back",
+    "has_weights",
     "hub_content",
     "is_local",
     "lazily",
@@ -70,6 +75,7 @@ __getattr__ = lazily(
         "_errors": ("UserError",),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("list_files", "list_revisions", "weight_files"),
+        "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
         "_loader": ("CheckpointLoader",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
         "_say": ("say_on_stderr",),

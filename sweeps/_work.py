@@ -108,21 +108,31 @@ class Worker:
         checkpoint = visit.locate()
         return Looked(checkpoint, self._job.units(visit, checkpoint), seen)
 
-    def measure(self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit]) -> Iterator[Event]:
+    def measure(
+        self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit], ahead: Checkpoint | None = None
+    ) -> Iterator[Event]:
         """Measures the units that a checkpoint still lacks: one pass over each of weights, text and tasks.
+
+        Args:
+            visit: the checkpoint in the plan.
+            checkpoint: the checkpoint.
+            pending: what it lacks.
+            ahead: what is going to be downloaded next, and can be while this one is measured.
 
         Raises:
             TextError: the text cannot be used, so that no other checkpoint can be measured either.
         """
         try:
-            yield from self._measure(visit, checkpoint, {unit.name: unit for unit in pending})
+            yield from self._measure(visit, checkpoint, {unit.name: unit for unit in pending}, ahead)
         except TextError:
             raise
         except Exception as error:
             # Also what nobody foresaw: one bad checkpoint must not end a sweep of days.
             yield failed("", error)
 
-    def _measure(self, visit: Visit, checkpoint: Checkpoint, asked: dict[str, Unit]) -> Iterator[Event]:
+    def _measure(
+        self, visit: Visit, checkpoint: Checkpoint, asked: dict[str, Unit], ahead: Checkpoint | None
+    ) -> Iterator[Event]:
         forward = [probe for probe in self._job.probes if isinstance(probe, ForwardProbe) and probe.name in asked]
         controls = [name for name in self._job.controls if name in asked]
         tasks = [unit for unit in asked.values() if unit.name in self._job.tasks]
@@ -130,6 +140,8 @@ class Worker:
             # The model is needed anyway: once on this machine, its weights are read from there.
             yield Now("fetching")
             checkpoint = self._step.download(checkpoint)
+        if ahead is not None:
+            self._step.download_ahead(ahead)
         for reader in self._job.weight_probes(set(asked)):
             yield Now(reader.name)
             yield _came(asked[reader.name], *self._step.weights(visit.source, checkpoint, reader))
