@@ -22,13 +22,13 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from _pythia import SHAPES, VOCABULARY, random_model
+from transformers import GPTNeoXForCausalLM
 
 from lm_probe.model_adapters import Site, architecture_of
 from lm_probe.probes import AnisotropyProbe, Batch, ForwardProbe, GeometryProbe, Sampled, run_forward
 
-VOCABULARY, CONTEXT, ROWS = 50304, 512, 2
-SHAPES = {"14m": (128, 6, 4), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16)}
+CONTEXT, ROWS = 512, 2
 PROBES: dict[str, Callable[[], ForwardProbe]] = {"anisotropy": AnisotropyProbe, "geometry": GeometryProbe}
 LENGTHS = (8192, 16384, 50000)
 FEW, MANY = 4096, 65536
@@ -54,20 +54,6 @@ def main() -> None:
                 print(f"{size}: {line}", flush=True)
         else:
             print(peak(size, args.probe, args.tokens, args.drawn))
-
-
-def random_model(size: str) -> GPTNeoXForCausalLM:
-    width, layers, heads = SHAPES[size]
-    torch.manual_seed(0)
-    config = GPTNeoXConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-        max_position_embeddings=2048,
-    )
-    return GPTNeoXForCausalLM(config).eval()
 
 
 def random_batches(tokens: int) -> tuple[list[Batch], Sampled]:

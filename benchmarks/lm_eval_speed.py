@@ -10,12 +10,11 @@ that lm-eval adds to each call is left out of every arm.
 
 import argparse
 import contextlib
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from _timing import interleaved
 from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -114,18 +113,6 @@ class Batches:
             for token_ids in self.seen:
                 hidden = self._model.gpt_neox(token_ids, use_cache=False).last_hidden_state
                 self._model.lm_head(hidden[:, -1])
-
-
-def interleaved(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each variant; each is run once uncounted, then all in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(repeats + 1):
-        for name, run in variants.items():
-            begun = time.process_time()
-            run()
-            if turn:
-                taken[name].append(time.process_time() - begun)
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ installed (neither takes part in the repeats more than once). Memory is the high
 
 import argparse
 import re
-import statistics
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _timing import interleaved
 from threadpoolctl import threadpool_limits
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -172,18 +172,6 @@ def _status(field: str) -> int:
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found.group(1)) * 1024
-
-
-def interleaved(variants: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median CPU seconds of each variant; each is run once uncounted, then all in turn."""
-    taken: dict[str, list[float]] = {name: [] for name in variants}
-    for turn in range(repeats + 1):
-        for name, run in variants.items():
-            begun = time.process_time()
-            run()
-            if turn:
-                taken[name].append(time.process_time() - begun)
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 if __name__ == "__main__":

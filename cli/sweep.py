@@ -38,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_measuring_arguments(parser, Defaults())
     _add_spreading_arguments(parser)
+    parser.add_argument(
+        "--cache-gb",
+        type=float,
+        metavar="N",
+        help="delete finished checkpoints that this run downloaded where they take more than N GB of the Hub cache; 0 "
+        "keeps only the one at hand and the next (default: keep all)",
+    )
     parser.add_argument("--no-report", action="store_true", help="measure only")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be measured and fetched, from listings and headers alone"
@@ -200,6 +207,7 @@ def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str |
         metadata=args.metadata,
         audit=not args.no_audit,
         trust_remote_code=args.trust_remote_code,
+        cache_gb=getattr(args, "cache_gb", None),  # `demo` downloads nothing
         debug=args.debug,
     )
 

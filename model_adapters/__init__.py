@@ -14,23 +14,20 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._errors import UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
-    from lm_probe.model_adapters._open import (
-        OpenCheckpoint,
-        load_tokenizer,
-        local_folder,
-        open_checkpoint,
-        open_weights,
-        tokenizer_digest,
-    )
+    from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
+    from lm_probe.model_adapters._loader import CheckpointLoader
+    from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
     from lm_probe.model_adapters._say import say_on_stderr
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
+    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
     "FAMILIES",
     "Architecture",
     "Checkpoint",
+    "CheckpointLoader",
     "Family",
     "OpenCheckpoint",
     "Projection",
@@ -41,7 +38,11 @@ __all__ = [
     "architecture_of",
     "cached_file",
     "family_of",
+    "fetch_ahead",
     "find_folder",
+    "free_space",
+    "give_back",
+    "has_weights",
     "hub_content",
     "is_local",
     "lazily",
@@ -74,17 +75,13 @@ __getattr__ = lazily(
         "_errors": ("UserError",),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("list_files", "list_revisions", "weight_files"),
-        "_open": (
-            "OpenCheckpoint",
-            "load_tokenizer",
-            "local_folder",
-            "open_checkpoint",
-            "open_weights",
-            "tokenizer_digest",
-        ),
+        "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
+        "_loader": ("CheckpointLoader",),
+        "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
         "_say": ("say_on_stderr",),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
+        "_tokenizer": ("load_tokenizer", "tokenizer_digest"),
         "_weights": ("Weights",),
     },
 )

@@ -8,6 +8,7 @@ once that is its sha256; the rest of the cache's layout stays huggingface_hub's 
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +52,16 @@ def cached_file(repository: str, sha: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch(repository: str, sha: str, file: HubFile) -> Path:
+def fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object] = lambda: None) -> Path:
     """The file in the local cache, downloaded where it is not there yet or not all of it.
 
     Its checksum is compared once, while it comes in; later the commit and the size stand for it.
+
+    Args:
+        repository: a Hub repository.
+        sha: the commit.
+        file: one of its files.
+        halt: called as bytes come in; raises where they are not wanted any more.
 
     Raises:
         UserError: it arrives damaged twice, or the disk is full.
@@ -67,9 +74,9 @@ def fetch(repository: str, sha: str, file: HubFile) -> Path:
         discard(found)
     try:
         try:
-            return _fetch(repository, sha, file)
+            return _fetch(repository, sha, file, halt)
         except _Damaged:
-            return _fetch(repository, sha, file)
+            return _fetch(repository, sha, file, halt)
     except _Damaged as error:
         raise UserError(
             f"{repository} {file.name} arrives damaged ({error}), also when fetched again: check what stands between "
@@ -99,12 +106,12 @@ def discard(file: Path) -> None:
     blob.unlink(missing_ok=True)
 
 
-def _fetch(repository: str, sha: str, file: HubFile) -> Path:
+def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object]) -> Path:
     url = hf_hub_url(repository, file.name, revision=sha)
     checked = file.sha256 is not None and not _comes_in_chunks(url)
     if checked:
         try:
-            _place_blob(repository, url, file)
+            _place_blob(repository, url, file, halt)
         except RangesIgnored:
             checked = False
     path = Path(patiently(lambda: hf_hub_download(repository, file.name, revision=sha)))
@@ -125,7 +132,7 @@ def _comes_in_chunks(url: str) -> bool:
     return bool(_FILES.is_xet_available()) and patiently(lambda: get_hf_file_metadata(url)).xet_file_data is not None
 
 
-def _place_blob(repository: str, url: str, file: HubFile) -> None:
+def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], object]) -> None:
     """Puts the content where huggingface_hub looks for it before it downloads anything.
 
     Raises:
@@ -141,7 +148,7 @@ def _place_blob(repository: str, url: str, file: HubFile) -> None:
             return
         partial = _partial(blob)
         try:
-            _download(url, file, partial)
+            _download(url, file, partial, halt)
         except (_Damaged, RangesIgnored):
             partial.unlink(missing_ok=True)
             raise
@@ -159,7 +166,7 @@ def _partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
 
 
-def _download(url: str, file: HubFile, partial: Path) -> None:
+def _download(url: str, file: HubFile, partial: Path, halt: Callable[[], object]) -> None:
     sha256 = hashlib.sha256()
     with partial.open("a+b") as into:
         into.seek(0)
@@ -170,6 +177,7 @@ def _download(url: str, file: HubFile, partial: Path) -> None:
             raise _Damaged(f"{have:,} bytes instead of {file.size:,}")
 
         def keep(chunk: bytes) -> None:
+            halt()
             into.write(chunk)
             sha256.update(chunk)
 

@@ -6,7 +6,7 @@ import json
 
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import commit_files, weight_files
-from lm_probe.model_adapters._open import tokenizer_digest
+from lm_probe.model_adapters._tokenizer import tokenizer_digest
 from lm_probe.model_adapters._weights import Weights
 
 

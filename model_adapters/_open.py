@@ -1,47 +1,25 @@
 """Opens a checkpoint: the model with its tokenizer and architecture, or its weights alone."""
 
-import hashlib
-import json
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
-from lm_probe.model_adapters._config import load_config, read_config
+from lm_probe.model_adapters._config import read_config
 from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._finite import refuse_non_finite
 from lm_probe.model_adapters._hub import download
-from lm_probe.model_adapters._offload import values_of
+from lm_probe.model_adapters._quiet import quiet, short
 from lm_probe.model_adapters._remote import remote_weights
 from lm_probe.model_adapters._say import Say, say_on_stderr
 from lm_probe.model_adapters._table import family_of
+from lm_probe.model_adapters._tokenizer import load_tokenizer
 from lm_probe.model_adapters._weights import Weights
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "tokenizer_config.json",
-)
-
-
-_SAYS_NOTHING = {
-    "name_or_path",
-    "tokenizer_file",
-    "special_tokens_map_file",
-    "transformers_version",
-    "is_local",
-    "local_files_only",
-}
 
 
 @dataclass(frozen=True)
@@ -114,63 +92,32 @@ def open_checkpoint(
         UserError: there is no such checkpoint, no adapter covers it, files are damaged, tensors are missing or have
             the wrong shape, or weights are not finite.
     """
-    checkpoint = source if isinstance(source, Checkpoint) else locate(source, revision)
-    folder = local_folder(checkpoint)
-    family_of(read_config(folder).get("model_type"))
-    model = _load_model(folder, device, dtype, trust_remote_code)
-    _refuse_non_finite(model, folder)
+    checkpoint, folder = find(source, revision)
+    model = load_model(folder, device, dtype, trust_remote_code)
     return OpenCheckpoint(checkpoint, model, load_tokenizer(folder, trust_remote_code), architecture_of(model))
 
 
-def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase | None:
-    """The tokenizer of a local checkpoint, or None where the folder has none.
+def find(source: str | Checkpoint, revision: str | None) -> tuple[Checkpoint, Path]:
+    """A checkpoint that an adapter covers, and the folder with its files.
 
     Raises:
-        UserError: its files are damaged.
+        UserError: there is none, or no adapter covers it.
     """
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        return None
-    if (folder / "config.json").is_file():
-        load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
-    try:
-        with _quiet():
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=trust_remote_code
-            )
-    except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise UserError(f"the tokenizer in {folder} cannot be loaded ({_short(error)}): copy it again") from error
-    return tokenizer
+    checkpoint = source if isinstance(source, Checkpoint) else locate(source, revision)
+    folder = local_folder(checkpoint)
+    family_of(read_config(folder).get("model_type"))
+    return checkpoint, folder
 
 
-def tokenizer_digest(folder: Path) -> str | None:
-    """sha256 over what decides the tokens of a text, or None where there is no tokenizer.
+def load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remote_code: bool) -> PreTrainedModel:
+    """Loads a model by `from_pretrained`, and refuses what that lets pass.
 
-    What the settings files say of who saved them, and from where, is left out: it differs between checkpoints of one
-    training that went on under another version.
+    Raises:
+        UserError: as for `open_checkpoint`.
     """
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
-        return None
-    sha = hashlib.sha256()
-    for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json"):
-        if (folder / name).is_file():
-            sha.update(name.encode())
-            sha.update(_settings(folder / name) if name == "tokenizer_config.json" else (folder / name).read_bytes())
-    return sha.hexdigest()
-
-
-def _settings(file: Path) -> bytes:
-    try:
-        given = json.loads(file.read_bytes())
-        kept = {key: value for key, value in given.items() if key not in _SAYS_NOTHING}
-    except (ValueError, AttributeError):
-        return file.read_bytes()  # damaged: named when it is loaded
-    return json.dumps(kept, sort_keys=True).encode()
-
-
-def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remote_code: bool) -> PreTrainedModel:
     Weights(folder).head_name()  # a damaged file is named here, before transformers wraps the error
     try:
-        with _quiet():
+        with quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=dtype if dtype is not None else "auto",
@@ -181,7 +128,7 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
                 ignore_mismatched_sizes=True,  # reported below, with the tensor's name
             )
     except Exception as error:  # each version of transformers has its own for a config that makes no sense
-        raise UserError(f"{folder} does not load ({_short(error)}): its weights and config.json do not fit") from error
+        raise UserError(f"{folder} does not load ({short(error)}): its weights and config.json do not fit") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
@@ -206,11 +153,12 @@ def _load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remo
         raise UserError(f"{folder / 'config.json'} asks for a model without blocks: copy the checkpoint again")
     model.requires_grad_(False)
     model.eval()
+    refuse_non_finite(model, folder)
     if device != "auto":
         try:
             torch.nn.Module.to(model, device)
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device {device} cannot be used ({_short(error)}): try --device cpu") from error
+            raise UserError(f"device {device} cannot be used ({short(error)}): try --device cpu") from error
     return model
 
 
@@ -229,30 +177,3 @@ def _of_further_blocks(model: PreTrainedModel, unexpected: Iterable[str]) -> lis
             if name.startswith(prefix) and number.isdigit() and int(number) >= last:
                 found.append(name)
     return found
-
-
-def _refuse_non_finite(model: PreTrainedModel, folder: Path) -> None:
-    for name, _ in model.named_parameters():
-        weight = values_of(model, name)
-        if not bool(torch.isfinite(weight).all()):
-            kind = "NaN" if bool(torch.isnan(weight).any()) else "infinite values"
-            raise UserError(f"{folder} has {kind} in {name}: the checkpoint is damaged or training had diverged")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers' load report and bars off the terminal; what matters in them is raised as an error."""
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[0].split())[:240] if lines else type(error).__name__

@@ -4,10 +4,10 @@ import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -65,6 +65,25 @@ class LocalFile:
         self.path = path
         self.name = path.name
         self.bytes_read = 0
+        self._kept: Any = None
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Opens the file once for all tensors that are read inside the context, and maps it into memory as a whole.
+
+        Raises:
+            UserError: as for `listed`.
+        """
+        if self.path.suffix != ".safetensors":  # `.bin` files are opened once anyway
+            yield
+            return
+        with damage_named(self.path):
+            file = safe_open(self.path, framework="pt")
+        with file as self._kept:
+            try:
+                yield
+            finally:
+                self._kept = None
 
     def listed(self) -> Mapping[str, Listed]:
         """The tensors that it holds.
@@ -82,7 +101,7 @@ class LocalFile:
         """
         with damage_named(self.path):
             if self.path.suffix == ".safetensors":
-                with safe_open(self.path, framework="pt") as file:
+                with nullcontext(self._kept) if self._kept else safe_open(self.path, framework="pt") as file:
                     tensor: Tensor = file.get_tensor(name)
             else:
                 tensor = self._bin[name]

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class Weights:
     def bytes_read(self) -> int:
         """Bytes of tensors that were read so far; of files on the Hub all that came over the wire, headers too."""
         return sum(file.bytes_read for file in self._files) - self._peeked
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Keeps local files open while many tensors are read."""
+        with ExitStack() as stack:
+            for file in self._files:
+                if isinstance(file, LocalFile):
+                    stack.enter_context(file.kept_open())
+            yield
 
     def names(self) -> list[str]:
         """The names of all tensors, sorted."""

@@ -60,6 +60,8 @@ class SweepConfig:
     """Look first whether the checkpoints are what their names say; see `audit`."""
     trust_remote_code: bool = False
     """Run model code that a checkpoint carries."""
+    cache_gb: float | None = None
+    """What the checkpoints that this run downloads may take in the Hub cache; None is any amount."""
     debug: bool = field(default=False, compare=False)
     """Print tracebacks of what is recorded as a failure."""
 
@@ -77,6 +79,8 @@ class SweepConfig:
             raise UserError(f"--task-documents {self.task_documents} measures nothing: give 1 or more, e.g. 200")
         if not 0 <= self.seed < 2**32:  # what numpy, and so lm-eval, takes
             raise UserError(f"--seed {self.seed} is none: give a whole number from 0 to {2**32 - 1}, e.g. --seed 1234")
+        if self.cache_gb is not None and not self.cache_gb >= 0:
+            raise UserError(f"--cache-gb {self.cache_gb} is no size: give gigabytes, 0 or more, e.g. --cache-gb 20")
         if self.dtype not in DTYPES:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
         if not self.probes and not self.tasks:

@@ -96,8 +96,7 @@ def _fetch(
 
 
 def _missing(checkpoint: Checkpoint, job: Job, names: set[str], audited: bool, missing: Mapping[str, int]) -> Fetch:
-    readers = job.weight_probes(names)
-    whole = len(readers) < len(names)
+    readers, whole = job.weight_probes(names), job.needs_model(names)
     fetch, read = (Fetch(len(missing), sum(missing.values()), whole=True) if whole else Fetch()), set[str]()
     if not missing or (whole and audited):
         return fetch

@@ -1,6 +1,6 @@
 """What a sweep is asked, with every name looked up: probes, tasks, checkpoints, and the work on each."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lm_probe.model_adapters import Checkpoint, UserError
@@ -42,7 +42,11 @@ class Job:
             visit.commit is not None and len(self.weight_probes({probe.name for probe in self.probes})) == self.pieces
         )
 
-    def weight_probes(self, names: set[str]) -> list[WeightProbe]:
+    def needs_model(self, names: Collection[str]) -> bool:
+        """Whether any of the named units needs more than weights."""
+        return len(self.weight_probes(names)) < len(names)
+
+    def weight_probes(self, names: Collection[str]) -> list[WeightProbe]:
         """Those of the named units that read weights and need no model."""
         return [probe for probe in self.probes if isinstance(probe, WeightProbe) and probe.name in names]
 

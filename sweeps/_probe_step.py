@@ -10,13 +10,12 @@ from transformers import PreTrainedTokenizerBase
 from lm_probe.model_adapters import (
     Architecture,
     Checkpoint,
+    CheckpointLoader,
     OpenCheckpoint,
     Site,
     UserError,
     Weights,
-    load_tokenizer,
     local_folder,
-    open_checkpoint,
     open_weights,
     say_on_stderr,
     tokenizer_digest,
@@ -31,9 +30,11 @@ from lm_probe.probes import (
 )
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._controls import Control
+from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
 from lm_probe.sweeps._memory import Batched, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._prefetch import Prefetch
 from lm_probe.sweeps._records import Conditions
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._tokens import TokenSample, sample_tokens
@@ -53,6 +54,12 @@ class ProbeStep:
         self.text = text
         self.say: Callable[[str], None] = say_on_stderr
         """Takes notices."""
+        self.fetched: Fetched | None = None
+        """Keeps the Hub cache in bounds, where somebody sets it."""
+        self._prefetch = Prefetch()
+        self._loader = CheckpointLoader(
+            device=config.where, dtype=DTYPES[config.dtype], trust_remote_code=config.trust_remote_code
+        )
         self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
@@ -75,13 +82,8 @@ class ProbeStep:
         return self._sound(self._references.get(source))
 
     def open(self, checkpoint: Checkpoint) -> OpenCheckpoint:
-        """Loads a checkpoint as the sweep's settings say."""
-        return open_checkpoint(
-            checkpoint,
-            device=self._config.where,
-            dtype=DTYPES[self._config.dtype],
-            trust_remote_code=self._config.trust_remote_code,
-        )
+        """Loads a checkpoint as the sweep's settings say; the one before can then no longer be used."""
+        return self._loader.open(checkpoint)
 
     def prepare(self, source: str, probes: Sequence[ForwardProbe]) -> None:
         """Measures the reference once for a source, before another model takes the memory.
@@ -98,7 +100,7 @@ class ProbeStep:
             raise UserError(f"--reference {self._config.reference}: {error}") from error
 
     def _samples_of(self, reference: Checkpoint, probe: GeometryProbe) -> Mapping[Site, SampledVectors]:
-        opened = self.open(reference)
+        opened = self.open(self._bring(reference))
         sample = self._sample_for(opened)
         device = str(opened.model.device)
 
@@ -111,15 +113,44 @@ class ProbeStep:
         return with_smaller_batches(look, self._config.batch_size, self.say)[0]
 
     def download(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with its files on this machine."""
+        """The checkpoint with its files on this machine; others of the run may have to make room."""
+        there = self._bring(checkpoint)
+        self._make_room(checkpoint)
+        return there
+
+    def download_ahead(self, checkpoint: Checkpoint) -> None:
+        """Begins to download the checkpoint that is measured next."""
+        if self.fetched is not None:
+            self.fetched.using(checkpoint)
+        self._prefetch.begin(checkpoint)
+
+    def finish(self) -> None:
+        """Nothing more is going to be read."""
+        self._prefetch.wait_for(None)
+        self._make_room(None)
+
+    def stop(self) -> None:
+        """Breaks off what is under way."""
+        self._prefetch.stop()
+
+    def _bring(self, checkpoint: Checkpoint) -> Checkpoint:
+        if checkpoint.folder is not None:
+            return checkpoint
+        self._prefetch.wait_for(checkpoint)
+        if self.fetched is not None:
+            self.fetched.using(checkpoint)
         return replace(checkpoint, folder=local_folder(checkpoint))
+
+    def _make_room(self, keep: Checkpoint | None) -> None:
+        for sha in self.fetched.give_back(keep) if self.fetched is not None else ():
+            self._remote.pop(sha, None)  # it may read from files that are gone
 
     def weights(self, source: str, checkpoint: Checkpoint, probe: WeightProbe) -> tuple[Outcome, Conditions]:
         """Runs a weight probe on a checkpoint's files."""
         with measured("cpu") as cost:
             weights = self.weights_of(checkpoint)
             before = weights.bytes_read
-            tokenizer = load_tokenizer(weights.folder, self._config.trust_remote_code)
+            tokenizer = self._loader.tokenizer(weights.folder)
             rows = None if tokenizer is None else len(tokenizer)
             sample = None
             if tokenizer is not None and "token_counts" in probe.needs:
@@ -148,6 +179,8 @@ class ProbeStep:
         if checkpoint.folder is not None:
             return open_weights(checkpoint)
         if checkpoint.identity not in self._remote:
+            if self.fetched is not None:
+                self.fetched.using(checkpoint)
             firsts = {first.identity for first in self._located.values() if first is not None}
             self._remote = {name: weights for name, weights in self._remote.items() if name in firsts}
             self._remote[checkpoint.identity] = open_weights(checkpoint, say=self.say)

@@ -1,7 +1,10 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
+from lm_probe.model_adapters import Checkpoint, UserError
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._desk import Desk, Summary
+from lm_probe.sweeps._downloads import shortage, to_download
+from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._job import key_of, prepare
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._plan import Visit
@@ -32,6 +35,8 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         UserError: the settings, the text, the run or the cluster cannot be used, so that nothing more could be
             measured.
     """
+    if spread is not None and config.cache_gb is not None:
+        raise UserError("--cache-gb bounds the Hub cache of this machine, and --ray fills others': leave one of them out")
     job = prepare(config)
     worker = Worker(job) if spread is None else None
     with (
@@ -44,8 +49,18 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         desk.audit_ahead()
         if worker is not None:
             worker.say(progress.say)
-            for visit in job.visits:
-                _measure(worker, visit, desk)
+            job.step.fetched = Fetched(config.out, config.cache_gb)
+            downloads = to_download(job, store)
+            short = shortage(downloads, config.cache_gb)
+            if short is not None:
+                progress.say(short)
+            try:
+                for number, visit in enumerate(job.visits):
+                    later = (other.locate() for other in job.visits[number + 1 :] if other in downloads)
+                    _measure(worker, visit, desk, next(later, None))
+                job.step.finish()
+            finally:
+                job.step.stop()
         elif spread is not None:
             from lm_probe.sweeps._ray_pool import measure_on_cluster
 
@@ -54,15 +69,15 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         return desk.summary
 
 
-def _measure(worker: Worker, visit: Visit, desk: Desk) -> None:
-    """Measures here what one checkpoint still lacks."""
+def _measure(worker: Worker, visit: Visit, desk: Desk, ahead: Checkpoint | None = None) -> None:
+    """Measures here what one checkpoint still lacks, while the one ahead is downloaded."""
     desk.progress.now(visit.name, "opening")
     try:
         looked = worker.look(visit, audit=desk.wants_look(visit))
         key = key_of(visit, looked.checkpoint)
         pending = desk.lacks(visit, key, looked)
         if pending:
-            for event in worker.measure(visit, looked.checkpoint, pending):
+            for event in worker.measure(visit, looked.checkpoint, pending, ahead):
                 desk.take(visit, key, event)
     except (StoreError, TextError):
         raise

@@ -1,6 +1,5 @@
 """Measures one checkpoint and tells what comes of it, piece by piece; storing is the business of whoever listens."""
 
-import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,21 +108,31 @@ class Worker:
         checkpoint = visit.locate()
         return Looked(checkpoint, self._job.units(visit, checkpoint), seen)
 
-    def measure(self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit]) -> Iterator[Event]:
+    def measure(
+        self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit], ahead: Checkpoint | None = None
+    ) -> Iterator[Event]:
         """Measures the units that a checkpoint still lacks: one pass over each of weights, text and tasks.
+
+        Args:
+            visit: the checkpoint in the plan.
+            checkpoint: the checkpoint.
+            pending: what it lacks.
+            ahead: what is going to be downloaded next, and can be while this one is measured.
 
         Raises:
             TextError: the text cannot be used, so that no other checkpoint can be measured either.
         """
         try:
-            yield from self._measure(visit, checkpoint, {unit.name: unit for unit in pending})
+            yield from self._measure(visit, checkpoint, {unit.name: unit for unit in pending}, ahead)
         except TextError:
             raise
         except Exception as error:
             # Also what nobody foresaw: one bad checkpoint must not end a sweep of days.
             yield failed("", error)
 
-    def _measure(self, visit: Visit, checkpoint: Checkpoint, asked: dict[str, Unit]) -> Iterator[Event]:
+    def _measure(
+        self, visit: Visit, checkpoint: Checkpoint, asked: dict[str, Unit], ahead: Checkpoint | None
+    ) -> Iterator[Event]:
         forward = [probe for probe in self._job.probes if isinstance(probe, ForwardProbe) and probe.name in asked]
         controls = [name for name in self._job.controls if name in asked]
         tasks = [unit for unit in asked.values() if unit.name in self._job.tasks]
@@ -131,6 +140,8 @@ class Worker:
             # The model is needed anyway: once on this machine, its weights are read from there.
             yield Now("fetching")
             checkpoint = self._step.download(checkpoint)
+        if ahead is not None:
+            self._step.download_ahead(ahead)
         for reader in self._job.weight_probes(set(asked)):
             yield Now(reader.name)
             yield _came(asked[reader.name], *self._step.weights(visit.source, checkpoint, reader))
@@ -145,19 +156,15 @@ class Worker:
             yield from (failed(probe.name, error) for probe in compared)
         opened = self._step.open(checkpoint)
         yield Opened()
-        try:
-            if forward:
-                yield Now(" + ".join(probe.name for probe in forward))
-                yield from self._forward(visit, opened, forward, asked)
-            for name in controls:
-                yield Now(name)
-                yield self._control(opened, asked[name])
-            if tasks:
-                yield Now(f"{len(tasks)} tasks")
-                yield from self._tasks(visit, opened, tasks)
-        finally:
-            del opened
-            gc.collect()
+        if forward:
+            yield Now(" + ".join(probe.name for probe in forward))
+            yield from self._forward(visit, opened, forward, asked)
+        for name in controls:
+            yield Now(name)
+            yield self._control(opened, asked[name])
+        if tasks:
+            yield Now(f"{len(tasks)} tasks")
+            yield from self._tasks(visit, opened, tasks)
 
     def _forward(
         self, visit: Visit, opened: OpenCheckpoint, probes: Sequence[ForwardProbe], asked: dict[str, Unit]

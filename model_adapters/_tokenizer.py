@@ -1,0 +1,73 @@
+"""A checkpoint's tokenizer, and what decides the tokens of a text."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lm_probe.model_adapters._config import load_config
+from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._quiet import quiet, short
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer_config.json",
+)
+_SAYS_NOTHING = {
+    "name_or_path",
+    "tokenizer_file",
+    "special_tokens_map_file",
+    "transformers_version",
+    "is_local",
+    "local_files_only",
+}
+
+
+def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase | None:
+    """The tokenizer of a local checkpoint, or None where the folder has none.
+
+    Raises:
+        UserError: its files are damaged.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    if (folder / "config.json").is_file():
+        load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
+    try:
+        with quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        raise UserError(f"the tokenizer in {folder} cannot be loaded ({short(error)}): copy it again") from error
+    return tokenizer
+
+
+def tokenizer_digest(folder: Path) -> str | None:
+    """sha256 over what decides the tokens of a text, or None where there is no tokenizer.
+
+    What the settings files say of who saved them, and from where, is left out: it differs between checkpoints of one
+    training that went on under another version.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    sha = hashlib.sha256()
+    for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            sha.update(name.encode())
+            sha.update(_settings(folder / name) if name == "tokenizer_config.json" else (folder / name).read_bytes())
+    return sha.hexdigest()
+
+
+def _settings(file: Path) -> bytes:
+    try:
+        given = json.loads(file.read_bytes())
+        kept = {key: value for key, value in given.items() if key not in _SAYS_NOTHING}
+    except (ValueError, AttributeError):
+        return file.read_bytes()  # damaged: named when it is loaded
+    return json.dumps(kept, sort_keys=True).encode()
