@@ -44,7 +44,7 @@ def main() -> None:
             build(run, args.models, PYTHIA[-args.checkpoints :], args.layers)
             print(f"written in {time.perf_counter() - begun:.0f} s, {(run / 'run.db').stat().st_size / 1e6:.0f} MB")
         with RunStore(run) as store:
-            print(f"{sum(1 for _ in store.values().index):,} values")
+            print(f"{sum(map(len, store.value_rows())):,} values")
         begun = time.perf_counter()
         lm_probe = Path(sys.executable).with_name("lm-probe")
         subprocess.run([lm_probe, "report", run], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -129,13 +129,15 @@ def counting(task: str, m: int, time_: float, rng: np.random.Generator) -> Itera
     """Scores of both arms, and the floors."""
     full, binary = (0.1 + 0.6 * time_) / math.sqrt(m / 5), 0.2 + 0.7 * time_
     scores = {"acc": full, "acc_binary": binary, "acc_gap": binary - full, "different_words": m, "list_words": 50}
-    scores |= {"floor_chance_acc": 1 / m, "floor_constant_acc": 0.2, "floor_constant_mae": 2.4}
-    scores |= {"floor_constant_mae_binary": 2.4}
+    scores |= {"floor_chance_acc": 1 / m, "floor_constant_acc": 0.2}
+    scores |= {"floor_constant_mae": 2.4, "floor_constant_mae_binary": 2.4}
     for name in ("mae", "mae_relative", "bias", "expected_mae", "off_by_one", "rank", "round_share"):
         scores |= {name: 6 - 5 * time_, f"{name}_binary": 4 - 3.5 * time_, f"{name}_gap": 2 - 1.5 * time_}
     for metric, value in scores.items():
         error = 0.0 if metric in ("different_words", "list_words") else 0.03
-        yield Reading(metric, value + error * float(rng.standard_normal()), component=task, stderr=error, n=200)
+        drawn = value + error * float(rng.standard_normal())
+        share = "acc" in metric and "gap" not in metric
+        yield Reading(metric, min(max(drawn, 0.0), 1.0) if share else drawn, component=task, stderr=error, n=200)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,10 @@ def share(score: Score) -> Interval | None:
     """Wilson's interval (1927) of a share of n: unlike the normal one it has a width where all or none are right.
 
     A standard error larger than that of n independent documents (several questions about one list) counts as fewer
-    documents: n becomes p (1 - p) / stderr^2, Kish's effective sample size.
+    documents: n becomes p (1 - p) / stderr^2, Kish's effective sample size. What is no share (an imported accuracy in
+    per cent) gets the normal interval.
     """
-    if not score.n:
+    if not score.n or not 0 <= score.value <= 1:
         return normal(score)
     p, n = score.value, float(score.n)
     if score.stderr and 0 < p < 1:

@@ -48,3 +48,9 @@ def test_each_metric_has_the_interval_that_suits_it() -> None:
     assert interval("mae", Score(2.0, 0.5, 20)) == pytest.approx((2 - Z / 2, 2 + Z / 2))
     assert interval("mae", Score(2.0, None, 20)) is None
     assert share(Score(0.5, 0.1, None)) == normal(Score(0.5, 0.1, None))
+
+
+def test_what_has_no_interval_of_its_kind() -> None:
+    assert share(Score(62.5, 1.0, 200)) == normal(Score(62.5, 1.0, 200))  # in per cent
+    assert normal(Score(3.0, 0.0, 200)) is None  # all documents alike
+    assert normal(Score(3.0, None, 200)) is None
