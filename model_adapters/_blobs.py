@@ -29,7 +29,7 @@ from lm_probe.model_adapters._ranges import RangesIgnored, RemoteBytes
 
 # They hold what is used here, and do not export it to type checkers.
 _FILES: Any = file_download
-_UTILS: Any = utils
+UTILS: Any = utils
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -143,7 +143,7 @@ def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], obj
     lock = Path(constants.HF_HUB_CACHE, ".locks", blob.parent.parent.name, f"{blob.name}.lock")
     for path in (blob, lock):
         path.parent.mkdir(parents=True, exist_ok=True)
-    with _UTILS.WeakFileLock(lock):  # the one that huggingface_hub takes
+    with UTILS.WeakFileLock(lock):  # the one that huggingface_hub takes
         if blob.exists() and blob.stat().st_size == file.size:
             return
         partial = _partial(blob)

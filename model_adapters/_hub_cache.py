@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from huggingface_hub import constants, scan_cache_dir, utils
+from huggingface_hub import constants, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from huggingface_hub.file_download import repo_folder_name
 
-from lm_probe.model_adapters._blobs import fetch
+from lm_probe.model_adapters._blobs import UTILS, fetch
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import FAILURES, commit_files, weight_files
 
@@ -30,8 +30,8 @@ def fetch_ahead(repository: str, sha: str, stop: Event) -> None:
         if stop.is_set():
             raise _Stopped
 
-    shown = not utils.are_progress_bars_disabled()
-    utils.disable_progress_bars()
+    shown = not UTILS.are_progress_bars_disabled()
+    UTILS.disable_progress_bars()
     try:
         with suppress(_Stopped, UserError, *FAILURES):
             files = commit_files(repository, sha) or {}
@@ -40,7 +40,7 @@ def fetch_ahead(repository: str, sha: str, stop: Event) -> None:
                 fetch(repository, sha, files[name], halt)
     finally:
         if shown:
-            utils.enable_progress_bars()
+            UTILS.enable_progress_bars()
 
 
 def has_weights(repository: str, sha: str) -> bool:

@@ -63,7 +63,7 @@ class CheckpointLoader:
         return self._tokenizer[1]
 
     def _take_back(self) -> None:
-        given = self._given and self._given()
+        given = None if self._given is None else self._given()
         if given is not None:
             torch.nn.Module.to(given, "meta")
 

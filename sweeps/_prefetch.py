@@ -24,9 +24,7 @@ class Prefetch:
             stop = Event()
             self._stop, self._wanted = stop, checkpoint.identity
             # A daemon: the end of the process does not wait for it.
-            self._thread = Thread(
-                target=fetch_ahead, args=(checkpoint.source, checkpoint.identity, stop), daemon=True
-            )
+            self._thread = Thread(target=fetch_ahead, args=(checkpoint.source, checkpoint.identity, stop), daemon=True)
             self._thread.start()
 
     def wait_for(self, checkpoint: Checkpoint | None) -> None:

@@ -36,7 +36,7 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
             measured.
     """
     if spread is not None and config.cache_gb is not None:
-        raise UserError("--cache-gb bounds this machine's Hub cache, and --ray fills others': leave one of them out")
+        raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
     job = prepare(config)
     worker = Worker(job) if spread is None else None
     with (

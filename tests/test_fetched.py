@@ -18,6 +18,7 @@ from lm_probe.sweeps import RunStore, Summary, SweepConfig, UserError, _download
 from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._prefetch import Prefetch
 from lm_probe.sweeps._probe_step import ProbeStep
+from lm_probe.sweeps._ray import Spread
 from tests.hub_in_process import hub_in_process
 from tests.loopback_hub import LoopbackHub
 
@@ -34,7 +35,7 @@ def hub(tmp_path: Path, series: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def _sweep(out: Path, **changed: Any) -> Summary:
-    asked = dict(revisions="all", probes=("loss",), tasks=(), tokens=300, context=32, device="cpu")
+    asked = dict(revisions="all", probes=("loss",), tasks=(), tokens=300, context=32, device="cpu", audit=False)
     return sweep(SweepConfig(("user/tiny",), out, **{**asked, **changed}), silent=True)
 
 
@@ -104,6 +105,7 @@ _STALLED = """
 import sys
 from lm_probe.cli import main
 from lm_probe.sweeps._probe_step import ProbeStep
+from lm_probe.sweeps._ray import Spread
 measure = ProbeStep.forward
 def forward(self, *args):
     print("measuring", flush=True)
@@ -121,7 +123,7 @@ def test_a_stop_does_not_wait_for_a_download(kind: signal.Signals, series: Path,
         sha = hub.add_model("user/tiny", {step: series / step for step in STEPS})["step1"]
         hub.fail(f"{sha}/model.safetensors", "stall", float("inf"))
         asked = ["sweep", "user/tiny", "--revisions", "all", "--out", str(tmp_path / "run"), "--probes", "loss"]
-        asked += ["--tasks", "none", "--tokens", "300", "--context", "32", "--device", "cpu"]
+        asked += ["--tasks", "none", "--tokens", "300", "--context", "32", "--device", "cpu", "--no-audit"]
         child = subprocess.Popen(
             [sys.executable, "-c", _STALLED, *asked],
             env=hub.environment(tmp_path / "home") | {"HF_HUB_DOWNLOAD_TIMEOUT": "600"},
@@ -135,12 +137,13 @@ def test_a_stop_does_not_wait_for_a_download(kind: signal.Signals, series: Path,
             _, said = child.communicate(timeout=300)  # half of what the transfer is waited for
         finally:
             child.kill()
-    assert child.returncode == 128 + kind and "the same command goes on from there" in said
+    assert child.returncode == 128 + kind and "run the same command again to go on" in said
 
 
-def test_what_is_finished_makes_room_and_what_was_there_stays(hub: LoopbackHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("audit", [False, True])
+def test_what_is_finished_makes_room_and_what_was_there_stays(audit: bool, hub: LoopbackHub, tmp_path: Path) -> None:
     kept = Path(snapshot_download("user/tiny", revision=hub.commits["step1"]))
-    _sweep(tmp_path / "run", cache_gb=0.0, probes=("loss", "head_spectrum"))
+    _sweep(tmp_path / "run", cache_gb=0.0, probes=("loss", "head_spectrum"), audit=audit)
     assert _in_cache(hub) == {"step1"}
     assert (kept / "tokenizer.json").read_text() and (kept / "model.safetensors").read_bytes()
     assert json.loads((tmp_path / "run" / "fetched.json").read_text()) == {}
@@ -203,7 +206,7 @@ def test_what_is_going_to_be_fetched_is_noted_first(hub: LoopbackHub, tmp_path: 
     assert Fetched(tmp_path / "run", 0.0).give_back() == []
 
 
-def test_a_downloads_that_is_too_small_is_told_before(
+def test_a_disk_that_is_too_small_is_told_before(
     hub: LoopbackHub, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = (series / "step0" / "model.safetensors").stat().st_size
@@ -213,5 +216,7 @@ def test_a_downloads_that_is_too_small_is_told_before(
     assert "GB free: give --cache-gb, which deletes what is finished" in capsys.readouterr().err
     sweep(SweepConfig(("user/tiny",), tmp_path / "bound", cache_gb=0.0, **asked))
     assert "GB free" not in capsys.readouterr().err
+    with pytest.raises(UserError, match="--cache-gb bounds the Hub cache of this machine alone"):
+        sweep(SweepConfig(("user/tiny",), tmp_path / "run", cache_gb=0.0, **asked), spread=Spread())
     with pytest.raises(UserError, match="--cache-gb -1 is no size"):
         SweepConfig(("user/tiny",), tmp_path / "run", cache_gb=-1, **asked)
