@@ -71,7 +71,7 @@ def fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object] =
     if found is not None:
         if found.stat().st_size == file.size:
             return found
-        discard(found)
+        _discard(found)
     try:
         try:
             return _fetch(repository, sha, file, halt)
@@ -99,7 +99,7 @@ def no_room(error: Exception) -> UserError | None:
     )
 
 
-def discard(file: Path) -> None:
+def _discard(file: Path) -> None:
     """Takes a file out of the cache, with the blob that it points at."""
     blob = file.resolve()
     file.unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object])
         with path.open("rb") as opened:
             problem = _difference(hashlib.file_digest(opened, "sha256").hexdigest(), file.sha256)
     if problem is not None:
-        discard(path)
+        _discard(path)
         raise _Damaged(problem)
     return path
 

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
-from lm_probe.model_adapters._blobs import HubFile, discard, fetch, no_room
+from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._patience import TRANSPORT, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
@@ -158,10 +158,7 @@ def _snapshot(
             unless=lambda: cached() is not None,
         )
         for file in wanted:
-            there = folder / file.name
-            if there.stat().st_size != file.size:  # cut short by a full disk or a crash, once
-                discard(there)
-                fetch(repository, sha, file)
+            fetch(repository, sha, file)  # again, where it was cut short by a full disk or a crash, once
         if revision not in (None, sha):
             _name(folder, str(revision))
         return folder

@@ -131,11 +131,13 @@ class _Big:
 
 def test_a_failed_attempt_is_gone_before_the_next() -> None:
     alive: list[weakref.ref[_Big]] = []
+    tried: list[int] = []
 
     def attempt(size: int) -> int:
         assert not [one for one in alive if one() is not None], "the failed attempt still holds its memory"
         big = _Big()
         alive.append(weakref.ref(big))
+        tried.append(size)
         if size > 1:
             raise MemoryError
         return size
@@ -143,6 +145,7 @@ def test_a_failed_attempt_is_gone_before_the_next() -> None:
     gc.disable()
     try:
         assert memory.with_smaller_batches(attempt, 13, print) == (1, memory.Batched(13, 1))
+        assert tried == [13, 6, 3, 1]
     finally:
         gc.enable()
 
