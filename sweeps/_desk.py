@@ -103,7 +103,7 @@ class Desk:
             case Now(doing):
                 self.progress.now(visit.name, doing)
             case Said(line):
-                self._say_once(line)
+                self.say_once(line)
             case Opened():
                 self._store.clear_failure(visit.model, visit.revision, "")
             case Measured():
@@ -119,12 +119,18 @@ class Desk:
         named = f" · {probe}" if probe and not line.startswith(f"{probe}:") else ""
         if (visit.model, probe, line) not in self._said:  # not again for each checkpoint of a series
             self._said.add((visit.model, probe, line))
-            self._say_once(f"{visit.name}{named}: {line}")
+            self.say_once(f"{visit.name}{named}: {line}")
         if self._config.debug:
             self.progress.say(event.trace)
         if probe:
             self._failed.add((visit, probe))
             self._done(visit, 1)
+
+    def say_once(self, line: str) -> None:
+        """Prints a line that may come again with every checkpoint."""
+        if line not in self._lines:
+            self._lines.add(line)
+            self.progress.say(line)
 
     def leave(self, visit: Visit) -> None:
         """Ends a checkpoint; what was passed over counts as done on the bar."""
@@ -161,12 +167,7 @@ class Desk:
 
     def _tell(self, findings: Sequence[Finding]) -> None:
         for finding in findings:
-            self._say_once(f"{finding.checkpoint}: {finding.line}")
-
-    def _say_once(self, line: str) -> None:
-        if line not in self._lines:
-            self._lines.add(line)
-            self.progress.say(line)
+            self.say_once(f"{finding.checkpoint}: {finding.line}")
 
     def _done(self, visit: Visit, pieces: int) -> None:
         self._left[visit] -= pieces

@@ -48,7 +48,7 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         desk = Desk(job, store, progress)
         desk.audit_ahead()
         if worker is not None:
-            worker.say(progress.say)
+            worker.say(desk.say_once)
             job.step.fetched = Fetched(config.out, config.cache_gb)
             downloads = to_download(job, store)
             short = shortage(downloads, config.cache_gb)
