@@ -10,6 +10,9 @@ from torch import Tensor
 from lm_probe.model_adapters import Architecture
 from lm_probe.probes._protocol import ForwardState, Need, Reading, Sampled, VectorReading
 
+# On a CPU, rows that stay in its cache take 0.6 of the time, to the same bits; on a GPU one call is the quicker.
+_CACHED_ROWS = 32
+
 
 class _State(ForwardState):
     """Sums for each cluster (document): nats, tokens, bytes."""
@@ -26,7 +29,9 @@ class _State(ForwardState):
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        nats = torch.nn.functional.cross_entropy(wide, targets, reduction="none").double()
+        rows = _CACHED_ROWS if wide.device.type == "cpu" else len(wide)
+        parts = zip(wide.split(rows), targets.split(rows), strict=True)
+        nats = torch.cat([torch.nn.functional.cross_entropy(*part, reduction="none") for part in parts]).double()
         sized = torch.zeros_like(nats) if target_bytes is None else target_bytes.double()
         self._sums.index_add_(1, clusters, torch.stack([nats, torch.ones_like(nats), sized]).to(self._sums.device))
 
