@@ -444,6 +444,15 @@ def test_a_long_series_stays_below_five_megabytes(long_series: RunData, browser:
     opened.context.close()
 
 
+def test_error_bars_over_depth_lie_inside_the_axis(wide: Opened) -> None:
+    low, high = wide.axis("anisotropy_depth", "yaxis")["range"]
+    bars = wide.page.evaluate(
+        "() => document.querySelector('#figure-anisotropy_depth .plot').data.filter(one => one.error_y)"
+        ".flatMap(({y, error_y}) => y.flatMap((at, i) => [at - error_y.arrayminus[i], at + error_y.array[i]]))"
+    )
+    assert bars and low < min(bars) and max(bars) < high
+
+
 def test_runs_with_little_in_them(browser: Browser, run: Path, tmp_path: Path) -> None:
     RunStore.create(tmp_path / "empty").close()
     with RunStore.create(tmp_path / "failed") as store:
