@@ -9,12 +9,12 @@ from pathlib import Path
 from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _saturation_section as saturation_section
+from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis, analyse
 from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, document
 from lm_probe.reports._load import load
 from lm_probe.reports._provenance import per_checkpoint
-from lm_probe.reports._sections import figures
 from lm_probe.reports._style import write_svg
 from lm_probe.reports._summary import columns, csv_header, csv_rows
 from lm_probe.sweeps import UserError, say_on_stderr
@@ -100,7 +100,7 @@ def _files_of(report: Path) -> set[str]:
 def _markdown(said: Document) -> str:
     parts = [_MARK, f"# {said.title}", *said.lead]
     for section in said.sections:
-        parts += [f"## {section.title}", *figures(section.pictures), *section.blocks]
+        parts += [f"## {section.title}", *sections.figures(section.pictures), *section.blocks]
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,6 +122,7 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
             list(counting_section.HEADER),
             *counting_section.rows(data),
         ],
+        "other_tasks": [list(sections.OTHER_TASKS), *sections.other_tasks_rows(data)],
         "audit": [list(audit_section.HEADER), *audit_section.rows(data)],
         "failures": [
             ["model", "revision", "step", "probe", "error"],

@@ -1,6 +1,8 @@
 """The parts of report.md, as markdown."""
 
 from collections.abc import Sequence
+from math import hypot
+from typing import NamedTuple
 
 from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
@@ -13,6 +15,20 @@ from lm_probe.reports._thin import thinned
 from lm_probe.sweeps import UNSEEN
 
 ROWS = 30
+MOST_ROWS = 200
+OTHER_TASKS = (
+    "task",
+    "metric",
+    "model",
+    "first_step",
+    "first",
+    "first_stderr",
+    "last_step",
+    "last",
+    "last_stderr",
+    "n",
+)
+"""Head of tables/other_tasks.csv."""
 
 
 def figures(pictures: Sequence[Picture]) -> list[str]:
@@ -41,9 +57,58 @@ def summary(data: RunData, columns: Sequence[Column]) -> list[str]:
     return parts
 
 
+class _Ends(NamedTuple):
+    """A score of a task at the first and the last checkpoint of a model that have it."""
+
+    task: str
+    metric: str
+    model: str
+    at_first: Checkpoint
+    first: Score
+    at_last: Checkpoint
+    last: Score
+
+    @property
+    def moved(self) -> float:
+        """How many standard errors of both lie between them; 0 where that is not known."""
+        error = hypot(self.first.stderr or 0.0, self.last.stderr or 0.0)
+        return abs(self.last.value - self.first.value) / error if error else 0.0
+
+
 def other_tasks(data: RunData) -> list[str]:
-    """Scores of every other lm-eval task at the first and the last checkpoint that has them."""
-    rows = []
+    """Scores of every other lm-eval task at the first and the last checkpoint that has them; of many those that moved.
+
+    A page of thousands of rows hides what is below it, and GitHub shows no markdown of more than 512 kB.
+    """
+    everything = _other_tasks(data)
+    moved = sorted(range(len(everything)), key=lambda place: -everything[place].moved)
+    shown = [everything[place] for place in sorted(moved[:MOST_ROWS])]
+    rows = [
+        [
+            escape(one.task),
+            escape(one.metric),
+            escape(one.model),
+            *_ends(one),
+        ]
+        for one in shown
+    ]
+    header = ["task", "metric", "model", "first", "at step", "last", "at step", "n"]
+    if len(shown) == len(everything):
+        return [table(header, rows, text_columns=3)] if rows else []
+    said = (
+        f"{count(len(shown))} of {count(len(everything))} rows, those that moved by most standard errors; all are in "
+        "[tables/other_tasks.csv](tables/other_tasks.csv)."
+    )
+    return [said, table(header, rows, text_columns=3)]
+
+
+def other_tasks_rows(data: RunData) -> list[list[object]]:
+    """All of them, at full precision, for tables/other_tasks.csv."""
+    return [[*one[:3], one.at_first.step, *one.first[:2], one.at_last.step, *one.last] for one in _other_tasks(data)]
+
+
+def _other_tasks(data: RunData) -> list[_Ends]:
+    found = []
     for task, metric in task_metrics(data):
         if counting_task(task):
             continue
@@ -52,14 +117,13 @@ def other_tasks(data: RunData) -> list[str]:
             own = of_model(scores, known)
             if own:
                 first, last = next(iter(own)), final(own)
-                rows.append([escape(task), escape(metric), escape(model), *_ends(own[first], first, own[last], last)])
-    header = ["task", "metric", "model", "first", "at step", "last", "at step", "n"]
-    return [table(header, rows, text_columns=3)] if rows else []
+                found.append(_Ends(task, metric, model, first, own[first], last, own[last]))
+    return found
 
 
-def _ends(first: Score, at_first: Checkpoint, last: Score, at_last: Checkpoint) -> list[str]:
-    size = MISSING if last.n is None else count(last.n)
-    return [with_error(first), step_cell(at_first), with_error(last), step_cell(at_last), size]
+def _ends(one: _Ends) -> list[str]:
+    size = MISSING if one.last.n is None else count(one.last.n)
+    return [with_error(one.first), step_cell(one.at_first), with_error(one.last), step_cell(one.at_last), size]
 
 
 def failures(data: RunData) -> list[str]:

@@ -27,7 +27,8 @@ class Pack:
 
     def _add(self, kind: str, numbers: Float[np.ndarray, "..."]) -> int:
         start = self._sizes[kind]
-        self._arrays[kind].append(np.ascontiguousarray(numbers, dtype=kind).reshape(-1))
+        with np.errstate(over="ignore"):  # an error beyond 3e38 is infinite, which the page shows as none
+            self._arrays[kind].append(np.ascontiguousarray(numbers, dtype=kind).reshape(-1))
         self._sizes[kind] += numbers.size
         return start
 

@@ -10,7 +10,7 @@ from lm_probe.eval_tasks import option_names
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._import_names import arguments_of, named
-from lm_probe.sweeps._imported import LARGEST, FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
 
 _NO_METRIC = frozenset({"alias", "name", "sample_len", "sample_count", "samples", " ", ""})
@@ -47,6 +47,9 @@ def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileConte
             )
     if not measurements and not content.problems:
         raise UserError("holds no score of any task")
+    names = [name for one in measurements for score in one.readings for name in (score.metric, score.component or "")]
+    if any("\0" in (name or "") for name in (checkpoint.model, checkpoint.revision, *names)):
+        raise UserError("holds a name with a zero byte in it")
     content.checkpoints.append(Imported(checkpoint, measurements))
     return content
 
@@ -79,12 +82,12 @@ def _readings(
             content.notices.append(f"{task}: {key} is no number and is left out")
             continue
         number = _float(value)
-        if not math.isfinite(number):
+        if not abs(number) <= LARGEST_SCORE:
             content.problems.append(f"{task}: {key} is {number} and is left out")
             continue
         said = scores.get(f"{metric}_stderr{comma}{answer_filter}")
         error = _float(said) if isinstance(said, int | float) else None  # "N/A"
-        if error is not None and not math.isfinite(error):
+        if error is not None and not 0 <= error <= LARGEST_SCORE:
             content.notices.append(f"{task}: the standard error of {key} is {error}; the score has none now")
             error = None
         name = metric if answer_filter in ("", "none") else key

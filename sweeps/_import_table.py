@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
-from lm_probe.sweeps._imported import LARGEST, FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey
 
 NEEDED = ("model", "step", "task", "metric", "value")
@@ -106,9 +106,13 @@ def _row(cells: Mapping[str, str | None]) -> _Row:
     for column in ("model", "task", "metric"):
         if not said[column]:
             raise UserError(f"no {column}")
+    if any("\0" in cell for cell in said.values()):
+        raise UserError("a name with a zero byte in it")
     value, error = _number(said, "value"), _number(said, "stderr")
     if value is None:
         raise UserError("no value")
+    if error is not None and error < 0:
+        raise UserError("stderr is negative")
     return _Row(
         said["model"],
         _whole(said, "step"),
@@ -129,6 +133,8 @@ def _number(said: Mapping[str, str], column: str) -> float | None:
         raise UserError(f"{column} is no number") from None
     if not math.isfinite(number):
         raise UserError(f"{column} is not finite")
+    if abs(number) > LARGEST_SCORE:
+        raise UserError(f"{column} is beyond {LARGEST_SCORE:g}, which is no score")
     return number
 
 

@@ -10,6 +10,9 @@ from lm_probe.sweeps._records import TASK_PROBE, CheckpointKey, Conditions, Meas
 LARGEST = 2**63
 """A step or a count from here on does not fit into a run, and is none."""
 
+LARGEST_SCORE = 1e100
+"""A score beyond it is none either: the squares of a report's statistics must not overflow."""
+
 
 class Origin(NamedTuple):
     """Where scores were read from."""

@@ -364,6 +364,44 @@ def test_what_is_not_finite_is_refused_value_by_value(tmp_path: Path) -> None:
         assert store.values().metric.tolist() == ["ppl", "bits"]
 
 
+def test_an_error_below_zero_is_none(tmp_path: Path) -> None:
+    document = _changed(HARNESS_3)
+    document["results"] = {"wikitext": {"bits": 1.5, "bits_stderr": -0.1}}
+    run = tmp_path / "run"
+    said, values = _import(run, _write(tmp_path / "r.json", document))
+    assert values.value.tolist() == [1.5] and values.stderr.isna().all()
+    assert said[0].endswith("the standard error of bits is -0.1; the score has none now")
+    said, values = _import(run, _write(tmp_path / "t.csv", CSV + "s,zero,tiny,0,0,piqa,acc_norm,0.5,-0.01\n"))
+    assert said[-1].endswith("left out: stderr is negative") and "acc_norm" not in set(values.metric)
+    assert write_report([run]).is_file()
+
+
+def test_a_score_whose_square_would_overflow_is_refused(tmp_path: Path) -> None:
+    document = _changed(HARNESS_3)
+    document["results"]["lambada_openai"]["ppl"] = 1e200
+    run = tmp_path / "run"
+    said, values = _import(run, _write(tmp_path / "r.json", document))
+    assert said == [f"{tmp_path / 'r.json'}: lambada_openai: ppl is 1e+200 and is left out"]
+    assert "ppl" not in set(values.metric) and "acc" in set(values.metric)
+    rows = [f"s,zero,tiny,{1000 * step},0,piqa,ppl,{1e200 if step == 11 else 30 - step},1\n" for step in range(12)]
+    said, values = _import(tmp_path / "other", _write(tmp_path / "t.csv", CSV + "".join(rows)))
+    assert said[-1].endswith("left out: value is beyond 1e+100, which is no score")
+    assert write_report([tmp_path / "other"]).is_file()
+
+
+def test_a_zero_byte_in_a_name_is_a_line(tmp_path: Path) -> None:
+    document = _changed(HARNESS_3)
+    document["config"]["model_args"] = "pretrained=some\0body,revision=step3000"
+    _write(tmp_path / "all" / "a.json", document)
+    _write(tmp_path / "all" / "b.json", HARNESS_3)
+    said, values = _import(tmp_path / "run", tmp_path / "all")
+    assert len(said) == 1 and said[0].endswith("a.json: holds a name with a zero byte in it")
+    assert set(values.model) == {"somebody/tiny"}
+    table = CSV + "s,zero,ti\0ny,0,0,piqa,acc_norm,0.5,0.01\n"
+    said, values = _import(tmp_path / "other", _write(tmp_path / "t.csv", table))
+    assert said[-1].endswith("left out: a name with a zero byte in it") and "tiny" in set(values.model)
+
+
 def test_rows_of_a_table_that_hold_no_score_are_counted(tmp_path: Path) -> None:
     rows = "s,zero,tiny,{},0,piqa,acc_norm,{},0.01\n"
     bad = [("0", "nan"), ("0", "oops"), ("0", "oops"), ("1.5", "0.1"), ("-1", "0.1"), ("0", "inf")]

@@ -11,6 +11,7 @@ from lm_probe.reports import write_report
 from lm_probe.reports._data import Checkpoint, Place
 from lm_probe.reports._load import load
 from lm_probe.reports._thin import thinned
+from lm_probe.sweeps import import_scores
 from tests.reporting import PYTHIA, STEPS, record, score_of, tables_of
 
 
@@ -100,3 +101,21 @@ def test_a_run_with_one_probe_only(tmp_path: Path) -> None:
     assert "## Loss" not in report and "## Counting" not in report
     header, *_ = tables_of(report, "### demo")
     assert header == ["step", "singular entropy (nats)", "effective rank"]
+
+
+def test_of_many_task_scores_those_that_moved_are_shown_and_all_are_in_the_table(tmp_path: Path) -> None:
+    rows = ["model,step,task,metric,value,stderr"]
+    for number in range(210):
+        rows += [f"tiny,0,task_{number},acc,0.25,0.01", f"tiny,1000,task_{number},acc,{0.25 + number / 1000},0.01"]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    import_scores([tmp_path / "t.csv"], tmp_path / "run")
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    section = report.split("## Other tasks")[1].split("\n## ")[0]
+    assert "200 of 210 rows" in section and section.count("| tiny |") == 200
+    assert "task\\_209 " in section or "task_209 " in section
+    assert "task_9 " not in section.replace("\\", "")
+    with (tmp_path / "run" / "tables" / "other_tasks.csv").open(newline="") as file:
+        everything = list(csv.DictReader(file))
+    assert len(everything) == 210
+    one = next(row for row in everything if row["task"] == "task_209")
+    assert (one["task"], one["first"], one["last_step"], one["last_stderr"]) == ("task_209", "0.25", "1000", "0.01")

@@ -444,6 +444,22 @@ def test_a_long_series_stays_below_five_megabytes(long_series: RunData, browser:
     opened.context.close()
 
 
+def test_error_bars_over_depth_lie_inside_the_axis(browser: Browser, tmp_path: Path) -> None:
+    readings = [Reading("spread", 0.1 * layer, layer, "block", stderr=0.2) for layer in range(1, 9)]
+    with RunStore.create(tmp_path / "run") as store:
+        for step in (0, 1000):
+            key = CheckpointKey("tiny", f"step{step}", step, "sha256:0", "drawn")
+            store.record(key, [Measurement("geometry", {}, readings, Conditions("float32", "cpu"))])
+    opened = Opened(browser, write_page([tmp_path / "run"], tmp_path))
+    low, high = opened.axis("any-profile", "yaxis")["range"]
+    bars = opened.page.evaluate(
+        "() => document.querySelector('#figure-any-profile .plot').data.filter(one => one.error_y)"
+        ".flatMap(({y, error_y}) => y.flatMap((at, i) => [at - error_y.arrayminus[i], at + error_y.array[i]]))"
+    )
+    assert max(bars) > 1.1 and low < min(bars) and max(bars) < high
+    opened.context.close()
+
+
 def test_runs_with_little_in_them(browser: Browser, run: Path, tmp_path: Path) -> None:
     RunStore.create(tmp_path / "empty").close()
     with RunStore.create(tmp_path / "failed") as store:

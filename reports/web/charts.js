@@ -136,7 +136,7 @@ function profile(data, view) {
     traces,
     said: said.join(". "),
     xaxis: { title },
-    yaxis: { title: { text: view.name }, ...fixedRange(view, data) },
+    yaxis: { title: { text: view.name }, ...fixedRange({ ...view, bars: true }, data) },
   };
 }
 
@@ -155,11 +155,13 @@ function fixedRange(view, data) {
   let low = Infinity;
   let high = -Infinity;
   for (const grid of view.grids)
-    for (let at = grid.value; at < grid.value + grid.rows.length * grid.width; at++) {
-      const value = data.exact[at];
-      if (!Number.isFinite(value) || (view.logY && value <= 0)) continue;
-      low = Math.min(low, value);
-      high = Math.max(high, value);
+    for (let at = 0; at < grid.rows.length * grid.width; at++) {
+      const one = numberAt(data, grid, Math.floor(at / grid.width), at % grid.width);
+      for (const value of view.bars ? [one.value, one.low, one.high] : [one.value]) {
+        if (!Number.isFinite(value) || (view.logY && value <= 0)) continue;
+        low = Math.min(low, value);
+        high = Math.max(high, value);
+      }
     }
   return rangeOf(low, high, view.logY);
 }
