@@ -70,7 +70,8 @@ def _stands_out(analysis: Analysis) -> Iterator[str]:
         shown = listed(pairs) if len(pairs) <= _NAMED else f"{len(pairs)} measures"
         yield f"Changing at the checkpoints at which the loss changes, or near: {shown}."
     for label in ("emergent", "inverse", "U-shaped"):
-        names = [escape(one.measure.name) for one in analysis.curves if one.found.label == label]
+        found = [one for one in analysis.curves if one.found.label == label]
+        names = [escape(one.measure.name + f" ({one.family})" * bool(one.family)) for one in found]
         if names:
             yield f"Over model size {label}: {listed(names) if len(names) <= _NAMED else f'{len(names)} scores'}."
 

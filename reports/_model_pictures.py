@@ -1,15 +1,13 @@
 """The figure that puts the last checkpoints of all models beside one another."""
 
-import re
-
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._figure_models import models_over_depth
 from lm_probe.reports._pictures import Picture
 from lm_probe.reports._provenance import conditions
+from lm_probe.reports._sizes import family_in_name
 from lm_probe.reports._statistics import final
 
 _ONE_PANEL = 6
-_SIZE = re.compile(r"[-_.]?\d+(\.\d+)?[mb]?\b.*", re.IGNORECASE)
 
 
 def model_pictures(data: RunData) -> list[Picture]:
@@ -24,7 +22,7 @@ def model_pictures(data: RunData) -> list[Picture]:
         return []
     groups: dict[str, list[Checkpoint]] = {}
     for model, one in last.items():
-        groups.setdefault(_family(model) if len(last) > _ONE_PANEL else "", []).append(one)
+        groups.setdefault(family_in_name(model) if len(last) > _ONE_PANEL else "", []).append(one)
     caption = (
         "The last checkpoint of each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, "
         "blocks 1 to L - 1, and the final norm (or in a model without one what the head multiplies) in the place of "
@@ -33,8 +31,3 @@ def model_pictures(data: RunData) -> list[Picture]:
     )
     title = "Anisotropy of all models over depth"
     return [Picture("anisotropy_models", title, lambda: models_over_depth(profiles, groups), caption)]
-
-
-def _family(model: str) -> str:
-    """A name up to its size: `EleutherAI/pythia-70m` and `pythia-1.4b` are `pythia`."""
-    return _SIZE.sub("", model.rpartition("/")[2]) or model

@@ -1,6 +1,6 @@
 """What several models say together: a scaling law over their final losses, and the shape of each score over size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from lm_probe.reports._outcomes import shared
 from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
 from lm_probe.reports._scaling_law import ScalingLaw
 from lm_probe.reports._series import Measure, measures
-from lm_probe.reports._sizes import Size
+from lm_probe.reports._sizes import Size, family_in_name, size_in_name
 from lm_probe.reports._statistics import final, of_model
 
 SMALLEST = 4
@@ -52,12 +52,16 @@ class Scaling:
 
 @dataclass(frozen=True)
 class TaskCurve:
-    """A task's final scores over model size."""
+    """A task's final scores over the sizes of one family."""
 
     measure: Measure
+    family: str
+    """What the models' names begin with; '' for those whose names tell no size."""
     models: Sequence[str]
     scores: Sequence[Score]
     found: ScalingCurve
+    left_out: Sequence[str] = ()
+    """Models as large as another of the family with a shorter name."""
     comparison: MetricComparison | None = None
     """The same documents under other metrics, where sample logs hold their log-likelihoods."""
 
@@ -98,35 +102,47 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
 
 def task_curves(data: RunData) -> list[TaskCurve]:
     """The shape of each task's final scores over size, at the level 5 % divided by the number of tasks."""
-    points: list[tuple[Measure, dict[str, Checkpoint], list[Score], list[float]]] = []
+    points: list[tuple[Measure, str, dict[str, Checkpoint], list[str]]] = []
     for measure in measures(data):
         assert measure.task is not None
         scores = data.scores(TASKS, measure.metric, measure.task)
         own = {model: of_model(scores, data.checkpoints[model]) for model in data.sizes}
         last = {model: final(found) for model, found in own.items() if found}
-        reached = [own[model][one] for model, one in last.items()]
-        errors = [score.stderr for score in reached if score.stderr is not None]
-        distinct = {data.sizes[model].parameters for model in last}
-        if len(distinct) == len(last) >= SMALLEST and len(errors) == len(last) and any(errors):
-            points.append((measure, last, reached, errors))
-    compared: set[str | None] = set()
+        for family, sized, left_out in _families(data, list(last)):
+            errors = [error for model in sized if (error := scores[last[model]].stderr) is not None]
+            if len(sized) >= SMALLEST and len(errors) == len(sized) and any(errors):
+                points.append((measure, family, {model: last[model] for model in sized}, left_out))
+    compared: set[tuple[str | None, str]] = set()
     curves = []
-    for measure, last, reached, errors in points:
+    for measure, family, last, left_out in points:
+        reached = [data.scores(TASKS, measure.metric, measure.task)[one] for one in last.values()]
         sizes = [data.sizes[model].parameters for model in last]
         values = [score.value for score in reached]
         curve = classify_scaling_curve(
             sizes,
             values,
-            errors,
+            [score.stderr or 0.0 for score in reached],
             lower_is_better=measure.lower_is_better,
             chance=_chance(data, measure, next(iter(last.values()))),
             alpha=0.05 / len(points),
         )
-        comparison = None if measure.task in compared else _comparison(data, measure, sizes, list(last.values()))
+        key = measure.task, family
+        comparison = None if key in compared else _comparison(data, measure, sizes, list(last.values()))
         if comparison:
-            compared.add(measure.task)
-        curves.append(TaskCurve(measure, list(last), reached, curve, comparison))
+            compared.add(key)
+        curves.append(TaskCurve(measure, family, list(last), reached, curve, left_out, comparison))
     return curves
+
+
+def _families(data: RunData, models: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each family with its models by size, one of each size, and those that are left out: other data, other curve."""
+    members: dict[str, dict[float, list[str]]] = {}
+    for model in models:
+        family = family_in_name(model) if size_in_name(model) else ""
+        members.setdefault(family, {}).setdefault(data.sizes[model].parameters, []).append(model)
+    for family, sizes in sorted(members.items()):
+        by_name = [sorted(sizes[size], key=lambda model: (len(model), model)) for size in sorted(sizes)]
+        yield family, [names[0] for names in by_name], [name for names in by_name for name in names[1:]]
 
 
 def _chance(data: RunData, measure: Measure, smallest: Checkpoint) -> float | None:

@@ -3,7 +3,7 @@
 from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._data import RunData, Scores
 from lm_probe.reports._layers import final_place
-from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_error
+from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, step_cell, table, with_error
 from lm_probe.reports._scaling_findings import FinalLoss, Scaling
 from lm_probe.reports._scaling_law import ScalingLaw
 
@@ -87,7 +87,7 @@ def emergence(analysis: Analysis) -> list[str]:
             escape(one.measure.task),
             escape(one.measure.metric),
             one.found.label,
-            str(len(one.models)),
+            f"{len(one.models)} {escape(one.family)}".strip(),
             number(one.scores[0].value),
             number(one.scores[-1].value),
             f"{one.found.stability:.0%}".replace("%", " %"),
@@ -95,12 +95,15 @@ def emergence(analysis: Analysis) -> list[str]:
         ]
         for one in analysis.curves
     ]
+    left_out = sorted({model for one in analysis.curves for model in one.left_out})
+    twins = f" Left out beside a model of the same size and a shorter name: {listed(list(map(escape, left_out)))}."
     header = ["task", "metric", "over size", "models", "smallest", "largest", "draws that agree", "why"]
     return [
         "The shape of each score over the log of model size, from the last checkpoints; fewer than five sizes, or "
         "fewer than 80 % of redrawn scores with the same label, are undetermined. Level 5 % divided by "
         f"{counted(len(rows), 'row')}. A jump of an accuracy may be the metric's own, and one between two sizes that "
-        "were not trained is not seen. The thresholds are conventions.",
+        "were not trained is not seen. The thresholds are conventions. Models whose names begin alike are one family: "
+        "others learned from other data, and are another curve." + twins * bool(left_out),
         table(header, rows, text_columns=3),
         *_under_other_metrics(analysis),
     ]

@@ -16,8 +16,8 @@ from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._findings import findings, opening
 from lm_probe.reports._load import load
 from lm_probe.reports._many import false_discovery, holm
-from lm_probe.reports._model_pictures import _family, model_pictures
-from lm_probe.reports._sizes import size_in_name
+from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._sizes import family_in_name, size_in_name
 from lm_probe.reports._statistics import loss_difference, paired_error
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
 from tests.reporting import DOCUMENTS, STEPS, record, tables_of
@@ -251,11 +251,24 @@ def test_sizes_in_names(name: str, size: float | None) -> None:
 def test_many_models_have_a_panel_for_each_family(tmp_path: Path) -> None:
     for name in ("pythia-70m", "pythia-1.4b", "gpt2", "gpt2-xl", "opt-125m", "opt-1.3b", "gemma-2b"):
         record(tmp_path, name, (0, 8), layers=3, probes=("anisotropy",))
-    assert [_family(name) for name in ("org/pythia-1.4b", "opt-125m", "llama")] == ["pythia", "opt", "llama"]
+    assert [family_in_name(name) for name in ("org/pythia-1.4b", "opt-125m", "llama")] == ["pythia", "opt", "llama"]
     (picture,) = model_pictures(load([tmp_path]))
     assert [axes.get_title() for axes in picture.draw().axes] == ["gpt", "pythia", "opt", "gemma"]
     drawn = [line for axes in picture.draw().axes for line in axes.lines]
     assert len(drawn) == 7 and all(line.get_xdata()[0] == 0 and line.get_xdata()[-1] == 1 for line in drawn)
+
+
+def test_families_have_curves_of_their_own_and_sizes_count_once(tmp_path: Path) -> None:
+    for place, size in enumerate((70, 160, 410, 1000, 2800)):
+        write(tmp_path, f"org/a-{size}m", {"task acc": [0.3 + 0.1 * place]}, steps=[8])
+        write(tmp_path, f"org/b-{size}m", {"task acc": [0.7 - 0.1 * place]}, steps=[8])
+    write(tmp_path, "org/a-70m-other", {"task acc": [0.9]}, steps=[8])
+    curves = {one.family: one for one in analysed(tmp_path).curves}
+    assert {family: one.found.label for family, one in curves.items()} == {"a": "smooth", "b": "inverse"}
+    assert curves["a"].left_out == ["org/a-70m-other"] and len(curves["a"].models) == 5
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "Left out beside a model of the same size and a shorter name: org/a-70m-other." in report
+    assert [row[3] for row in tables_of(report, "## Emergence")[2:]] == ["5 a", "5 b"]
 
 
 @pytest.fixture(scope="module")
