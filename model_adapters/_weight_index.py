@@ -18,7 +18,7 @@ class WeightIndex(NamedTuple):
 
 
 def weight_index(folder: Path, present: Collection[str], source: str) -> WeightIndex:
-    """Chooses safetensors before `.bin`, and what an index names before a single file.
+    """Chooses safetensors before `.bin`, and a single file before what an index names, as `from_pretrained` does.
 
     Args:
         folder: holds `config.json` and the index.
@@ -29,6 +29,8 @@ def weight_index(folder: Path, present: Collection[str], source: str) -> WeightI
         UserError: there are no weights, or the index is damaged or names files that are not there.
     """
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        if f"{stem}{suffix}" in present:
+            return WeightIndex([f"{stem}{suffix}"], None)
         index = folder / f"{stem}{suffix}.index.json"
         if index.name in present:
             with damage_named(index):
@@ -40,8 +42,6 @@ def weight_index(folder: Path, present: Collection[str], source: str) -> WeightI
             if missing:
                 raise UserError(f"{source} lacks {', '.join(missing)}, which {index.name} names: copy it again")
             return WeightIndex(files, shards)
-        if f"{stem}{suffix}" in present:
-            return WeightIndex([f"{stem}{suffix}"], None)
     read_config(folder)
     found = ", ".join(sorted(present)) or "nothing"
     raise UserError(f"{source} has no weights (model.safetensors or pytorch_model.bin): found {found}")

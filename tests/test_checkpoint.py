@@ -186,9 +186,20 @@ def test_a_tied_model_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", ["[]", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
 def test_an_index_that_is_none_is_named(folder: Path, index: str) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(UserError, match=r"index\.json is damaged or truncated"):
         locate(str(folder))
+
+
+def test_a_single_file_counts_before_shards_beside_it(tmp_path: Path) -> None:
+    """Weight probes read the numbers that the model has: `from_pretrained` takes the single file."""
+    make_model("gpt_neox", seed=1).save_pretrained(tmp_path, max_shard_size="20KB")
+    make_model("gpt_neox", seed=2).save_pretrained(tmp_path / "single")
+    shutil.move(tmp_path / "single" / "model.safetensors", tmp_path)
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    model = open_checkpoint(str(tmp_path)).model
+    assert torch.equal(open_weights(str(tmp_path)).head(), model.get_output_embeddings().weight)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])
