@@ -26,8 +26,15 @@ def weight_index(folder: Path, present: Collection[str], source: str) -> WeightI
         source: what messages call the checkpoint.
 
     Raises:
-        UserError: there are no weights, or the index is damaged or names files that are not there.
+        UserError: there are no weights, `config.json` names others, or the index is damaged or names files that are
+            not there.
     """
+    named = read_config(folder).get("transformers_weights") if "config.json" in present else None
+    if named is not None:  # from_pretrained would load those
+        raise UserError(
+            f"{source} names weights of its own in config.json (transformers_weights: {named}), which are not read "
+            f"here: rename them to model.safetensors and take that line out"
+        )
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
         if f"{stem}{suffix}" in present:
             return WeightIndex([f"{stem}{suffix}"], None)

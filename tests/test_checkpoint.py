@@ -202,6 +202,15 @@ def test_a_single_file_counts_before_shards_beside_it(tmp_path: Path) -> None:
     assert torch.equal(open_weights(str(tmp_path)).head(), model.get_output_embeddings().weight)
 
 
+def test_weights_that_the_config_names_are_refused(folder: Path) -> None:
+    """`from_pretrained` would load those, and weight probes read others."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "other.safetensors"}))
+    for reads in (open_checkpoint, open_weights, locate):
+        with pytest.raises(UserError, match=r"transformers_weights: other\.safetensors"):
+            reads(str(folder))
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])
 def test_a_config_that_asks_for_fewer_blocks_is_refused(name: str, tmp_path: Path) -> None:
     make_model(name).save_pretrained(tmp_path)
