@@ -1,6 +1,7 @@
 """The Hub: which commit a revision means, and its files on this machine."""
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -176,8 +177,18 @@ def _name(snapshot: Path, revision: str) -> None:
 
 
 def weight_files(files: Collection[str]) -> list[str]:
-    """The files of a commit that hold weights: safetensors where there are any."""
+    """The files of a commit that hold the model's weights, by their names; see `weight_index`.
+
+    Others that lie beside them (`consolidated.safetensors`) are left out where the usual names are there.
+    """
     top = [name for name in files if "/" not in name]
+    for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        if f"{stem}{suffix}" in top:
+            return [f"{stem}{suffix}"]
+        shards = [name for name in top if re.fullmatch(rf"{stem}-\d+-of-\d+{re.escape(suffix)}", name)]
+        if shards and f"{stem}{suffix}.index.json" in top:
+            return shards
+    # Shards of other names, which only an index knows.
     safetensors = [name for name in top if name.endswith(".safetensors")]
     return safetensors or [name for name in top if name.startswith("pytorch_model") and name.endswith(".bin")]
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from itertools import count
+from json import JSONDecodeError
 from re import search
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ T = TypeVar("T")
 # huggingface_hub raises its HTTP library's errors as they are, and that library changed between versions.
 TRANSPORT: tuple[type[Exception], ...] = (
     OSError,
+    JSONDecodeError,  # a listing that was cut short, or a page of something between this machine and the Hub
     *(kind for kind in HfHubHTTPError.__mro__ if issubclass(kind, Exception) and kind.__name__ == "HTTPError"),
 )
 

@@ -18,7 +18,7 @@ class WeightIndex(NamedTuple):
 
 
 def weight_index(folder: Path, present: Collection[str], source: str) -> WeightIndex:
-    """Chooses safetensors before `.bin`, and what an index names before a single file.
+    """Chooses safetensors before `.bin`, and a single file before what an index names, as `from_pretrained` does.
 
     Args:
         folder: holds `config.json` and the index.
@@ -26,9 +26,18 @@ def weight_index(folder: Path, present: Collection[str], source: str) -> WeightI
         source: what messages call the checkpoint.
 
     Raises:
-        UserError: there are no weights, or the index is damaged or names files that are not there.
+        UserError: there are no weights, `config.json` names others, or the index is damaged or names files that are
+            not there.
     """
+    named = read_config(folder).get("transformers_weights") if "config.json" in present else None
+    if named is not None:  # from_pretrained would load those
+        raise UserError(
+            f"{source} names weights of its own in config.json (transformers_weights: {named}), which are not read "
+            f"here: rename them to model.safetensors and take that line out"
+        )
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        if f"{stem}{suffix}" in present:
+            return WeightIndex([f"{stem}{suffix}"], None)
         index = folder / f"{stem}{suffix}.index.json"
         if index.name in present:
             with damage_named(index):
@@ -40,8 +49,6 @@ def weight_index(folder: Path, present: Collection[str], source: str) -> WeightI
             if missing:
                 raise UserError(f"{source} lacks {', '.join(missing)}, which {index.name} names: copy it again")
             return WeightIndex(files, shards)
-        if f"{stem}{suffix}" in present:
-            return WeightIndex([f"{stem}{suffix}"], None)
     read_config(folder)
     found = ", ".join(sorted(present)) or "nothing"
     raise UserError(f"{source} has no weights (model.safetensors or pytorch_model.bin): found {found}")

@@ -51,7 +51,7 @@ def record_with_results(
 
 def settle(store: RunStore) -> None:
     """Puts what a kill left aside in its place, or away."""
-    for aside in sorted((store.folder / "lm_eval").glob(f"*/*/{_ASIDE}")):
+    for aside in sorted((store.folder / "lm_eval").rglob(_ASIDE)):  # a revision on the Hub may hold slashes
         for file in aside.iterdir():
             place = aside.parent / file.name
             if store.has_result_file(place.relative_to(store.folder).as_posix()):

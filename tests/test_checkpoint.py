@@ -186,9 +186,29 @@ def test_a_tied_model_with_a_head_of_its_own_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("index", ["[]", '{"weight_map": {}}', '{"weight_map": []}', '{"weight_map": {"a": 1}}', "{"])
 def test_an_index_that_is_none_is_named(folder: Path, index: str) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(UserError, match=r"index\.json is damaged or truncated"):
         locate(str(folder))
+
+
+def test_a_single_file_counts_before_shards_beside_it(tmp_path: Path) -> None:
+    """Weight probes read the numbers that the model has: `from_pretrained` takes the single file."""
+    make_model("gpt_neox", seed=1).save_pretrained(tmp_path, max_shard_size="20KB")
+    make_model("gpt_neox", seed=2).save_pretrained(tmp_path / "single")
+    shutil.move(tmp_path / "single" / "model.safetensors", tmp_path)
+    assert (tmp_path / "model.safetensors.index.json").exists()
+    model = open_checkpoint(str(tmp_path)).model
+    assert torch.equal(open_weights(str(tmp_path)).head(), model.get_output_embeddings().weight)
+
+
+def test_weights_that_the_config_names_are_refused(folder: Path) -> None:
+    """`from_pretrained` would load those, and weight probes read others."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "other.safetensors"}))
+    for reads in (open_checkpoint, open_weights, locate):
+        with pytest.raises(UserError, match=r"transformers_weights: other\.safetensors"):
+            reads(str(folder))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "opt", "llama"])

@@ -68,6 +68,16 @@ def test_listings_and_small_files_are_asked_for_again(
     assert no_pauses
 
 
+def test_a_listing_that_is_cut_short_is_asked_for_again(hub: LoopbackHub, sha: str, no_pauses: list[float]) -> None:
+    hub.fail("/api/models/", "short", 2)
+    assert list_revisions("user/tiny") == {"main": sha}
+    hub.fail("/api/models/", "short", 2)
+    assert locate("user/tiny").identity == sha
+    hub.fail("/api/models/", "short", 99)
+    with pytest.raises(UserError, match="did not answer"):
+        list_revisions("user/tiny")
+
+
 def test_what_stays_is_given_up_and_what_came_is_kept(
     hub: LoopbackHub, sha: str, folder: Path, no_pauses: list[float]
 ) -> None:
@@ -117,6 +127,17 @@ def test_a_cached_file_that_was_cut_short_is_fetched_again(name: str, hub: Loopb
     (cached.resolve()).write_bytes(content[:-10])
     cached.unlink()  # the blob alone, as another revision with the same file would find it
     assert (download("user/tiny", sha, "main") / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("shards", ["1GB", "20KB"])
+def test_files_that_the_model_is_not_made_of_stay_away(shards: str, hub: LoopbackHub, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    make_model("gpt_neox").save_pretrained(folder, max_shard_size=shards)
+    parts = {path.name for path in folder.glob("*.safetensors")}
+    for name in ("consolidated.safetensors", "pytorch_model.bin"):
+        (folder / name).write_bytes(b"another copy")
+    snapshot = download("user/more", hub.add_model("user/more", {"main": folder})["main"], "main")
+    assert {path.name for path in snapshot.iterdir() if path.suffix in (".safetensors", ".bin")} == parts
 
 
 def test_a_server_without_ranges(hub: LoopbackHub, sha: str, folder: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from lm_probe.cli import main
 from lm_probe.sweeps import RunStore, SweepConfig, UserError, sweep
 from lm_probe.sweeps import _lock as lock
+from lm_probe.sweeps._plan import Visit
 from tests import children, survivors
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
@@ -149,6 +150,20 @@ def test_a_result_file_stands_or_falls_with_its_numbers(
     assert sweep(asked, silent=True).measured == (1 if at == "before" else 0)
     (file,) = (tmp_path / "run" / "lm_eval").rglob("results_*")
     assert json.loads(file.read_bytes())["results"] and not list((tmp_path / "run").rglob(".unfinished"))
+
+
+def test_a_result_file_of_a_revision_with_slashes_finds_its_place(tmp_path: Path, monkeypatch: Any) -> None:
+    from lm_probe.sweeps import _result_files as files
+
+    folder = files.folder_of(Visit("user/tiny", "user/tiny", "stage1/step8", 8, "c0ffee"))
+    with RunStore.create(tmp_path) as store:
+        monkeypatch.setattr(store, "has_result_file", lambda name: name == f"{folder.as_posix()}/results_kept.json")
+        aside = tmp_path / folder / ".unfinished"
+        aside.mkdir(parents=True)
+        for name in ("results_kept.json", "results_lost.json"):
+            (aside / name).write_text("{}")
+        files.settle(store)
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["results_kept.json"]
 
 
 def _command(arguments: list[str], said: Path, room: int | None = None) -> None:
