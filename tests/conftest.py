@@ -38,6 +38,9 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
+# A shell's background jobs ignore it, and so would the processes that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 VOCABULARY = 320
 COUNTED = "apple brick camp dance eagle frog goat hotel iron judge king lemon".split()  # noqa: SIM905
 _LLAMA_SHAPE = dict(
