@@ -6,7 +6,7 @@
 
 Random weights, float16 safetensors in a temporary folder, one thread. For every checkpoint
 
-- the sweep gives loss, anisotropy of every layer and the spectra of head and embedding, stored in a run;
+- the sweep gives loss, anisotropy of every layer and the spectrum of the head, stored in a run;
 - the usual script loads by `from_pretrained` in float32, keeps all hidden states, takes the pairwise cosine of 2048
   tokens a layer, the loss that the model gives, and `torch.linalg.svdvals` of the head;
 - the limit runs body and head once on the same batches, and one float32 product W'W; its model is in memory.

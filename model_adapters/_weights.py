@@ -81,10 +81,11 @@ class Weights:
         """The file that holds a tensor."""
         return self._file_of(name).name
 
-    def names_for(self, *, head: bool, projections: bool) -> list[str]:
-        """The tensors that are read for the head (with the embedding, which is compared with it) and projections."""
-        wanted = {*self._family.head_keys, *self._family.embedding_keys} if head else set()
-        found = wanted & set(self._locations())
+    def names_for(self, *, head: bool = False, embedding: bool = False, projections: bool = False) -> list[str]:
+        """The tensors that are read for the head, the input embedding and the projections."""
+        found = {self.head_name()} if head else set()
+        if embedding:
+            found.add(self.embedding_name())
         if projections:
             found |= {self.projection_name(role, block) for role in self.roles for block in range(self.layers)}
         return sorted(found)

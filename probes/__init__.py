@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lm_probe.probes._dimension import spectral_exponent, two_nn_dimension
     from lm_probe.probes._directions import DirectionSums
     from lm_probe.probes._distance import Movement, movement
+    from lm_probe.probes._embedding_spectrum import EmbeddingSpectrumProbe
     from lm_probe.probes._forward import run_forward
     from lm_probe.probes._geometry import GeometryProbe, GeometryState
     from lm_probe.probes._gram import Gram
@@ -91,6 +92,7 @@ __all__ = [
     "Covariance",
     "CovarianceResult",
     "DirectionSums",
+    "EmbeddingSpectrumProbe",
     "Estimate",
     "ForwardProbe",
     "ForwardState",
@@ -191,6 +193,7 @@ __getattr__ = lazily(
         "_forward": ("run_forward",),
         "_geometry": ("GeometryProbe", "GeometryState"),
         "_gram": ("Gram",),
+        "_embedding_spectrum": ("EmbeddingSpectrumProbe",),
         "_head_spectrum": ("HeadSpectrumProbe",),
         "_isotropy": (
             "isoscore",

@@ -41,7 +41,7 @@ class CondensationProbe:
 
     name = "condensation"
     version = 1
-    needs: frozenset[Need] = frozenset({"projections", "first"})
+    needs: frozenset[Need] = frozenset({"embedding", "projections", "first"})
 
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
         """Measures the embedding and every projection."""

@@ -14,7 +14,6 @@ from lm_probe.probes._alignment import (
     norm_frequency_correlation,
     project,
     row_norms,
-    subspace_overlap,
     top_directions,
 )
 from lm_probe.probes._gram import Gram
@@ -23,7 +22,6 @@ from lm_probe.probes._spectrum import spectrum_from
 from lm_probe.probes._spectrum_readings import movement_readings, spectrum_readings
 
 DIRECTIONS = 16
-OVERLAPS = (1, 4, 16)
 
 
 class HeadSpectrumProbe:
@@ -31,18 +29,17 @@ class HeadSpectrumProbe:
 
     Vocabularies are padded to round sizes, and the rows beyond the tokenizer's last token get gradients too. The
     source (Godey et al. 2024, arXiv 2404.07647) does not say which rows it used, so both are given: component
-    `all_rows`, and `token_rows` for the rows that stand for a token. The input embedding of an untied model has the
-    same numbers as component `embedding`. `docs/weights.md` lists every metric.
+    `all_rows`, and `token_rows` for the rows that stand for a token. `docs/weights.md` lists every metric.
 
     One pass over the head serves both components: O(V d^2) time, 2 d^2 numbers beside one block of rows.
     """
 
     name = "head_spectrum"
-    version = 2
+    version = 3
     needs: frozenset[Need] = frozenset({"head", "token_counts", "first"})
 
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
-        """Measures head and embedding."""
+        """Measures the head."""
         head = weights.head()
         gram, done = Gram(head.shape[1]), 0
         for component, rows in _components(len(head), context.token_rows):
@@ -50,13 +47,11 @@ class HeadSpectrumProbe:
             done, part = rows, head[:rows]
             yield from spectrum_readings(spectrum_from(gram, part, keep=True), (rows, part.shape[1]), component)
             directions = top_directions(gram, DIRECTIONS)
-            yield from _alignments("mean_row", directions, mean_row(part), component, rows)
+            yield from alignment_readings("mean_row", directions, mean_row(part), component, rows)
             if context.token_counts is not None:
                 yield from _frequency(part, directions, context.token_counts[:rows], component)
         if context.first is not None:
             yield from movement_readings(head, context.first.head(), "all_rows")
-        if not weights.tied:
-            yield from _embedding(weights.embedding(), directions)
 
 
 def _components(rows: int, token_rows: int | None) -> list[tuple[str, int]]:
@@ -65,9 +60,10 @@ def _components(rows: int, token_rows: int | None) -> list[tuple[str, int]]:
     return [*([("token_rows", token_rows)] if known and token_rows else []), ("all_rows", rows)]
 
 
-def _alignments(
+def alignment_readings(
     what: str, directions: Directions, vector: Float[np.ndarray, " d"], component: str, n: int
 ) -> Iterator[Reading | VectorReading]:
+    """How far a vector lies along top directions; nothing for a vector of zeros."""
     if vector.any():
         found = alignment(directions, vector)
         yield Reading(f"{what}_alignment", float(found[0]), component=component, n=n)
@@ -90,19 +86,3 @@ def _frequency(
         yield Reading(
             "norm_frequency_correlation", norm_frequency_correlation(norms, counts), component=component, n=seen
         )
-
-
-def _embedding(embedding: Float[Tensor, "V e"], of_head: Directions) -> Iterator[Reading | VectorReading]:
-    rows, columns = embedding.shape
-    gram = Gram(columns)
-    gram.update(embedding)
-    yield from spectrum_readings(spectrum_from(gram, embedding, keep=True), (rows, columns), "embedding")
-    if columns != len(of_head):
-        return
-    yield from _alignments("embedding_mean", of_head, mean_row(embedding), "all_rows", rows)
-    own = top_directions(gram, DIRECTIONS)
-    for k in OVERLAPS:
-        if k < columns:
-            yield Reading(
-                f"embedding_overlap_{k}", subspace_overlap(of_head[:, :k], own[:, :k]), component="all_rows", n=rows
-            )

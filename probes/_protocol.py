@@ -12,7 +12,7 @@ from lm_probe.model_adapters import Architecture, Role, Site
 from lm_probe.probes._reading import Reading as Reading
 from lm_probe.probes._reading import VectorReading as VectorReading
 
-Need = Literal["head", "projections", "token_counts", "first", "hidden", "logits"]
+Need = Literal["head", "embedding", "projections", "token_counts", "first", "hidden", "logits"]
 """`token_counts` and `first` (the series' first checkpoint) are given where they are known, see `WeightContext`."""
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from lm_probe.model_adapters import UserError
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.probes._condensation import CondensationProbe
+from lm_probe.probes._embedding_spectrum import EmbeddingSpectrumProbe
 from lm_probe.probes._geometry import GeometryProbe
 from lm_probe.probes._head_spectrum import HeadSpectrumProbe
 from lm_probe.probes._loss import LossProbe
@@ -17,6 +18,7 @@ BUILT_IN: dict[str, type[Probe]] = {
     "anisotropy": AnisotropyProbe,
     "geometry": GeometryProbe,
     "head_spectrum": HeadSpectrumProbe,
+    "embedding_spectrum": EmbeddingSpectrumProbe,
     "weight_spectra": WeightSpectraProbe,
     "condensation": CondensationProbe,
 }

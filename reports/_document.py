@@ -22,6 +22,7 @@ from lm_probe.reports._pictures import (
     loss_picture,
     spectrum_pictures,
 )
+from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._saturation_section import best_and_final, saturation
 from lm_probe.reports._scaling_section import emergence, scaling
 from lm_probe.reports._summary import columns
@@ -67,7 +68,7 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
     found = [
         Section("Warnings", sections.warning_lines(data)),
         Section("Summary", [_SUMMARY, *sections.summary(data, shown)] if shown else ()),
-        Section("Saturation", saturation(analysis)),
+        Section("Saturation", saturation(analysis), saturation_pictures(data, analysis)),
         Section("Best and final", best_and_final(data, analysis)),
         Section("Moving together", moving_together(analysis)),
         Section("Scaling", scaling(data, analysis)),

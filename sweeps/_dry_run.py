@@ -103,7 +103,9 @@ def _missing(checkpoint: Checkpoint, job: Job, names: set[str], audited: bool, m
     weights = open_weights(checkpoint)
     if readers and not whole:
         needs = frozenset[str]().union(*(probe.needs for probe in readers))
-        wanted = weights.names_for(head="head" in needs, projections="projections" in needs)
+        wanted = weights.names_for(
+            head="head" in needs, embedding="embedding" in needs, projections="projections" in needs
+        )
         read = {name for name in wanted if weights.file_name(name) in missing}
         content = sum(weights.listed_as(name).nbytes for name in read)
         fetch = Fetch(len({weights.file_name(name) for name in read}), content + weights.bytes_read)

@@ -1,6 +1,7 @@
 """Tiny random models of every family, made from configurations; a tokenizer; a series on disk."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a network by accident; the Hub tests run in subprocesses
 os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -252,14 +252,15 @@ def test_heads_of_twenty_revisions_cost_the_heads(billion: Path, hub: LoopbackHu
     assert _sent(hub) == heads + headers
 
 
-def test_a_sweep_of_weights_downloads_no_model(billion: Path, hub: LoopbackHub, tmp_path: Path) -> None:
-    """Head and embedding of each, once, though every later step is compared with the first."""
+@pytest.mark.parametrize("matrices", [1, 2])
+def test_a_sweep_of_weights_downloads_no_model(matrices: int, billion: Path, hub: LoopbackHub, tmp_path: Path) -> None:
+    """The head of each, once, though every later step is compared with the first; the embedding where it is asked."""
     revisions = {name: billion / name for name in ("step0", "step3", "step7")}
     hub.add_model("user/billion", revisions)
-    asked = dict(probes=("head_spectrum",), tasks=(), text=None)
+    asked = dict(probes=("head_spectrum", "embedding_spectrum")[:matrices], tasks=(), text=None)
     summary = sweep(SweepConfig(("user/billion",), tmp_path / "hub", revisions="all", **asked), silent=True)
     assert not summary.failures
-    one = 2 * 3144 * 128 * 2
+    one = matrices * 3144 * 128 * 2
     headers = [8 + int.from_bytes(file.read_bytes()[:8], "little") for file in _weight_files(billion, *revisions)]
     assert _sent(hub) == 3 * one + sum(headers)  # the audit reads all headers, and the head for both
     sweep(SweepConfig((str(billion),), tmp_path / "here", revisions="0,3,7", **asked), silent=True)

@@ -17,6 +17,7 @@ from lm_probe.reports._findings import findings, opening
 from lm_probe.reports._load import load
 from lm_probe.reports._many import false_discovery, holm
 from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._sizes import family_in_name, size_in_name
 from lm_probe.reports._statistics import loss_difference, paired_error
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
@@ -256,6 +257,16 @@ def test_many_models_have_a_panel_for_each_family(tmp_path: Path) -> None:
     assert [axes.get_title() for axes in picture.draw().axes] == ["gpt", "pythia", "opt", "gemma"]
     drawn = [line for axes in picture.draw().axes for line in axes.lines]
     assert len(drawn) == 7 and all(line.get_xdata()[0] == 0 and line.get_xdata()[-1] == 1 for line in drawn)
+
+
+def test_perplexities_and_means_have_a_figure_with_every_model(tmp_path: Path) -> None:
+    for model in ("x", "y"):
+        write(tmp_path, model, {"lambada ppl": list(1e6 / 2.0 ** np.arange(16)), "arc acc": [0.5] * 16})
+    data = load([tmp_path])
+    pictures = {one.title: one for one in saturation_pictures(data, analyse(data))}
+    axes = pictures["lambada ppl over training"].draw().axes[0]
+    assert axes.get_yscale() == "log" and len(axes.lines) == 2
+    assert axes.lines[0].get_ydata()[0] == 1e6
 
 
 def test_families_have_curves_of_their_own_and_sizes_count_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from lm_probe.model_adapters import UserError, architecture_of, open_weights
 from lm_probe.probes import (
+    EmbeddingSpectrumProbe,
     Gram,
     HeadSpectrumProbe,
     Reading,
@@ -169,10 +170,10 @@ def test_a_nan_is_named_with_its_place(probe: str) -> None:
         measure(model, [probe], token_ids=_ids())
 
 
-def test_the_head_beside_the_first_checkpoint_and_the_embedding() -> None:
+def test_the_head_beside_the_first_checkpoint() -> None:
     first, model = (_InMemory(architecture_of(make_model("gpt_neox", seed=seed))) for seed in (0, 1))
     counts = np.random.default_rng(0).integers(0, 9, 300)
-    head, embedding = (weight.detach().double().numpy() for weight in (model.head(), model.embedding()))
+    head = model.head().detach().double().numpy()
     readings = list(HeadSpectrumProbe().read(model, WeightContext(300, counts, first)))
     found = {(r.metric, r.component): r.value for r in readings if isinstance(r, Reading)}
     start = first.head().detach().double().numpy()
@@ -198,15 +199,22 @@ def test_the_head_beside_the_first_checkpoint_and_the_embedding() -> None:
     residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
     explained = 1 - residual @ residual / ((target - target.mean()) ** 2).sum()
     assert found["log_frequency_r2", "all_rows"] == pytest.approx(explained)
+    errors = next(r.values for r in readings if r.metric == "w_error" and r.component == "all_rows")
+    assert errors[8] == found["w_error_rank_8", "all_rows"]
+
+
+def test_the_embedding_beside_the_head() -> None:
+    model = _InMemory(architecture_of(make_model("gpt_neox")))
+    head, embedding = (weight.detach().double().numpy() for weight in (model.head(), model.embedding()))
+    readings = EmbeddingSpectrumProbe().read(model, WeightContext(300))
+    found = {(r.metric, r.component): r.value for r in readings if isinstance(r, Reading)}
     sigma, of_embedding = np.linalg.svd(embedding)[1:]
-    assert found["stable_rank", "embedding"] == pytest.approx((sigma**2).sum() / sigma[0] ** 2)
+    assert found["stable_rank", "all_rows"] == pytest.approx((sigma**2).sum() / sigma[0] ** 2)
     overlap = np.square(np.linalg.svd(head)[2][:4] @ of_embedding[:4].T).sum() / 4
     assert found["embedding_overlap_4", "all_rows"] == pytest.approx(overlap)
     mean = embedding.mean(0)
     expected = abs(np.linalg.svd(head)[2][0] @ mean) / np.linalg.norm(mean)
     assert found["embedding_mean_alignment", "all_rows"] == pytest.approx(expected)
-    errors = next(r.values for r in readings if r.metric == "w_error" and r.component == "all_rows")
-    assert errors[8] == found["w_error_rank_8", "all_rows"]
 
 
 def test_padding_of_zeros_changes_no_spectrum_and_other_padding_does() -> None:
@@ -219,11 +227,18 @@ def test_padding_of_zeros_changes_no_spectrum_and_other_padding_does() -> None:
         assert np.allclose(found["all_rows"], found["token_rows"], rtol=1e-12) == zero
 
 
-def test_a_tied_model_has_no_embedding_of_its_own() -> None:
-    for name, untied in (("gpt2", False), ("gpt_neox", True)):
-        found = _found(measure(make_model(name), ["head_spectrum"], token_ids=_ids()))
-        assert (("effective_rank", None, "embedding") in found) == untied
-    # a vocabulary or a tokenizer smaller than the width leaves a wide matrix
+def test_a_tied_model_has_one_spectrum() -> None:
+    for name, tied in (("gpt2", True), ("gpt_neox", False)):
+        head, embedding = (
+            _found(measure(make_model(name), [probe], token_ids=_ids()))
+            for probe in ("head_spectrum", "embedding_spectrum")
+        )
+        key = "effective_rank", None, "all_rows"
+        assert (head[key] == embedding[key]) == tied
+        assert (embedding["embedding_overlap_4", None, "all_rows"] == pytest.approx(1)) == tied
+
+
+def test_fewer_rows_than_columns_leave_a_wide_matrix() -> None:
     narrow = _InMemory(architecture_of(make_model("gpt_neox")))
     readings = list(HeadSpectrumProbe().read(narrow, WeightContext(5)))
     sigma = next(r.values for r in readings if (r.metric, r.component) == ("singular_values", "token_rows"))

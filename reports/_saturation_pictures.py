@@ -1,0 +1,52 @@
+"""Figures of what the verdicts up front are about: perplexities of tasks and means over tasks, over steps."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from lm_probe.reports._analysis import Analysis
+from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
+from lm_probe.reports._figure_trend import trend
+from lm_probe.reports._markdown import escape
+from lm_probe.reports._pictures import Picture
+from lm_probe.reports._series import Measure, Series
+
+_MOST = 6
+
+
+def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
+    """One for each measure of the first list beside the loss, which has a section of its own."""
+    found: dict[Measure, Scores] = {}
+    for one in analysis.headline:
+        if one.series.measure.task is not None:
+            found.setdefault(one.series.measure, {}).update(_scores(one.series))
+    return [
+        Picture(
+            f"saturation_{_file_name(measure.name, place)}",
+            f"{measure.name} over training",
+            lambda measure=measure, scores=scores: _draw(scores, data.checkpoints, measure),  # type: ignore[misc]
+            f"{escape(measure.name)}; bands are 95 % intervals where an error is known.",
+        )
+        for place, (measure, scores) in enumerate(list(found.items())[:_MOST])
+    ]
+
+
+def _scores(series: Series) -> Scores:
+    errors = [None] * len(series.values) if series.stderr is None else [float(error) for error in series.stderr]
+    return {
+        one: Score(float(value), error, None)
+        for one, value, error in zip(series.checkpoints, series.values, errors, strict=True)
+    }
+
+
+def _draw(scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]], measure: Measure) -> Figure:
+    figure = trend(scores, checkpoints, measure.name, {})
+    if measure.lower_is_better and all(score.value > 0 for score in scores.values()):
+        # Untrained models have perplexities of millions, beside which all that matters is one line.
+        figure.axes[0].set_yscale("log")
+    return figure
+
+
+def _file_name(name: str, place: int) -> str:
+    return f"{place}_{re.sub(r'[^a-z0-9]+', '_', name.lower())[:40].strip('_')}"
