@@ -123,7 +123,7 @@ def _adjusted(found: Saturation, p: float, tests: int) -> Saturation:
         return found
     said = f"p {found.p_value:.2g} alone, but {p:.2g} among {tests} tests"
     if found.largest_fall < found.margin:
-        said = f"a fall of {found.margin:.3g} or more is excluded ({said})"
+        said = f"a worsening of {found.margin:.3g} or more is excluded ({said})"
         return replace(found, verdict="not saturated", reason=said)
-    said = f"{said}, and a fall of up to {found.largest_fall:.3g} is not excluded"
+    said = f"{said}, and a worsening of up to {found.largest_fall:.3g} is not excluded"
     return replace(found, verdict="cannot tell", reason=said)

@@ -26,8 +26,8 @@ def moving_together(analysis: Analysis) -> list[str]:
         "Rank correlation between the changes of a measure and the changes of the loss from checkpoint to checkpoint, "
         "at the lag of up to two checkpoints where it is strongest; p from shuffled blocks, which pays for the choice "
         f"of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). An association says nothing about a cause: "
-        "in training nearly everything changes while the learning rate does, and low rank goes with late degradation "
-        "without bringing it about (arXiv 2602.20433).",
+        "in training nearly everything changes while the learning rate does, and models were trained in which low rank "
+        "goes with late degradation and is not its cause (arXiv 2602.20433).",
         table(header, rows, text_columns=2),
     ]
 

@@ -163,8 +163,8 @@ def _verdict(
             f"the end is worse than an earlier level by more than scatter and choice explain (p {p_value:.2g})",
         )
     if largest < margin:
-        return "not saturated", f"a fall of {margin:.3g} or more is excluded; no fall is shown (p {p_value:.2g})"
-    return "cannot tell", f"no fall is shown (p {p_value:.2g}), and one of up to {largest:.3g} is not excluded"
+        return "not saturated", f"a worsening of {margin:.3g} or more is excluded; none is shown (p {p_value:.2g})"
+    return "cannot tell", f"no worsening is shown (p {p_value:.2g}), and one of up to {largest:.3g} is not excluded"
 
 
 def _p_value(noise: Noise, draws: int, alpha: float, generator: np.random.Generator) -> float:
@@ -190,7 +190,10 @@ def _scan(
     documents = np.square(contrasts @ root(noise.known)).sum(axis=1)
     lengths = np.square(contrasts).sum(axis=1)
     variance = documents[:, None] + lengths[:, None] * noise.jitter_of(series)
-    return np.asarray((contrasts @ series / np.sqrt(variance)).max(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = contrasts @ series / np.sqrt(variance)
+    # A score that never varied (0 / 0) neither rose nor fell.
+    return np.asarray(np.where(np.isnan(scores), 0.0, scores).max(axis=0))
 
 
 @lru_cache(maxsize=8)

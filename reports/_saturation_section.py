@@ -35,10 +35,10 @@ def saturation(analysis: Analysis) -> list[str]:
     header = ["model", "measure", "verdict", "p", "adjusted", "checkpoints", "best at step", "final less best"]
     return [
         "Saturated means that the last checkpoints are worse than earlier ones by more than their scatter and the "
-        "choice of the best explain; not saturated, that a fall of a tenth of what the series gained is excluded "
-        f"(95 %); else it cannot be told. {_adjustment(analysis.headline)} Final less best has what picking the best "
-        "adds taken off; brackets are 95 % ranges. A verdict holds for this training run and this text or task, and "
-        "says nothing of a cause.",
+        "choice of the best explain; not saturated, that a worsening by a tenth of what the series gained late in "
+        f"training is excluded (95 %); else it cannot be told. {_adjustment(analysis.headline)} Final less best has "
+        "what picking the best adds taken off; brackets are 95 % ranges. A verdict holds for this training run and "
+        "this text or task, and says nothing of a cause.",
         table([*header, "turns at step", "why"], rows, text_columns=3),
         *_means(analysis),
     ]

@@ -55,13 +55,15 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = sa
         say: what is done with a line on a file: what was refused in it, or is worth knowing.
 
     Raises:
-        UserError: no file is named, or the run cannot be written.
+        UserError: no file is named or there, or the run cannot be written.
 
     Example:
         >>> import_scores(["evals/pythia-70m"], "runs/published")  # doctest: +SKIP
     """
     if not files:
         raise UserError("nothing to import: name result files of lm-eval, folders of them, or a .csv table")
+    if not any(Path(given).exists() for given in files):
+        raise UserError(f"{files[0]} does not exist: name result files of lm-eval, folders of them, or a .csv table")
     with exclusive(Path(out)), RunStore.create(out) as store:
         importer = _Importer(store, say)
         for given in map(Path, files):

@@ -41,7 +41,7 @@ def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileConte
         readings = list(_readings(task, scores, _documents(found, task), content))
         if readings:
             asked = _asked(found, config, task)
-            made = _conditions(config)
+            made = _conditions(found, config)
             measurements.append(
                 task_measurement(origin, task, _shots(found, config, task), readings, asked, made, _versions(found))
             )
@@ -133,12 +133,19 @@ def _asked(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> di
     }
 
 
-def _conditions(config: Mapping[str, Any]) -> Conditions:
+def _conditions(found: Mapping[str, Any], config: Mapping[str, Any]) -> Conditions:
     seed = _whole(config.get("fewshot_seed"))
     details = {"batch_size": _scalar(config["batch_size"])} if config.get("batch_size") else {}
     if seed is None:
-        return Conditions(_dtype(config), str(config.get("device") or ""), details=details)
-    return Conditions(_dtype(config), str(config.get("device") or ""), seed=seed, details={**details, "seeded": True})
+        return Conditions(_dtype(config), _device(found, config), details=details)
+    return Conditions(_dtype(config), _device(found, config), seed=seed, details={**details, "seeded": True})
+
+
+def _device(found: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """lm-eval writes the device that was asked for, `cuda:0` by default, also where there is none."""
+    said = str(config.get("device") or "")
+    no_gpu = "Is CUDA available: False" in str(found.get("pretty_env_info") or "")
+    return "cpu" if no_gpu and said.startswith("cuda") else said
 
 
 def _dtype(config: Mapping[str, Any]) -> str:

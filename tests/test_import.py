@@ -478,3 +478,16 @@ def test_published_evaluations(tmp_path: Path) -> None:
         assert verdicts["pythia-1b-bf16"] == "not saturated"
     one = table.loc["pythia-160m", "lambada_openai", "ppl"]
     assert (one.best_step, round(one.best, 2), round(one.final, 2)) == (63000, 24.84, 38.06)
+
+
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_no_device(tmp_path: Path) -> None:
+    said = {**HARNESS_4, "pretty_env_info": "PyTorch version: 2.5.1\nIs CUDA available: False\n"}
+    (tmp_path / "results_1.json").write_text(json.dumps(said))
+    assert main(["import", str(tmp_path / "results_1.json"), "--out", str(tmp_path / "run")]) == 0
+    with RunStore(tmp_path / "run") as store:
+        assert set(store.measurements().device) == {"cpu"}
+
+
+def test_no_file_at_all_makes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(tmp_path / "none.json"), "--out", str(tmp_path / "run")]) == 2
+    assert "none.json does not exist" in capsys.readouterr().err and not (tmp_path / "run").exists()
