@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from matplotlib.figure import Figure
 
@@ -25,7 +26,7 @@ def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
         Picture(
             f"saturation_{_file_name(measure.name, place)}",
             f"{measure.name} over training",
-            lambda measure=measure, scores=scores: _draw(scores, data.checkpoints, measure),  # type: ignore[misc]
+            partial(_draw, scores, data.checkpoints, measure),
             f"{escape(measure.name)}; bands are 95 % intervals where an error is known.",
         )
         for place, (measure, scores) in enumerate(list(found.items())[:_MOST])

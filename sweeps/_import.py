@@ -167,7 +167,8 @@ class _Importer:
             elif held.origin is None:
                 passed.setdefault("measured by a sweep of this run, which counts", []).append(task)
             elif (origin := _origin(measurement)).sha256 != held.origin.sha256:
-                older = None not in (origin.date, held.origin.date) and origin.date < held.origin.date  # type: ignore[operator]
+                dates = origin.date, held.origin.date
+                older = dates[0] is not None and dates[1] is not None and dates[0] < dates[1]
                 how = (
                     f"older than in {held.origin.file}, which counts"
                     if older
