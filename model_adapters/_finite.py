@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._offload import values_of
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17
 """Numbers looked at in one go: what was just written is still in the processor's cache."""
 
 

