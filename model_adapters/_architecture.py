@@ -163,9 +163,26 @@ class Architecture:
         assert isinstance(hidden, Tensor)
         return hidden
 
-    def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n V"]:
-        """Applies the head to its input, with the soft cap of the families that have one (Gemma 2)."""
-        logits = self.head(hidden)
+    @property
+    def head_is_product(self) -> bool:
+        """Whether calling the head only multiplies: no bias, no hook, no method over its own, no autocast."""
+        head = self.head
+        return (
+            type(head) is nn.Linear
+            and head._parameters.get("bias") is None
+            and not (head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head))
+            and not torch.is_autocast_enabled(head.weight.device.type)
+        )
+
+    def logits(self, hidden: Float[Tensor, "*n d"], out: Float[Tensor, "*n V"] | None = None) -> Float[Tensor, "*n V"]:
+        """Applies the head to its input, with the soft cap of the families that have one (Gemma 2).
+
+        Args:
+            hidden: what the head multiplies.
+            out: memory for the head's product, of the result's shape and type; only where `head_is_product`, and only
+                without gradients.
+        """
+        logits = self.head(hidden) if out is None else torch.matmul(hidden, self.head_weight.T, out=out)
         assert isinstance(logits, Tensor)
         cap = getattr(self._model.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -96,7 +96,9 @@ def _copied(model: PreTrainedModel, memo: dict[int, Any]) -> PreTrainedModel:
     for module, twin in zip(modules, twins, strict=True):
         twin.__dict__.update(
             {
-                name: type(value)() if type(value) in (dict, OrderedDict, set) and not value else copy.deepcopy(value, memo)
+                name: type(value)()
+                if type(value) in (dict, OrderedDict, set) and not value
+                else copy.deepcopy(value, memo)
                 for name, value in vars(module).items()
             }
         )

@@ -95,22 +95,23 @@ def norm_frequency_correlation(norms: Float[np.ndarray, " V"], counts: Int[np.nd
     return float(spearmanr(norms[seen], counts[seen]).statistic)
 
 
-def project(weight: Float[Tensor, "V d"], directions: Directions) -> Float[np.ndarray, "V k"]:
-    """The coordinates of all rows along directions, in float64 by row blocks."""
+def project(
+    weight: Float[Tensor, "V d"], rows: Int[np.ndarray, " n"], directions: Directions
+) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, " n"]]:
+    """The coordinates of some rows along directions, and the lengths of these rows, in float64 by row blocks."""
     basis = torch.from_numpy(np.ascontiguousarray(directions)).to(weight.device)
-    return np.concatenate([(block.double() @ basis).cpu().numpy() for block in weight.detach().split(BLOCK_ROWS)])
+    coordinates, lengths = [], []
+    for wanted in torch.from_numpy(rows).to(weight.device).split(BLOCK_ROWS):
+        block = weight.detach()[wanted].double()
+        coordinates.append((block @ basis).cpu().numpy())
+        lengths.append(torch.linalg.vector_norm(block, dim=1).cpu().numpy())
+    return np.concatenate(coordinates), np.concatenate(lengths)
 
 
-def row_norms(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " V"]:
-    """Lengths of all rows, in float64 by row blocks."""
-    return np.concatenate(
-        [torch.linalg.vector_norm(block.double(), dim=1).cpu().numpy() for block in weight.detach().split(BLOCK_ROWS)]
-    )
-
-
-def mean_row(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " d"]:
-    """The mean of all rows, in float64 by row blocks."""
-    total = sum(block.double().sum(0) for block in weight.detach().split(BLOCK_ROWS))
-    assert isinstance(total, Tensor)
-    found: np.ndarray = (total / len(weight)).cpu().numpy()
+def row_sum(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " d"]:
+    """The sum of all rows, in float64 by row blocks."""
+    total = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
+    for block in weight.detach().split(BLOCK_ROWS):
+        total += block.sum(0, dtype=torch.float64)
+    found: np.ndarray = total.cpu().numpy()
     return found

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
 
 # Rows of logits held at a time: wide enough for the product to run at full speed, small beside the model.
-_HEAD_ROWS = 512
+_HEAD_ROWS = 256
 
 
 def run_forward(
@@ -22,6 +23,7 @@ def run_forward(
     """
     hidden_states = [state for probe, state in states.items() if "hidden" in probe.needs]
     logit_states = [state for probe, state in states.items() if "logits" in probe.needs]
+    head = _Head(architecture)
 
     for batch in batches:
 
@@ -36,11 +38,26 @@ def run_forward(
             else:
                 last = architecture.last_hidden(batch.token_ids, batch.mask)
             if logit_states:
-                _show_logits(architecture, last, batch, logit_states)
+                _show_logits(head, last, batch, logit_states)
         yield batch
 
 
-def _show_logits(architecture: Architecture, last: Tensor, batch: Batch, states: list[ForwardState]) -> None:
+class _Head:
+    """The head, writing every chunk of logits over the last one: on a CPU fresh memory costs an eighth of the time."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self._architecture = architecture
+        self._memory: Tensor | None = None
+
+    def __call__(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n V"]:
+        if not self._architecture.head_is_product:
+            return self._architecture.logits(hidden)
+        if self._memory is None:
+            self._memory = hidden.new_empty(_HEAD_ROWS, len(self._architecture.head_weight))
+        return self._architecture.logits(hidden, self._memory[: len(hidden)])
+
+
+def _show_logits(head: _Head, last: Tensor, batch: Batch, states: list[ForwardState]) -> None:
     """Pairs each position that has a successor with it and shows the logits by chunks."""
     inputs, targets = last[:, :-1], batch.token_ids[:, 1:]
     clusters = batch.clusters[:, None].expand(targets.shape)
@@ -53,7 +70,7 @@ def _show_logits(architecture: Architecture, last: Tensor, batch: Batch, states:
     hidden, target, cluster, size = flat
     for start in range(0, len(target), _HEAD_ROWS):
         part = slice(start, start + _HEAD_ROWS)
-        logits = architecture.logits(hidden[part])
+        logits = head(hidden[part])
         for state in states:
             state.see_logits(
                 logits,

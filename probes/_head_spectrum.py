@@ -10,10 +10,9 @@ from lm_probe.probes._alignment import (
     Directions,
     alignment,
     log_frequency_alignment,
-    mean_row,
     norm_frequency_correlation,
     project,
-    row_norms,
+    row_sum,
     top_directions,
 )
 from lm_probe.probes._gram import Gram
@@ -41,13 +40,14 @@ class HeadSpectrumProbe:
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
         """Measures the head."""
         head = weights.head()
-        gram, done = Gram(head.shape[1]), 0
+        gram, total, done = Gram(head.shape[1]), np.zeros(head.shape[1]), 0
         for component, rows in _components(len(head), context.token_rows):
             gram.update(head[done:rows])
+            total += row_sum(head[done:rows])
             done, part = rows, head[:rows]
             yield from spectrum_readings(spectrum_from(gram, part, keep=True), (rows, part.shape[1]), component)
             directions = top_directions(gram, DIRECTIONS)
-            yield from alignment_readings("mean_row", directions, mean_row(part), component, rows)
+            yield from alignment_readings("mean_row", directions, total / rows, component, rows)
             if context.token_counts is not None:
                 yield from _frequency(part, directions, context.token_counts[:rows], component)
         if context.first is not None:
@@ -73,16 +73,17 @@ def alignment_readings(
 def _frequency(
     head: Float[Tensor, "V d"], directions: Directions, counts: Int[np.ndarray, " v"], component: str
 ) -> Iterator[Reading | VectorReading]:
-    counts = np.pad(counts, (0, len(head) - len(counts)))
-    seen = int((counts > 0).sum())
-    if seen < directions.shape[1] + 2 or not np.ptp(counts[counts > 0]):
+    tokens = np.flatnonzero(counts)
+    counts = counts[tokens]
+    seen = len(tokens)
+    if seen < directions.shape[1] + 2 or not np.ptp(counts):
         return
-    found, explained = log_frequency_alignment(project(head, directions), counts)
+    scores, norms = project(head, tokens, directions)
+    found, explained = log_frequency_alignment(scores, counts)
     yield Reading("log_frequency_alignment", float(found[0]), component=component, n=seen)
     yield VectorReading("log_frequency_alignments", found, component=component)
     yield Reading("log_frequency_r2", explained, component=component, n=seen)
-    norms = row_norms(head)
-    if np.ptp(norms[counts > 0]):
+    if np.ptp(norms):
         yield Reading(
             "norm_frequency_correlation", norm_frequency_correlation(norms, counts), component=component, n=seen
         )

@@ -120,7 +120,10 @@ class ForwardState:
         clusters: Int[Tensor, " n"],
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
-        """Sees logits at positions that have a next token, with that token; pad positions are left out."""
+        """Sees logits at positions that have a next token, with that token; pad positions are left out.
+
+        The logits' memory is used again for the next ones: copy what is kept.
+        """
 
     def merge(self, other: "ForwardState") -> None:
         """Adds what a twin has seen in other batches."""

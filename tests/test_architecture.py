@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from lm_probe.model_adapters import Site, UserError, architecture_of
+from lm_probe.sweeps import measure
 from tests.conftest import make_model
 
 IDS = torch.tensor([[5, 17, 80, 301, 9, 44], [7, 7, 12, 250, 3, 0]])
@@ -49,6 +50,30 @@ def test_trunk_and_head_give_the_models_own_logits(any_model: PreTrainedModel) -
         logits = architecture.logits(architecture.last_hidden(IDS, mask))
         expected = any_model(IDS, attention_mask=mask.long(), use_cache=False).logits
     torch.testing.assert_close(logits[mask], expected[mask])
+
+
+def test_logits_are_written_into_given_memory_to_the_same_bits(any_model: PreTrainedModel) -> None:
+    architecture = architecture_of(any_model)
+    assert architecture.head_is_product
+    with torch.no_grad():
+        hidden = architecture.last_hidden(IDS).flatten(0, 1)
+        expected = architecture.logits(hidden)
+        memory = torch.full_like(expected, torch.nan)
+        assert torch.equal(architecture.logits(hidden, memory), expected)
+        assert not memory.isnan().any()
+
+
+def test_a_head_that_does_more_than_multiply_is_called() -> None:
+    model = make_model("gpt_neox")
+    head = architecture_of(model).head
+    plain = measure(model, ["loss"], token_ids=IDS)
+    hook = head.register_forward_hook(lambda _, __, output: output * 0.5)
+    assert not architecture_of(model).head_is_product
+    assert measure(model, ["loss"], token_ids=IDS)[0].value != plain[0].value
+    hook.remove()
+    head.bias = torch.nn.Parameter(torch.arange(len(head.weight)) / 100)
+    assert not architecture_of(model).head_is_product
+    assert measure(model, ["loss"], token_ids=IDS)[0].value != plain[0].value
 
 
 def test_sites_are_the_hidden_states_of_transformers(any_model: PreTrainedModel) -> None:
