@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 FOLDERS := model_adapters probes eval_tasks sweeps reports studies cli
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint format test-lowest clean
+.PHONY: demo test lint typing format test-lowest clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.ready
@@ -14,7 +14,7 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.ready build/typing/lm_probe
+lint: $(VENV)/.ready typing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p lm_probe
@@ -31,10 +31,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 # mypy cannot follow the mapping of folders to import names: it reads the same files through links.
-build/typing/lm_probe: pyproject.toml
-	mkdir -p $@
-	for folder in $(FOLDERS); do ln -sfn ../../../$$folder $@/$$folder; done
-	touch $@
+typing:
+	mkdir -p build/typing/lm_probe
+	for folder in $(FOLDERS); do ln -sfn ../../../$$folder build/typing/lm_probe/$$folder; done
 
 # The floors of pyproject.toml, in an environment of their own; old releases warn of each other, so warnings pass.
 test-lowest: constraints-lowest.txt

@@ -137,7 +137,7 @@ class DirectionSums:
         }
 
 
-def _fold(totals: Float[Tensor, "g *k"], groups: int) -> Float[Tensor, "h *k"]:
+def _fold(totals: Float[Tensor, "g ..."], groups: int) -> Float[Tensor, "h ..."]:
     """Totals of fewer groups: each goes to its number modulo theirs."""
     folded = torch.zeros(groups, *totals.shape[1:], dtype=torch.float64)
     return folded.index_add_(0, torch.arange(len(totals)) % groups, totals)
