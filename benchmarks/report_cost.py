@@ -1,4 +1,4 @@
-"""What `lm-probe report` costs for a long run: seconds and peak memory.
+"""What `lm-probe report` costs for a long run: seconds, peak memory, and the size of the page.
 
     OMP_NUM_THREADS=1 python benchmarks/report_cost.py [--run FOLDER] [--models 3] [--checkpoints 154] [--layers 24]
 
@@ -51,7 +51,7 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         print(
             f"report: {time.perf_counter() - begun:.1f} s ({used.ru_utime + used.ru_stime:.1f} s of CPU), "
-            f"peak {used.ru_maxrss / 1024:.0f} MB"
+            f"peak {used.ru_maxrss / 1024:.0f} MB, report.html {(run / 'report.html').stat().st_size / 1e6:.2f} MB"
         )
 
 
@@ -93,7 +93,7 @@ def measurements(
                 value.layer,
                 value.site,
                 value.component,
-                value.stderr,
+                None if value.stderr is None else value.stderr * (1 + 0.05 * float(rng.standard_normal())),
                 value.n,
             )
             for value in values

@@ -1,5 +1,6 @@
 """95 % intervals: Wilson for a share, Agresti and Min for a paired difference of shares, normal for other means."""
 
+from collections.abc import Callable
 from math import sqrt
 from typing import NamedTuple
 
@@ -62,7 +63,12 @@ def paired_share(score: Score) -> Interval | None:
 
 def interval(metric: str, score: Score) -> Interval | None:
     """The interval that suits a metric of the counting tasks."""
+    return interval_of(metric)(score)
+
+
+def interval_of(metric: str) -> Callable[[Score], Interval | None]:
+    """Which of the three a metric of the counting tasks has."""
     arm = metric.removesuffix("_binary")
     if arm in ("acc", "off_by_one"):
-        return share(score)
-    return paired_share(score) if arm == "acc_gap" else normal(score)
+        return share
+    return paired_share if arm == "acc_gap" else normal

@@ -16,6 +16,7 @@ from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._outcomes import Samples, sample_files
 from lm_probe.sweeps import RunStore
 
+_AT_A_TIME = 2_000  # values: of more live tuples the garbage collector looks through the whole heap again and again
 _VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
 
 
@@ -100,7 +101,9 @@ def load(runs: Sequence[Path]) -> RunData:
         for part in parts:
             part.shared = {model for model in part.models if holders[model] > 1}
         return RunData(
-            indexed=Numbers((store.value_rows(), part.owners) for store, part in zip(stores, parts, strict=True)),
+            indexed=Numbers(
+                (store.value_rows(_AT_A_TIME), part.owners) for store, part in zip(stores, parts, strict=True)
+            ),
             vectors={
                 metric: {one: vector for part in parts for one, vector in part.vectors(metric).items()}
                 for metric in _VECTORS

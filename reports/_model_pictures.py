@@ -2,7 +2,7 @@
 
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._figure_models import models_over_depth
-from lm_probe.reports._pictures import Picture
+from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._provenance import conditions
 from lm_probe.reports._sizes import family_in_name
 from lm_probe.reports._statistics import final
@@ -24,10 +24,13 @@ def model_pictures(data: RunData) -> list[Picture]:
     for model, one in last.items():
         groups.setdefault(family_in_name(model) if len(last) > _ONE_PANEL else "", []).append(one)
     caption = (
-        "The last checkpoint of each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, "
-        "blocks 1 to L - 1, and the final norm (or in a model without one what the head multiplies) in the place of "
-        f"block L.{' A panel holds models whose names begin alike.' if len(groups) > 1 else ''} "
+        "Each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, blocks 1 to L - 1, and the "
+        "final norm (or in a model without one what the head multiplies) in the place of block L. "
         f"{conditions(data, 'anisotropy')}."
     )
+    drawing = "The last checkpoint of each." + (
+        " A panel holds models whose names begin alike." if len(groups) > 1 else ""
+    )
     title = "Anisotropy of all models over depth"
-    return [Picture("anisotropy_models", title, lambda: models_over_depth(profiles, groups), caption)]
+    view = View("models", "anisotropy", "mean_cosine", "mean cosine")
+    return [Picture("anisotropy_models", title, lambda: models_over_depth(profiles, groups), caption, view, drawing)]

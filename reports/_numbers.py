@@ -1,20 +1,19 @@
 """Every value of a run in columns: millions of them fit, and become objects only where somebody looks at them."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 Row = tuple[Any, ...]
 _KEPT = 200_000
 """Values that are kept as objects for the next look."""
-_MOST = 1 << 15
-"""More metrics, components or sites than any run has."""
-_COLUMNS = ["of", "metric", "layer", "site", "component", "value", "error", "n"]
+_MOST = 1 << 32
+"""More pairs of metric and component than any run has."""
 _ROW = np.dtype([("address", "i8"), ("owner", "i4"), ("place", "i4"), ("value", "f8"), ("stderr", "f8"), ("n", "i8")])
 
 
@@ -59,21 +58,27 @@ Scores = dict[Checkpoint, Score]
 Profiles = dict[Checkpoint, dict[Place, Score]]
 
 
-class _Codes:
-    """Numbers for names."""
+class Grid(NamedTuple):
+    """One quantity of one model, as arrays; NaN where there is none."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str | None, int] = {}
+    checkpoints: list[Checkpoint]
+    """By step."""
+    places: list[Place]
+    """From the embedding up."""
+    value: Float[np.ndarray, "checkpoints places"]
+    stderr: Float[np.ndarray, "checkpoints places"]
+    n: Float[np.ndarray, "checkpoints places"]
 
-    def code(self, name: str | None) -> int:
-        return self._numbers.setdefault(name, len(self._numbers))
 
-    def of(self, column: "pd.Series[Any]") -> Int[np.ndarray, " v"]:
-        codes, names = pd.factorize(column, use_na_sentinel=False)
-        return np.asarray(np.array([self.code(None if pd.isna(one) else one) for one in names], dtype=int)[codes])
+class _Codes(dict[K, int]):
+    """Numbers for things, in the order in which they are first asked for."""
 
-    def name(self, code: int) -> str | None:
-        return list(self._numbers)[code]
+    def __missing__(self, thing: K) -> int:
+        self[thing] = len(self)
+        return self[thing]
+
+    def of(self, things: Iterable[K]) -> Int[np.ndarray, " v"]:
+        return np.array(list(map(self.__getitem__, things)), dtype=np.int64)
 
 
 class Numbers(Mapping[Address, Profiles]):
@@ -88,44 +93,43 @@ class Numbers(Mapping[Address, Profiles]):
             runs: for each run its values as `RunStore.value_rows` gives them, and checkpoint and probe of its
                 measurements; values of others are left out.
         """
-        metrics, components, sites, probes = (_Codes() for _ in range(4))
-        checkpoints: dict[Checkpoint, int] = {}
+        quantities: _Codes[tuple[str, str | None]] = _Codes()
+        places: _Codes[tuple[int | None, str | None]] = _Codes()
+        probes: _Codes[str] = _Codes()
+        checkpoints: _Codes[Checkpoint] = _Codes()
         parts = [np.zeros(0, dtype=_ROW)]
         for chunks, measurements in runs:
-            # By row of `measurements`; -1 for what is left out.
-            owners, kinds = np.full((2, max(measurements, default=0) + 1), -1)
+            # By row of `measurements`.
+            owners, kinds = np.zeros((2, max(measurements, default=0) + 1), dtype=np.int64)
             for number, (checkpoint, probe) in measurements.items():
-                owners[number] = checkpoints.setdefault(checkpoint, len(checkpoints))
-                kinds[number] = probes.code(probe)
-            for rows in chunks:
-                frame = pd.DataFrame(rows, columns=_COLUMNS)
-                frame = frame[np.isin(frame["of"], list(measurements))]
-                part = np.empty(len(frame), dtype=_ROW)
-                of = frame["of"].to_numpy(int)
-                names = metrics.of(frame["metric"]) * _MOST + components.of(frame["component"])
-                part["owner"], part["address"] = owners[of], kinds[of] * _MOST**2 + names
-                part["place"] = (frame["layer"].fillna(-1).to_numpy(int) + 1) * _MOST + sites.of(frame["site"])
-                part["value"], part["stderr"] = frame["value"], frame["error"].to_numpy(float)
-                part["n"] = frame["n"].fillna(-1)
+                owners[number], kinds[number] = checkpoints[checkpoint], probes[probe]
+            for chunk in chunks:
+                if not (rows := [row for row in chunk if row[0] in measurements]):
+                    continue
+                of, metric, layer, site, component, *numbers = zip(*rows, strict=True)
+                made = np.array(of)
+                part = np.empty(len(rows), dtype=_ROW)
+                part["owner"] = owners[made]
+                part["address"] = kinds[made] * _MOST + quantities.of(zip(metric, component, strict=True))
+                part["place"] = places.of(zip(layer, site, strict=True))
+                part["value"], part["stderr"], n = (np.array(one, dtype=float) for one in numbers)
+                part["n"] = np.nan_to_num(n, nan=-1)
                 parts.append(part)
         table = np.concatenate(parts)
         del parts
         found, table["address"] = np.unique(table["address"], return_inverse=True)
-        where, table["place"] = np.unique(table["place"], return_inverse=True)
+        named, kinds_of = list(quantities), list(probes)
         self._addresses = {
-            Address(
-                probes.name(int(code) // _MOST**2) or "",
-                metrics.name(int(code) // _MOST % _MOST) or "",
-                components.name(int(code) % _MOST),
-            ): number
-            for number, code in enumerate(found)
+            Address(kinds_of[code // _MOST], *named[code % _MOST]): number for number, code in enumerate(found.tolist())
         }
-        self._places = [Place(int(code) // _MOST - 1, sites.name(int(code) % _MOST) or "") for code in where]
-        self._checkpoints = checkpoints
-        self._names = list(checkpoints)
-        ranks = _rank(checkpoints, by_step), _rank({one: at for at, one in enumerate(self._places)}, _from_below)
-        key = table["address"] * max(len(checkpoints), 1) + ranks[0][table["owner"]]
-        key = key * max(len(self._places), 1) + ranks[1][table["place"]]
+        known = [Place(-1 if layer is None else int(layer), site or "") for layer, site in places]
+        self._places, ranks = _sorted(known, _from_below)
+        table["place"] = ranks[table["place"]]
+        self._names, ranks = _sorted(list(checkpoints), by_step)
+        table["owner"] = ranks[table["owner"]]
+        self._checkpoints = {one: number for number, one in enumerate(self._names)}
+        key = table["address"] * max(len(self._names), 1) + table["owner"]
+        key = key * max(len(self._places), 1) + table["place"]
         self._table = table[np.argsort(key, kind="stable")]
         self._starts = np.searchsorted(self._table["address"], np.arange(len(self._addresses) + 1))
         self._cache: OrderedDict[Address, Profiles] = OrderedDict()
@@ -150,7 +154,7 @@ class Numbers(Mapping[Address, Profiles]):
 
     @property
     def checkpoints(self) -> Sequence[Checkpoint]:
-        """All that have a value, or could have one, in no order."""
+        """All that have a value, or could have one."""
         return self._names
 
     def holders(self, address: Address) -> list[Checkpoint]:
@@ -162,13 +166,32 @@ class Numbers(Mapping[Address, Profiles]):
         rows = self._rows(address)
         return self._profiles(rows[rows["owner"] == self._checkpoints[checkpoint]]).get(checkpoint, {})
 
+    def grids(self, address: Address) -> dict[str, Grid]:
+        """A quantity of each model that has it as arrays, without making objects of its values."""
+        rows = self._rows(address)
+        models = [self._names[owner].model for owner in rows["owner"].tolist()]
+        starts = [place for place, model in enumerate(models) if place == 0 or model != models[place - 1]]
+        return {
+            models[start]: self._grid(rows[start:stop])
+            for start, stop in zip(starts, [*starts[1:], len(models)], strict=True)
+        }
+
+    def _grid(self, rows: np.ndarray) -> Grid:
+        owners, row = np.unique(rows["owner"], return_inverse=True)
+        places, column = np.unique(rows["place"], return_inverse=True)
+        cells = np.full((3, len(owners), len(places)), np.nan)
+        sizes = np.where(rows["n"] < 0, np.nan, rows["n"])
+        cells[:, row, column] = rows["value"], rows["stderr"], sizes
+        return Grid([self._names[at] for at in owners], [self._places[at] for at in places], *cells)
+
     def _rows(self, address: Address) -> np.ndarray:
         code = self._addresses[address]
         return self._table[self._starts[code] : self._starts[code + 1]]
 
     def _profiles(self, rows: np.ndarray) -> Profiles:
         found: Profiles = {}
-        for _, owner, place, value, stderr, n in rows.tolist():
+        columns = (rows[name].tolist() for name in ("owner", "place", "value", "stderr", "n"))
+        for owner, place, value, stderr, n in zip(*columns, strict=True):
             score = Score(value, None if stderr != stderr else stderr, None if n < 0 else n)
             found.setdefault(self._names[owner], {})[self._places[place]] = score
         return found
@@ -184,8 +207,9 @@ def _from_below(place: Place) -> tuple[int, int]:
     return place.layer, sites.index(place.site) if place.site in sites else len(sites)
 
 
-def _rank(numbered: Mapping[T, int], key: Callable[[T], tuple[Any, ...]]) -> Int[np.ndarray, " t"]:
-    """The place of each in sorted order, by its number."""
-    ranks = np.zeros(len(numbered), dtype=np.int64)
-    ranks[[numbered[one] for one in sorted(numbered, key=key)]] = np.arange(len(numbered))
-    return ranks
+def _sorted(things: Sequence[T], key: Callable[[T], tuple[Any, ...]]) -> tuple[list[T], Int[np.ndarray, " t"]]:
+    """Things in order, and the place of each in it."""
+    order = sorted(range(len(things)), key=lambda at: key(things[at]))
+    ranks = np.zeros(len(things), dtype=np.int64)
+    ranks[order] = np.arange(len(things))
+    return [things[at] for at in order], ranks

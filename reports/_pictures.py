@@ -28,7 +28,7 @@ class View(NamedTuple):
     """What a figure shows, for a page that draws it itself."""
 
     kind: str
-    """`trend`, `profile`, `map`, `spectrum`, `arms` or `gap`."""
+    """`trend`, `profile`, `models`, `map`, `spectrum`, `arms` or `gap`."""
     probe: str
     metric: str
     label: str
@@ -94,7 +94,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 _SITES,
             )
         )
-    caption = f"The same over depth. Standard errors are in tables/anisotropy.csv. {made}."
+    caption = f"The same over depth. {made}."
     pictures.append(
         Picture(
             "anisotropy_depth",
@@ -102,7 +102,8 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             lambda: depth_curves(profiles, chosen),
             caption,
             View("profile", "anisotropy", "mean_cosine", "mean cosine"),
-            f"Depth is relative, l/L. {_few(data, profiles, chosen)}{_emphasis(chosen)} {_SITES}",
+            "Depth is relative, l/L. Standard errors are in tables/anisotropy.csv. "
+            f"{_few(data, profiles, chosen)}{_emphasis(chosen)} {_SITES}",
         )
     )
     return pictures

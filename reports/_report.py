@@ -20,7 +20,7 @@ from lm_probe.reports._summary import columns, csv_header, csv_rows
 from lm_probe.sweeps import UserError, say_on_stderr
 
 _MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
-_WEB = ("plotly", "jinja2", "markupsafe", "markdown_it")
+_WEB = ("jinja2", "markupsafe", "markdown_it")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
 
 

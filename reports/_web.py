@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, Section
@@ -22,9 +21,11 @@ from lm_probe.reports._web_text import anchor, inline, rendered
 _FOLDER = Path(__file__).with_name("web")
 _SCRIPTS = ("data.js", "charts.js", "counting.js", "figures.js", "numbers.js", "page.js")
 _SHOWN = {
-    "trend": "On the logarithmic axis step 0 stands at half of the first step after it.",
+    "trend": "On the logarithmic axis step 0 stands at half of the first step after it. Of more than six models the "
+    "bands are left out, and what is pointed at tells its interval.",
     "profile": "The slider chooses the step. The first checkpoint is dotted and the last one heavy. Blocks 1 to L are "
-    "before any final norm, which follows them.",
+    "before any final norm; hollow, also at layer L, is what comes after it.",
+    "models": "The slider chooses the step: of each model its last checkpoint up to there.",
     "map": "Blocks 1 to L are before any final norm, which follows them.",
     "spectrum": "The slider chooses the step. The first checkpoint is dotted and the last one heavy.",
     "arms": "The slider chooses the step. Full lists are solid, their controls dashed.",
@@ -74,7 +75,7 @@ class _Library(NamedTuple):
 
 @cache
 def _plotly() -> _Library:
-    source = get_plotlyjs()
+    source = (_FOLDER / "plotly-cartesian.min.js").read_text(encoding="utf-8")
     return _Library(_hash(source), compressed(source.encode()))
 
 

@@ -1,44 +1,43 @@
 """What a page knows: every number of the report with its place, its error and the measurement that it came from."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from lm_probe.reports._counting import FLOORS, MEASURES, TASKS, counting_task, different_words, task_metrics
-from lm_probe.reports._data import Checkpoint, Place, Profiles, RunData, Score
+from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._figure_spectrum import ranks_shown
-from lm_probe.reports._intervals import Z, interval, normal
+from lm_probe.reports._intervals import Interval, Z, interval_of, normal
 from lm_probe.reports._markdown import plain
+from lm_probe.reports._numbers import Address, Grid
 from lm_probe.reports._step_axis import short, step_axis
 from lm_probe.reports._style import look
 from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_pack import Numbered, Pack
 
-_SITES = ("", "embedding", "block", "final_norm", "head_input")  # in the order of a forward pass
-
 
 def packed(data: RunData) -> str:
     """Everything that a page shows, as base64 (see `Pack.text`).
 
-    A *grid* is one metric and component of one model: its checkpoints by its places. Values are exact, as they are
-    stored; standard errors and the ends of intervals that are not the value ± 1.96 of them have seven digits.
+    A *grid* is one metric and component of one model: its checkpoints by its places. Values, sizes, and the ends of
+    intervals that are not the value ± 1.96 standard errors have six digits, standard errors and spectra four. A size
+    that is the same throughout a grid is exact.
     """
     pack = Pack()
+    order = {model: number for number, model in enumerate(data.checkpoints)}
+    known = {model: {one: row for row, one in enumerate(own)} for model, own in data.checkpoints.items()}
     places, made = Numbered(), _Measurements(data)
     index: dict[str, Any] = {
         "z": Z,
         "axis": _axis(data),
-        "models": [
-            _model(number, model, known, made) for number, (model, known) in enumerate(data.checkpoints.items())
-        ],
+        "models": [_model(number, model, own, made) for number, (model, own) in enumerate(data.checkpoints.items())],
         "grids": [
-            grid
+            _grid(pack, places, made, order[model], known[model], address, numbers)
             for address in sorted(data.indexed, key=lambda address: (*address[:2], address[2] or ""))
-            for number, known in enumerate(data.checkpoints.values())
-            for grid in _grid(pack, places, made, number, known, address, data.indexed[address])
+            for model, numbers in sorted(data.indexed.grids(address).items(), key=lambda one: order[one[0]])
         ],
         "spectra": _spectra(pack, data),
         "counting": _counting(data),
@@ -53,8 +52,9 @@ def _axis(data: RunData) -> dict[str, Any]:
 
 
 def _model(number: int, model: str, known: Sequence[Checkpoint], made: "_Measurements") -> dict[str, Any]:
-    style = look(number)
-    dash = "" if style.linestyle == "-" else ",".join(f"{2 * length:g}px" for length in style.linestyle[1])
+    # Colours come again with the eleventh model: with other dashes, so that fifty are told apart.
+    style, dashes = look(number), look(number + number // len(LIGHT)).linestyle
+    dash = "" if dashes == "-" else ",".join(f"{2 * length:g}px" for length in dashes[1])
     return {
         "name": plain(model, 80),
         "colors": [palette[number % len(palette)] for palette in (LIGHT, DARK)],
@@ -116,51 +116,41 @@ def _grid(
     places: Numbered,
     made: _Measurements,
     model: int,
-    known: Sequence[Checkpoint],
-    address: tuple[str, str, str | None],
-    profiles: Profiles,
-) -> list[dict[str, Any]]:
-    rows = [row for row, one in enumerate(known) if one in profiles]
-    if not rows:
-        return []
+    known: Mapping[Checkpoint, int],
+    address: Address,
+    numbers: Grid,
+) -> dict[str, Any]:
+    """One model's values of a quantity; `known` has the place of each checkpoint among those of its model."""
     probe, metric, component = address
-    own = [profiles[known[row]] for row in rows]
-    columns = sorted({place for profile in own for place in profile}, key=lambda one: (one.layer, _site(one)))
-    cells = [[profile.get(place) for place in columns] for profile in own]
-    sizes = _numbers(cells, lambda score: score.n)
-    known_sizes = set(sizes[~np.isnan(sizes)])
     grid: dict[str, Any] = {
         "model": model,
         "probe": plain(probe, 80),
         "metric": plain(metric, 120),
         "component": None if component is None else plain(component, 120),
-        "rows": rows,
-        "places": [places(place) for place in columns],
-        "made": made.of([known[row] for row in rows], probe, component),
-        "value": pack.exact(_numbers(cells, lambda score: score.value)),
-        "n": {"same": known_sizes.pop()}
-        if len(known_sizes) == 1
-        else {"at": pack.exact(sizes)}
-        if known_sizes
-        else None,
+        "rows": [known[one] for one in numbers.checkpoints],
+        "places": [places(place) for place in numbers.places],
+        "made": made.of(numbers.checkpoints, probe, component),
+        "value": pack.values(numbers.value),
+        "n": _sizes(pack, numbers.n),
     }
-    errors = _numbers(cells, lambda score: score.stderr)
-    if not np.isnan(errors).all():
-        grid["stderr"] = pack.rough(errors)
-    if probe == TASKS:
-        ends = {score: interval(metric, score) for row in cells for score in row if score}
-        if any(found != normal(score) for score, found in ends.items()):
-            for name in ("low", "high"):
-                grid[name] = pack.rough(_numbers(cells, lambda score, name=name: getattr(ends[score], name, None)))
-    return [grid]
+    if not np.isnan(numbers.stderr).all():
+        grid["stderr"] = pack.errors(numbers.stderr)
+    if probe == TASKS and (ends := interval_of(metric)) is not normal:
+        found = [[_score(*cell) for cell in zip(*row, strict=True)] for row in zip(*numbers[2:], strict=True)]
+        for place, name in enumerate(Interval._fields):
+            grid[name] = pack.values(np.array([[(ends(one) or (np.nan,) * 2)[place] for one in row] for row in found]))
+    return grid
 
 
-def _site(place: Place) -> int:
-    return _SITES.index(place.site) if place.site in _SITES else len(_SITES)
+def _score(value: float, stderr: float, n: float) -> Score:
+    return Score(float(value), None if np.isnan(stderr) else float(stderr), None if np.isnan(n) else int(n))
 
 
-def _numbers(cells: Sequence[Sequence[Score | None]], of: Any) -> Float[np.ndarray, "t p"]:
-    return np.array([[np.nan if score is None or of(score) is None else of(score) for score in row] for row in cells])
+def _sizes(pack: Pack, n: Float[np.ndarray, "checkpoints places"]) -> dict[str, Any] | None:
+    known = np.unique(n[~np.isnan(n)])
+    if len(known) < 2:
+        return {"same": int(known[0])} if len(known) else None
+    return {"at": pack.values(n)}
 
 
 def _spectra(pack: Pack, data: RunData) -> list[dict[str, Any]]:
@@ -172,7 +162,7 @@ def _spectra(pack: Pack, data: RunData) -> list[dict[str, Any]]:
             own = [row for row in rows if len(sigmas[known[row]]) == width]
             ranks = ranks_shown(width)
             ratios = np.stack([sigmas[known[row]][ranks - 1] / sigmas[known[row]].max() for row in own])
-            found.append({"model": number, "rows": own, "ranks": ranks.tolist(), "at": pack.rough(ratios)})
+            found.append({"model": number, "rows": own, "ranks": ranks.tolist(), "at": pack.errors(ratios.T)})
     return found
 
 

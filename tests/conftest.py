@@ -32,6 +32,9 @@ from transformers import (
 )
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.browsing import Opened
     from tests.loopback_hub import LoopbackHub
 
 # A shared machine must not fail what is right: the same examples each time there, new ones at the desk.
@@ -194,3 +197,43 @@ def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     record(run, "demo-d16", width=16, turn=128)
     write_report([run])
     return run
+
+
+@pytest.fixture(scope="session")
+def web_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A rendered run of two models and some failures. Copy it before changing it."""
+    from tests.browsing import write_run
+
+    run = tmp_path_factory.mktemp("web") / "run"
+    write_run(run)
+    return run
+
+
+# A module each: the loop of a browser that stays open is in the way of other tests' own.
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium."""
+    from tests.browsing import chromium
+
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def wide(browser: "Browser", web_run: Path) -> "Iterator[Opened]":
+    """One page for all tests of a module that change it only where they look."""
+    from tests.browsing import Opened
+
+    looks = {"viewport": {"width": 1200, "height": 900}, "color_scheme": "light"}
+    with Opened(browser, web_run / "report.html", **looks) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def small(browser: "Browser", web_run: Path) -> "Iterator[Opened]":
+    """A telephone at night."""
+    from tests.browsing import Opened
+
+    looks = {"viewport": {"width": 360, "height": 740}, "reduced_motion": "reduce", "color_scheme": "dark"}
+    with Opened(browser, web_run / "report.html", **looks) as opened:
+        yield opened

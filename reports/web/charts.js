@@ -53,6 +53,8 @@ function stepAxis(data, log) {
   return { title, type: "log", tickmode: "array", tickvals, ticktext: ticks.map(([, text]) => text) };
 }
 
+const MOST_BANDS = 6;
+
 function trend(data, view) {
   const traces = [];
   const said = [];
@@ -71,7 +73,7 @@ function trend(data, view) {
     if (!stepped.length) continue;
     const x = stepped.map(({ step }) => (view.logX && step === 0 ? data.axis.zero : step));
     const sure = stepped.every(({ low }) => Number.isFinite(low));
-    if (sure && stepped.length > 1) {
+    if (sure && stepped.length > 1 && view.grids.length <= MOST_BANDS) {
       const edge = { x, type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false, line: { width: 0 } };
       traces.push({ ...edge, y: stepped.map(({ low }) => low) });
       traces.push({ ...edge, y: stepped.map(({ high }) => high), fill: "tonexty", fillcolor: faint(model.color) });
@@ -81,11 +83,12 @@ function trend(data, view) {
     said.push(course(model, stepped));
   }
   const lines = traces.length > 0;
+  const end = Math.max(1, ...view.grids.flatMap(({ model }) => data.models[model].steps));
   const names = single.map(({ model, when }) => (model.whens.length > 1 ? `${model.name} (${when})` : model.name));
   for (const [place, point] of single.entries()) {
     // Beside series a checkpoint without a step is a level; alone they stand side by side.
-    const x = lines ? [view.logX ? data.axis.zero : 0, data.axis.ticks.at(-1)[0] || 1] : [place];
-    const level = lines ? { mode: "lines", line: { color: point.model.color, dash: "dot", width: 2 } } : { mode: "markers" };
+    const x = lines ? [view.logX ? data.axis.zero : 0, end] : [place];
+    const level = lines ? { line: { color: point.model.color, dash: "dot", width: 2 } } : { mode: "markers" };
     const error_y = Number.isFinite(point.low) && !lines ? barsOf([point]) : undefined;
     const more = { name: harmless(names[place]), ...level, x, y: x.map(() => point.value), text: x.map(() => point.text[0]) };
     traces.push(lineOf(point.model, { ...more, error_y }));
@@ -119,17 +122,24 @@ function profile(data, view) {
   for (const grid of view.grids) {
     const model = data.models[grid.model];
     const last = Math.max(1, ...grid.places.map((place) => data.places[place][0]));
-    const x = grid.places.map((place) => depthOf(data, place) / (view.relative ? last : 1));
-    const valuesOf = (row) => grid.places.map((_, column) => numberAt(data, grid, row, column).value);
+    const columns = view.columnsOf?.(data, grid, last) ?? [...grid.places.keys()];
+    const x = columns.map((column) => depthOf(data, grid.places[column]) / (view.relative ? last : 1));
+    const valuesOf = (row) => columns.map((column) => valueAt(data, grid, row, column));
     const row = view.rowOf(grid);
-    traces.push(...ghosts(model, grid.rows.length, (one) => ({ x, y: valuesOf(one) })));
+    if (!view.columnsOf) traces.push(...ghosts(model, grid.rows.length, (one) => ({ x, y: valuesOf(one) })));
     if (row === undefined) continue;
     const y = valuesOf(row);
-    const bars = grid.places.map((_, column) => numberAt(data, grid, row, column));
+    const bars = columns.map((column) => numberAt(data, grid, row, column));
     const error_y = bars.some(({ low }) => Number.isFinite(low)) ? { ...barsOf(bars), thickness: 1, width: 2 } : undefined;
-    traces.push(lineOf(model, { x, y, error_y, text: x.map((_, column) => hoverText(data, grid, row, column)) }));
-    const seen = y.map((value, column) => ({ value, when: placeName(data, grid.places[column]) }));
-    said.push(course(model, seen.filter(({ value }) => Number.isFinite(value))));
+    const line = lineOf(model, { x, y, error_y, text: columns.map((column) => hoverText(data, grid, row, column)) });
+    const hollow = columns.map((column) => AFTER.includes(data.places[grid.places[column]][1]));
+    line.marker.symbol = hollow.map((after) => (after ? `${model.symbol}-open` : model.symbol));
+    line.marker.size = hollow.map((after) => (after ? 9 : 6));
+    traces.push(line);
+    if (view.columnsOf && model.steps.length > 1) line.name = harmless(`${model.name}, ${model.whens[grid.rows[row]]}`);
+    const seen = y.map((value, at) => ({ value, when: placeName(data, grid.places[columns[at]]) }));
+    const finite = seen.filter(({ value }) => Number.isFinite(value));
+    if (finite.length) said.push(course(model, finite));
   }
   const title = { text: view.relative ? "relative depth l / L" : "layer" };
   return {
@@ -138,6 +148,19 @@ function profile(data, view) {
     xaxis: { title },
     yaxis: { title: { text: view.name }, ...fixedRange({ ...view, bars: true }, data) },
   };
+}
+
+// Models beside one another, with the layers of the literature.
+function modelsOver(data, view) {
+  return profile(data, { ...view, columnsOf: literatureColumns });
+}
+
+// As literature_layers of _layers.py: embedding, blocks 1 to L - 1, and the last site in the place of block L.
+function literatureColumns(data, grid, last) {
+  const at = (layer, site) => grid.places.findIndex((place) => data.places[place][0] === layer && data.places[place][1] === site);
+  const blocks = Array.from({ length: last - 1 }, (_, place) => at(place + 1, "block"));
+  const end = ["final_norm", "head_input", "block"].map((site) => at(last, site)).find((column) => column >= 0);
+  return [at(0, "embedding"), ...blocks, end ?? -1].filter((column) => column >= 0);
 }
 
 // The first checkpoint dotted and the last one heavy, behind the one that is chosen.
@@ -156,7 +179,7 @@ function fixedRange(view, data) {
   let high = -Infinity;
   for (const grid of view.grids)
     for (let at = 0; at < grid.rows.length * grid.width; at++) {
-      const one = numberAt(data, grid, Math.floor(at / grid.width), at % grid.width);
+      const one = numberAt(data, grid, at % grid.rows.length, Math.floor(at / grid.rows.length));
       for (const value of view.bars ? [one.value, one.low, one.high] : [one.value]) {
         if (!Number.isFinite(value) || (view.logY && value <= 0)) continue;
         low = Math.min(low, value);
@@ -180,7 +203,7 @@ function map(data, view) {
   const model = data.models[grid.model];
   const names = grid.places.map((place) => placeName(data, place));
   const whens = grid.rows.map((checkpoint) => model.whens[checkpoint]);
-  const cells = names.map((_, column) => grid.rows.map((_, row) => numberAt(data, grid, row, column).value));
+  const cells = names.map((_, column) => grid.rows.map((_, row) => valueAt(data, grid, row, column)));
   const [low, high] = fixedRange({ ...view, logY: false }, data).range ?? [0, 1];
   const text = names.map((_, column) => grid.rows.map((_, row) => hoverText(data, grid, row, column)));
   const look = { zmin: low, zmax: high, colorscale: "Viridis", hoverongaps: false, hovertemplate: "%{text}<extra></extra>" };
@@ -196,8 +219,10 @@ function map(data, view) {
 }
 
 function someTicks(names, most) {
-  const stride = Math.max(1, Math.ceil((names.length - 1) / (most - 1)));
-  const tickvals = names.map((_, place) => place).filter((place) => place % stride === 0);
+  const last = names.length - 1;
+  const stride = Math.max(1, Math.ceil(last / (most - 1)));
+  // First and last always; what would touch the last goes.
+  const tickvals = names.map((_, place) => place).filter((place) => place === last || (place % stride === 0 && last - place > stride / 2));
   return { tickmode: "array", tickvals, ticktext: tickvals.map((place) => harmless(names[place])) };
 }
 
@@ -208,7 +233,7 @@ function spectrum(data, view) {
   for (const one of view.grids) {
     const model = data.models[one.model];
     const size = one.ranks.length;
-    const ratiosOf = (row) => data.rough.subarray(one.at + row * size, one.at + (row + 1) * size);
+    const ratiosOf = (row) => data.errors.subarray(one.at + row * size, one.at + (row + 1) * size);
     for (let row = 0; row < one.rows.length; row++) for (const ratio of ratiosOf(row)) if (ratio > 0) low = Math.min(low, ratio);
     const row = view.rowOf(one);
     traces.push(...ghosts(model, one.rows.length, (which) => ({ x: one.ranks, y: Array.from(ratiosOf(which)) })));

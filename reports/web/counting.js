@@ -13,9 +13,7 @@ function counting(data, view, suffixes) {
       });
       if (!points.length) continue;
       const style = data.models[model];
-      // A little aside, so that equal intervals do not cover each other.
-      const aside = 0.05 * (traces.length - (view.models.length * suffixes.length - 1) / 2);
-      const trace = lineOf(style, { x: points.map(({ m }) => sizes.indexOf(m) + (suffix === null ? 0 : aside)), y: points.map(({ value }) => value) });
+      const trace = lineOf(style, { x: points.map(({ m }) => sizes.indexOf(m)), y: points.map(({ value }) => value) });
       Object.assign(trace, { name: harmless(`${style.name}, ${name}`), text: points.map(({ text }) => text) });
       trace.line = { ...trace.line, dash: look };
       if (look === "dash") trace.marker = { ...trace.marker, symbol: `${style.symbol}-open` };
@@ -25,6 +23,10 @@ function counting(data, view, suffixes) {
       said.push(`${style.name}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);
     }
   }
+  // A little aside, so that equal intervals do not cover each other.
+  const barred = traces.filter(({ error_y }) => error_y);
+  const apart = Math.min(0.05, 0.7 / barred.length);
+  for (const [place, trace] of barred.entries()) trace.x = trace.x.map((x) => x + apart * (place - (barred.length - 1) / 2));
   const ticks = { tickmode: "array", tickvals: sizes.map((_, place) => place), ticktext: sizes.map(String) };
   const xaxis = { title: { text: "m, different words in the list" }, range: [-0.4, sizes.length - 0.6], ...ticks };
   return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, rangemode: "tozero", type: view.logY ? "log" : "linear" } };

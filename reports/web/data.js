@@ -1,43 +1,55 @@
-// The data block: index, exact values, and the places and origins of single numbers.
+// The data block: index, numbers, and the places and origins of single numbers.
 async function inflated(id) {
-  const text = document.getElementById(id).textContent;
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(document.getElementById(id).textContent);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at++) bytes[at] = letters.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-function numbersOf(bytes, start, count, width) {
-  const joined = new Uint8Array(count * width);
-  for (let plane = 0; plane < width; plane++)
-    for (let place = 0, from = start + plane * count; place < count; place++)
-      joined[place * width + plane] = bytes[from + place];
-  return width === 8 ? new Float64Array(joined.buffer) : new Float32Array(joined.buffer);
+// Undoes Pack of _web_pack.py: differences, then whole numbers, then the upper halves of float64.
+function numbersOf(bytes, start, count, dropped) {
+  const words = new Uint32Array(2 * count);
+  for (let at = 0, sum = 0; at < count; at++) {
+    let folded = 0;
+    for (let plane = 3; plane >= 0; plane--) folded = (folded << 8) | bytes[start + plane * count + at];
+    sum = (sum + ((folded >>> 1) ^ -(folded & 1))) | 0;
+    const ordered = (sum << dropped) >>> 0;
+    words[2 * at + 1] = ordered === 0 ? NAN : ordered >= ZERO ? ordered - ZERO : ZERO + (ZERO - ordered);
+  }
+  return new Float64Array(words.buffer);
 }
+
+const ZERO = 2 ** 31;
+const NAN = 0x7ff80000;
 
 async function readData() {
   const bytes = await inflated("data");
   const length = new DataView(bytes.buffer).getUint32(0, true);
   const data = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
-  const [exact, rough] = data.sizes;
-  data.exact = numbersOf(bytes, 4 + length, exact, 8);
-  data.rough = numbersOf(bytes, 4 + length + 8 * exact, rough, 4);
-  for (const grid of data.grids) {
-    grid.width = grid.places.length;
-    grid.layered = data.places[grid.places[0]][0] >= 0;
+  let start = 4 + length;
+  for (const [kind, count, dropped] of data.packed) {
+    data[kind] = numbersOf(bytes, start, count, dropped);
+    start += 4 * count;
   }
+  for (const grid of data.grids) grid.width = grid.places.length;
   return data;
+}
+
+function valueAt(data, grid, row, column) {
+  return data.values[grid.value + column * grid.rows.length + row];
 }
 
 // One number: a grid's row (a checkpoint) and column (a place). NaN where there is none.
 function numberAt(data, grid, row, column) {
-  const at = row * grid.width + column;
-  const value = data.exact[grid.value + at];
-  const stderr = grid.stderr === undefined ? NaN : data.rough[grid.stderr + at];
-  const n = grid.n === null ? NaN : grid.n.same ?? data.exact[grid.n.at + at];
+  const at = column * grid.rows.length + row;
+  const value = valueAt(data, grid, row, column);
+  const stderr = grid.stderr === undefined ? NaN : data.errors[grid.stderr + at];
+  const n = grid.n === null ? NaN : grid.n.same ?? data.values[grid.n.at + at];
   const [low, high] =
     grid.low === undefined
       ? [value - data.z * stderr, value + data.z * stderr]
-      : [data.rough[grid.low + at], data.rough[grid.high + at]];
+      : [data.values[grid.low + at], data.values[grid.high + at]];
   return { value, stderr, n, low, high };
 }
 
@@ -49,10 +61,17 @@ function placeName(data, place) {
   return site === "block" ? `block ${layer}` : SITES[site] ?? `${site} ${layer}`;
 }
 
-// Where a place stands among layers: what follows the last block stands one further.
+const AFTER = ["final_norm", "head_input"];
+
+// The layer of a place: what follows the last block L is at L too.
 function depthOf(data, place) {
-  const [layer, site] = data.places[place];
-  return site === "final_norm" ? layer + 1 : site === "head_input" ? layer + 2 : layer;
+  return data.places[place][0];
+}
+
+// In the order of a forward pass.
+function byDepth(data) {
+  const after = (place) => AFTER.indexOf(data.places[place][1]);
+  return (a, b) => depthOf(data, a) - depthOf(data, b) || after(a) - after(b);
 }
 
 function quantityName(grid) {
@@ -67,12 +86,22 @@ function originOf(data, grid, row) {
   return Object.fromEntries([...said, ...numbers]);
 }
 
-// 0.1234, 12,345 or 1.2e-7, for reading; the table of every number has all digits.
+// As many digits as the page has, without a comma that a calculation would trip over. Whole numbers beyond them come
+// out exact where they are the same throughout (see `same` in numberAt).
+function digits(value, many) {
+  if (Number.isInteger(value) && Math.abs(value) < 2 ** 21) return String(value);
+  return Number.isFinite(value) ? String(Number(value.toPrecision(many))) : "–";
+}
+
+const WRITERS = new Map(); // to make one takes longer than to write a number
+
+// 0.1234, 12,345 or 1.2e-7, for reading.
 function shown(value, digits = 6) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
   if (value !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(digits - 1);
-  return value.toLocaleString("en", { maximumSignificantDigits: digits });
+  if (!WRITERS.has(digits)) WRITERS.set(digits, new Intl.NumberFormat("en", { maximumSignificantDigits: digits }));
+  return WRITERS.get(digits).format(value);
 }
 
 function element(name, attributes = {}, ...children) {

@@ -1,5 +1,5 @@
 // A figure with its controls. It is drawn again whenever a control, the models or the colours change.
-const DRAWN = { trend, profile, map, spectrum, arms, gap };
+const DRAWN = { trend, profile, models: modelsOver, map, spectrum, arms, gap };
 
 function keyOf(probe, metric, component) {
   return JSON.stringify([probe, metric, component || null]);
@@ -15,24 +15,29 @@ function gridsByKey(data) {
   return found;
 }
 
-// All checkpoints of some grids in order of time: steps, then what has none.
+// What a slider goes through: all steps of some grids in order; where there are none, their checkpoints by name.
 function momentsOf(data, grids) {
   const found = new Map();
   for (const { model, rows } of grids)
-    for (const checkpoint of rows) found.set(data.models[model].whens[checkpoint], data.models[model].steps[checkpoint] ?? Infinity);
-  return [...found].sort((a, b) => a[1] - b[1] || 0).map(([when]) => when);
+    for (const checkpoint of rows) found.set(data.models[model].whens[checkpoint], data.models[model].steps[checkpoint]);
+  const all = [...found].map(([when, step]) => ({ when, step }));
+  const stepped = all.filter(({ step }) => step !== null).sort((a, b) => a.step - b.step);
+  return stepped.length ? stepped : all;
+}
+
+// The row of a grid that belongs to a moment, if any; beside steps a model without them always shows its last.
+function rowAt(data, { model, rows }, { when, step }, upTo) {
+  const steps = rows.map((checkpoint) => data.models[model].steps[checkpoint]);
+  if (step === null) return rows.findIndex((checkpoint) => data.models[model].whens[checkpoint] === when);
+  if (steps.every((one) => one === null)) return rows.length - 1;
+  return upTo ? steps.findLastIndex((one) => one !== null && one <= step) : steps.indexOf(step);
 }
 
 class Figure {
   constructor(page, node) {
-    Object.assign(this, { page, node, kind: node.dataset.kind });
-    this.settings = { logX: this.kind === "trend", logY: false, relative: false };
-    this.controls = element("div", { class: "controls" });
-    this.plot = element("div", { class: "plot", role: "img" });
-    this.said = element("p", { class: "said", id: `said-${node.id}` });
-    this.plot.setAttribute("aria-label", node.querySelector("h3").textContent);
-    this.plot.setAttribute("aria-describedby", this.said.id);
-    node.querySelector("h3").after(this.controls, this.plot, this.said);
+    Object.assign(this, { page, node, kind: node.dataset.kind, drawn: 1 });
+    this.settings = { logX: this.kind === "trend", logY: false, relative: this.kind === "models" };
+    for (const part of ["controls", "plot", "said"]) this[part] = node.querySelector(`.${part}`);
   }
 
   // Takes on what is to be shown; `probe`, `metric` and `component` as in the data.
@@ -62,12 +67,12 @@ class Figure {
     const { data } = this.page;
     const set = (name) => (value) => {
       this.settings[name] = value;
-      this.draw();
+      this.whole();
     };
     this.controls.replaceChildren();
     const places = new Set(this.all.flatMap((grid) => grid.places ?? []));
     if (this.kind === "trend" && places.size > 1) {
-      const entries = [...places].sort((a, b) => depthOf(data, a) - depthOf(data, b)).map((place) => [place, placeName(data, place)]);
+      const entries = [...places].sort(byDepth(data)).map((place) => [place, placeName(data, place)]);
       const [label, select] = choice("Place", entries, (value) => set("place")(Number(value)));
       select.value = this.settings.place;
       this.controls.append(label);
@@ -79,16 +84,26 @@ class Figure {
     }
     if (this.kind !== "trend" && this.kind !== "map" && this.moments.length > 1) this.controls.append(this.slider());
     if (this.kind === "trend" || this.kind === "spectrum") this.controls.append(tick(this.kind === "trend" ? "log steps" : "log ranks", this.settings.logX, set("logX")));
-    if (this.kind === "profile") this.controls.append(tick("relative depth", this.settings.relative, set("relative")));
+    if (this.kind === "profile" || this.kind === "models") this.controls.append(tick("relative depth", this.settings.relative, set("relative")));
     if (this.kind !== "map" && this.kind !== "gap") this.controls.append(tick("log values", this.settings.logY, set("logY")));
+    const title = this.plot.getAttribute("aria-label");
+    const act = (name, onclick) => element("button", { type: "button", "aria-label": `${name}: ${title}`, onclick }, name);
+    const save = () => window.Plotly.downloadImage(this.plot, { format: "png", scale: 2, filename: this.node.id });
+    this.controls.append(element("span", { class: "tools" }, act("Whole range", () => this.whole()), act("Save as PNG", save)));
+  }
+
+  // Forgets what was zoomed into.
+  whole() {
+    this.drawn += 1;
+    this.draw();
   }
 
   slider() {
-    const out = element("output", {}, this.moments[this.settings.moment]);
+    const out = element("output");
     const input = element("input", { type: "range", min: 0, max: this.moments.length - 1, step: 1 });
     input.value = this.settings.moment;
     const tell = () => {
-      out.textContent = this.moments[input.value];
+      out.textContent = this.moments[input.value].when;
       input.setAttribute("aria-valuetext", out.textContent);
     };
     tell();
@@ -102,10 +117,9 @@ class Figure {
 
   view() {
     const { data, grids, models } = this.page;
-    const when = this.moments[this.settings.moment];
-    const rowOf = ({ model, rows }) => {
-      const row = rows.findIndex((checkpoint) => data.models[model].whens[checkpoint] === when);
-      return row < 0 ? undefined : row;
+    const rowOf = (grid) => {
+      const found = rowAt(data, grid, this.moments[this.settings.moment], this.kind === "models");
+      return found < 0 ? undefined : found;
     };
     const find = (metric, task, model) => (grids.get(keyOf("lm_eval", metric, task)) ?? []).find((grid) => grid.model === model);
     const shownGrids = this.all.filter(({ model }) => models.has(model));
@@ -115,23 +129,24 @@ class Figure {
   draw() {
     const drawn = DRAWN[this.kind](this.page.data, this.view());
     const slides = this.moments.length > 1 && this.controls.querySelector(".slider");
-    const when = slides ? `${this.moments[this.settings.moment]}: ` : "";
+    const when = slides ? `${this.moments[this.settings.moment].when}: ` : "";
     this.said.textContent = drawn.said ? `${when}${drawn.said}.` : `${when}nothing to show for the models chosen.`;
     window.Plotly.react(this.plot, drawn.traces, this.layout(drawn), {
       responsive: true,
-      displaylogo: false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      displayModeBar: false, // it lies over the drawing and has no keyboard: see `tools`
     });
   }
 
+  // The same `uirevision` keeps what was zoomed into while a slider moves.
   layout({ traces, xaxis = {}, yaxis = {} }) {
     const style = getComputedStyle(document.documentElement);
     const [text, line, page] = ["--text", "--line", "--page"].map((name) => style.getPropertyValue(name).trim());
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true };
     const named = traces.filter(({ showlegend, type }) => showlegend !== false && type !== "heatmap");
     return {
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
+      uirevision: this.drawn,
+      paper_bgcolor: page,
+      plot_bgcolor: page,
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
       margin: { l: 56, r: 12, t: 12, b: 48 },
       xaxis: { ...axis, ...xaxis },
@@ -147,5 +162,5 @@ class Figure {
 
 // The place that stands for a model where one number is shown: its last.
 function lastPlace(data, grids) {
-  return grids.flatMap(({ places }) => places).reduce((a, b) => (depthOf(data, b) > depthOf(data, a) ? b : a));
+  return grids.flatMap(({ places }) => places).reduce((a, b) => (byDepth(data)(a, b) < 0 ? b : a));
 }

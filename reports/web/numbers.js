@@ -12,12 +12,13 @@ class Numbers {
     this.data = data;
     const measures = new Map(data.grids.map(({ probe, metric }) => [JSON.stringify([probe, metric]), [metric, probe]]));
     const places = new Map(data.grids.flatMap((grid) => grid.places).map((place) => [place, placeName(data, place)]));
+    this.depths = new Map([...places.keys()].sort(byDepth(data)).map((place, rank) => [place, rank]));
     const any = ["", "all"];
     const filter = (name) => (value) => {
       this.filters[name] = value;
       this.find();
     };
-    const sorted = [...places].filter(([, name]) => name).sort((a, b) => depthOf(data, a[0]) - depthOf(data, b[0]));
+    const sorted = [...places].filter(([, name]) => name).sort(([a], [b]) => byDepth(data)(a, b));
     const [model] = choice("Model", [any, ...data.models.map(({ name }, number) => [number, name])], filter("model"));
     const [measure] = choice("Measure", [[...any, "any probe"], ...[...measures].map(([key, [metric, probe]]) => [key, metric, probe])], filter("measure"), true);
     const [place] = choice("Place", [any, ...sorted], filter("place"));
@@ -39,6 +40,7 @@ class Numbers {
       element("div", { class: "controls" }, this.back, this.next),
     );
     this.find();
+    tellWidth(root.querySelector(".table"));
   }
 
   head(name, numeric, column) {
@@ -53,8 +55,9 @@ class Numbers {
     const { model, measure, component, place, checkpoint } = this.filters;
     const { data } = this;
     const has = (text, part) => !part || (text ?? "").toLowerCase().includes(part.toLowerCase());
-    const grids = [];
-    const cells = [];
+    const most = data.grids.reduce((sum, grid) => sum + grid.rows.length * grid.width, 0);
+    const [grids, cells] = [new Uint32Array(most), new Uint32Array(most)];
+    let count = 0;
     for (const [number, grid] of data.grids.entries()) {
       if (model && grid.model !== Number(model)) continue;
       if (measure && measure !== JSON.stringify([grid.probe, grid.metric])) continue;
@@ -64,13 +67,13 @@ class Numbers {
         for (let column = 0; column < grid.width; column++) {
           if (place && grid.places[column] !== Number(place)) continue;
           const cell = row * grid.width + column;
-          if (Number.isNaN(data.exact[grid.value + cell])) continue;
-          grids.push(number);
-          cells.push(cell);
+          if (Number.isNaN(valueAt(data, grid, row, column))) continue;
+          grids[count] = number;
+          cells[count++] = cell;
         }
       }
     }
-    Object.assign(this, { grids, cells, order: Uint32Array.from(grids.keys()), at: 0 });
+    Object.assign(this, { grids: grids.subarray(0, count), cells, order: counted(count), at: 0 });
     this.arrange();
   }
 
@@ -88,7 +91,7 @@ class Numbers {
     const model = data.models[grid.model];
     const checkpoint = grid.rows[row];
     if (name === "checkpoint") return model.steps[checkpoint] ?? Infinity;
-    if (name === "place") return depthOf(data, grid.places[column]);
+    if (name === "place") return this.depths.get(grid.places[column]);
     if (name === "identity") return model.identities[checkpoint] ?? "";
     return { model: model.name, measure: `${grid.probe} ${grid.metric}`, component: grid.component ?? "" }[name];
   }
@@ -106,7 +109,7 @@ class Numbers {
   arrange() {
     if (this.column !== null) {
       const keys = Array.from(this.grids, (_, index) => this.key(index));
-      this.order = Uint32Array.from(this.grids.keys()).sort((a, b) => compared(keys[a], keys[b], this.descending) || a - b);
+      this.order = counted(this.grids.length).sort((a, b) => compared(keys[a], keys[b], this.descending) || a - b);
     }
     this.show();
   }
@@ -136,7 +139,7 @@ class Numbers {
     const identity = model.identities[checkpoint];
     const cells = [
       model.name, model.whens[checkpoint], `${grid.probe}: ${grid.metric}`, grid.component ?? "", placeName(data, grid.places[column]),
-      String(value), Number.isFinite(stderr) ? String(Number(stderr.toPrecision(7))) : "–", Number.isFinite(n) ? String(n) : "–",
+      digits(value, 6), digits(stderr, 4), digits(n, 6),
       identity ? shortIdentity(identity) : "–",
     ];
     const made = cells.map((text, place) => element("td", { class: COLUMNS[place][1] ? "number" : "" }, text));
@@ -155,10 +158,10 @@ class Numbers {
     const origin = originOf(data, grid, row);
     const [layer, site] = data.places[grid.places[column]];
     const lines = [
-      ["value", String(value)],
-      ["standard error", Number.isFinite(stderr) ? String(Number(stderr.toPrecision(7))) : "none stored"],
+      ["value", `${digits(value, 6)} (all digits are in its row)`],
+      ["standard error", Number.isFinite(stderr) ? digits(stderr, 4) : "none stored"],
       ["95 % interval", Number.isFinite(low) ? `${shown(low)} to ${shown(high)}` : "none"],
-      ["n", Number.isFinite(n) ? String(n) : "none stored"],
+      ["n", Number.isFinite(n) ? digits(n, 6) : "none stored"],
       ["checkpoint", `${model.name}, ${model.whens[checkpoint]}`],
       ["identity", model.identities[checkpoint] ?? "–"],
     ];
@@ -182,6 +185,12 @@ class Numbers {
     dialog.replaceChildren(title, list, element("button", { type: "button", onclick: () => dialog.close() }, "Close"));
     dialog.showModal();
   }
+}
+
+function counted(count) {
+  const numbers = new Uint32Array(count);
+  for (let at = 0; at < count; at++) numbers[at] = at;
+  return numbers;
 }
 
 // Missing values come last in both directions.

@@ -51,6 +51,15 @@ function makeFilterable(region) {
   region.before(element("div", { class: "controls" }, element("label", {}, "Rows that contain", input), status));
 }
 
+// Says so above a table that is wider than its place, as long as it is.
+function tellWidth(region) {
+  const hint = element("p", { class: "said hint", hidden: true }, "Wider than the page: scroll it sideways, or choose it and use the arrow keys.");
+  region.before(hint);
+  const tell = () => (hint.hidden = region.scrollWidth <= region.clientWidth + 1);
+  tell(); // before anything is shown
+  new ResizeObserver(tell).observe(region);
+}
+
 function darkNow() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
@@ -83,20 +92,18 @@ function makeTheme(redraw) {
     }, { once: true });
   });
   name();
-  button.hidden = false;
+  button.disabled = false;
 }
 
 function makeModels(page, redraw) {
-  const box = document.getElementById("models");
-  for (const [number, { name }] of page.data.models.entries()) {
-    const set = (checked) => {
-      page.models[checked ? "add" : "delete"](number);
+  for (const [number, box] of document.querySelectorAll("#models input").entries()) {
+    box.disabled = false;
+    box.addEventListener("change", () => {
+      page.models[box.checked ? "add" : "delete"](number);
       page.models = new Set([...page.models].sort((a, b) => a - b));
       redraw();
-    };
-    box.append(tick(name, true, set));
+    });
   }
-  box.hidden = page.data.models.length < 2;
 }
 
 function makeAny(page, figures) {
@@ -137,6 +144,7 @@ async function start() {
   document.querySelectorAll(".table").forEach((region) => {
     makeSortable(region.querySelector("table"));
     makeFilterable(region);
+    tellWidth(region);
   });
   const data = await readData();
   const page = { data, grids: gridsByKey(data), models: new Set(data.models.keys()) };

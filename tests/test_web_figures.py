@@ -1,0 +1,187 @@
+"""Figures of the web page show what the store holds, on axes that fit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from lm_probe.probes import Reading
+from lm_probe.reports._data import Checkpoint
+from lm_probe.reports._intervals import interval
+from lm_probe.reports._load import load
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
+from tests.browsing import Opened, stored, write_page
+from tests.reporting import record
+
+
+def near(stored: Sequence[float]) -> Any:
+    """The six digits that a page has."""
+    return pytest.approx(stored, rel=5e-7)
+
+
+def test_the_slider_moves_the_profile(wide: Opened, web_run: Path) -> None:
+    slider = wide.page.locator("#figure-anisotropy_depth input[type=range]")
+    assert wide.line("anisotropy_depth")["y"] == near(stored(web_run, "demo-d16", "mean_cosine", step=512))
+    slider.focus()
+    slider.press("Home")
+    assert wide.line("anisotropy_depth")["y"] == near(stored(web_run, "demo-d16", "mean_cosine", step=0))
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    assert wide.line("anisotropy_depth", 1)["y"] == near(stored(web_run, "demo-d32", "mean_cosine", step=2))
+    assert slider.get_attribute("aria-valuetext") == "step 2"
+    said = wide.page.locator("#said-figure-anisotropy_depth").inner_text()
+    assert said.startswith("step 2: demo-d16: 0.02 at embedding")
+    slider.press("End")
+
+
+def test_figures_show_what_is_stored(wide: Opened, web_run: Path) -> None:
+    assert wide.line("loss", 1)["y"] == near(stored(web_run, "demo-d32", "loss"))
+    assert wide.line("loss")["x"][:3] == [0.5, 1, 2]  # step 0 at half of the first step after it
+    cells = wide.line("anisotropy_heat_map")["z"]
+    assert len(cells) == 7
+    assert cells[0] == near(stored(web_run, "demo-d16", "mean_cosine", site="embedding"))
+    assert cells[6] == near(stored(web_run, "demo-d16", "mean_cosine", site="final_norm"))
+    ratios = wide.line("head_spectrum", 1)["y"]
+    sigma = load([web_run]).vectors["singular_values"][Checkpoint("demo-d32", "step512", 512)]
+    assert ratios == pytest.approx(list(sigma / sigma.max()), rel=6.2e-5)  # four digits
+    full, control = (
+        [stored(web_run, "demo-d16", metric, step=512, component=f"count_query_m{m}")[0] for m in (5, 10, 20)]
+        for metric in ("mae", "mae_binary")
+    )
+    assert wide.line("counting_error")["y"] == near(full) and wide.line("counting_error", 1)["y"] == near(control)
+    assert wide.line("counting_error", 1)["name"] == "demo-d16, control"
+
+
+def test_any_measure_and_any_models(wide: Opened, web_run: Path) -> None:
+    measure = wide.page.locator("#quantity").get_by_label("Measure")
+    measure.select_option(label="effective_rank")
+    assert wide.line("any-trend")["y"] == near(stored(web_run, "demo-d16", "effective_rank", component="all_rows"))
+    assert wide.axis("any-trend", "yaxis")["title"]["text"].startswith("effective_rank")
+    assert wide.page.locator("#figure-any-profile").is_hidden()  # it has no layers
+    measure.select_option(label="mean_cosine")
+    wide.page.locator("#figure-any-trend").get_by_label("Place").select_option(label="block 3")
+    assert wide.line("any-trend")["y"] == near(stored(web_run, "demo-d16", "mean_cosine", layer=3))
+    measure.select_option(label="acc")
+    wide.page.locator("#quantity").get_by_label("Component").select_option(label="lambada")
+    assert set(wide.line("any-trend")["y"]) == {0.625}
+    box = wide.page.locator("#models").get_by_label("demo-d16")
+    box.uncheck()
+    assert wide.line("loss")["name"] == "demo-d32"
+    box.check()
+    assert wide.line("loss")["name"] == "demo-d16"
+
+
+def test_axes_are_linear_or_logarithmic(wide: Opened) -> None:
+    figure = wide.page.locator("#figure-loss")
+    assert wide.axis("loss", "xaxis")["type"] == "log"
+    figure.get_by_label("log steps").uncheck()
+    assert wide.axis("loss", "xaxis")["type"] == "linear" and wide.line("loss")["x"][0] == 0
+    figure.get_by_label("log values").check()
+    assert wide.axis("loss", "yaxis")["type"] == "log"
+    figure.get_by_label("log values").uncheck()
+    figure.get_by_label("log steps").check()
+
+
+def test_hovering_tells_value_interval_size_and_checkpoint(wide: Opened, web_run: Path) -> None:
+    figure = wide.page.locator("#figure-loss")
+    figure.scroll_into_view_if_needed()
+    figure.locator(".scatterlayer .trace path.point").last.hover(force=True)
+    said = figure.locator(".hoverlayer").text_content(timeout=5000) or ""
+    data = load([web_run])
+    one = Checkpoint("demo-d32", "step512", 512)
+    score = data.scores("loss", "loss")[one]
+    (made,) = (row for row in data.made if row.checkpoint == one and row.probe == "loss")
+    ends = interval("loss", score)
+    assert ends is not None and score.n is not None
+    assert "demo-d32, step 512" in said and f"value {score.value:.6g}" in said
+    assert f"95 % interval {ends.low:.6g} to {ends.high:.6g}" in said
+    assert f"n = {score.n:,}" in said and f"checkpoint {made.identity[:19]}" in said
+    assert f"measurement {made.id}" in said
+
+
+def test_error_bars_over_depth_lie_inside_the_axis(browser: Browser, tmp_path: Path) -> None:
+    readings = [Reading("spread", 0.1 * layer, layer, "block", stderr=0.2) for layer in range(1, 9)]
+    with RunStore.create(tmp_path / "run") as store:
+        for step in (0, 1000):
+            key = CheckpointKey("tiny", f"step{step}", step, "sha256:0", "drawn")
+            store.record(key, [Measurement("geometry", {}, readings, Conditions("float32", "cpu"))])
+    opened = Opened(browser, write_page([tmp_path / "run"], tmp_path))
+    low, high = opened.axis("any-profile", "yaxis")["range"]
+    bars = opened.page.evaluate(
+        "() => document.querySelector('#figure-any-profile .plot').data.filter(one => one.error_y)"
+        ".flatMap(({y, error_y}) => y.flatMap((at, i) => [at - error_y.arrayminus[i], at + error_y.array[i]]))"
+    )
+    assert max(bars) > 1.1 and low < min(bars) and max(bars) < high
+    opened.context.close()
+
+
+def test_models_stand_beside_one_another_with_the_layers_of_the_literature(browser: Browser, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    record(run, "gpt2", [None], layers=4)
+    record(run, "pythia-14m", (0, 8, 512), layers=6)
+    with Opened(browser, write_page([run], tmp_path)) as opened:
+        slider = opened.page.locator("#figure-anisotropy_models input[type=range]")
+        gpt2, pythia = (opened.line("anisotropy_models", place) for place in (0, 1))
+        assert [gpt2["name"], pythia["name"]] == ["gpt2", "pythia-14m, step 512"]
+        assert gpt2["x"] == [0, 0.25, 0.5, 0.75, 1] and pythia["x"][-1] == 1
+        blocks = stored(run, "pythia-14m", "mean_cosine", step=512)
+        assert pythia["y"] == near([*blocks[:6], blocks[7]])  # the final norm in the place of block 6
+        slider.focus()
+        slider.press("Home")
+        assert [opened.line("anisotropy_models", place)["name"] for place in (0, 1)] == ["gpt2", "pythia-14m, step 0"]
+        opened.page.locator("#models").get_by_label("gpt2").uncheck()
+        assert opened.line("anisotropy_models")["name"] == "pythia-14m, step 0"
+        assert opened.troubles == []
+
+
+def test_what_follows_the_last_block_is_at_its_layer(wide: Opened, web_run: Path) -> None:
+    line = wide.line("anisotropy_depth")
+    assert line["x"] == [0, 1, 2, 3, 4, 5, 5]
+    assert line["y"][-2:] == near(stored(web_run, "demo-d16", "mean_cosine", step=512, layer=5))
+    symbols = wide.page.evaluate(
+        "() => document.querySelector('#figure-anisotropy_depth .plot').data.find(one => one.text).marker.symbol"
+    )
+    assert [symbol.endswith("-open") for symbol in symbols] == [False] * 6 + [True]
+
+
+def test_negative_cosines_are_seen(browser: Browser, tmp_path: Path) -> None:
+    readings = [Reading("mean_cosine", -0.01 * layer, layer, "block", stderr=0.002) for layer in range(1, 5)]
+    with RunStore.create(tmp_path / "run") as store:
+        for step in (0, 1000):
+            key = CheckpointKey("tiny", f"step{step}", step, f"sha256:{step}", "drawn")
+            store.record(key, [Measurement("anisotropy", {}, readings, Conditions("float32", "cpu"))])
+    with Opened(browser, write_page([tmp_path / "run"], tmp_path)) as opened:
+        low, high = opened.axis("anisotropy_depth", "yaxis")["range"]
+        assert low < -0.044 and -0.006 < high < 0
+
+
+def test_a_slider_keeps_what_was_zoomed_into_and_a_button_shows_all(wide: Opened) -> None:
+    figure = wide.page.locator("#figure-anisotropy_depth")
+    figure.scroll_into_view_if_needed()
+    box = figure.locator(".draglayer .nsewdrag").bounding_box()
+    assert box
+    wide.page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.2 * box["height"])
+    wide.page.mouse.down()
+    wide.page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    wide.page.mouse.up()
+    wide.page.wait_for_function(
+        "() => document.querySelector('#figure-anisotropy_depth .plot')._fullLayout.xaxis.range[0] > 0.5"
+    )
+    zoomed = wide.axis("anisotropy_depth", "xaxis")["range"]
+    slider = figure.locator("input[type=range]")
+    slider.focus()
+    slider.press("ArrowLeft")
+    assert wide.axis("anisotropy_depth", "xaxis")["range"] == zoomed
+    figure.get_by_role("button", name="Whole range").press("Enter")
+    low, high = wide.axis("anisotropy_depth", "xaxis")["range"]
+    assert low < 0 and high > 5
+    slider.press("End")
+    with wide.page.expect_download() as download:
+        figure.get_by_role("button", name="Save as PNG").click()
+    assert download.value.suggested_filename == "figure-anisotropy_depth.png" and wide.troubles == []
+
+
+def test_nothing_lies_over_a_figure(wide: Opened) -> None:
+    assert wide.page.locator(".modebar-container .modebar-btn").count() == 0
