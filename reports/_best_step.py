@@ -19,8 +19,9 @@ class Best(NamedTuple):
     candidates: tuple[int, int]
     """First and last of the checkpoints that are the best in 95 % of redrawn series."""
     difference: float
-    """Final less best, corrected likewise."""
-    interval: tuple[float, float]
+    """Final less best, corrected likewise; never above 0, for the last is no better than the best."""
+    interval: tuple[float, float] | None
+    """95 % interval of `difference`, which lies in it; None where the last is the best and 0 is no estimate."""
 
 
 def best_and_final(
@@ -29,7 +30,8 @@ def best_and_final(
     """Best and final, by redrawing series about the fitted rise and fall.
 
     In each redrawn series the highest checkpoint is picked anew: how far its score lies above its true level is what
-    picking adds. The same draws give the interval of the difference (basic bootstrap). Errors come from a bootstrap
+    picking adds, in the median over the draws (their mean is not finite with the few degrees of freedom of a short
+    series). The same draws give the interval of the difference (basic bootstrap). Errors come from a bootstrap
     over documents, the same for all checkpoints, where outcomes are given; from a normal distribution else. Checkpoints
     before both the best and the last nine tenths of training are no candidates: the error of a perplexity of millions
     is no scatter.
@@ -47,12 +49,13 @@ def best_and_final(
     excess = drawn[picked, np.arange(draws)] - level[picked, 0]
     misses = drawn[-1] - level[-1] - excess
     raw = observed[-1] - observed[index - start]
-    low, high = raw - np.quantile(misses, [0.975, 0.025])
+    low, middle, high = np.minimum(raw - np.quantile(misses, [0.975, 0.5, 0.025]), 0.0)
     first, last = np.quantile(picked, [0.025, 0.975], method="nearest").astype(int)
-    value = observed[index - start] - excess.mean()
-    return Best(
-        index, float(value), (start + first, start + last), float(raw - misses.mean()), (float(low), float(high))
-    )
+    value = float(observed[index - start] - np.median(excess))
+    candidates = (start + first, start + last)
+    if index == len(noise.values) - 1:
+        return Best(index, value, candidates, 0.0, None)
+    return Best(index, value, candidates, float(middle), (float(low), float(high)))
 
 
 def _over_documents(
