@@ -29,7 +29,7 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None, say: Callable
 
     The page needs the packages of the extra `web`; without them it is left out, and `say` is told.
 
-    The same values give the same bytes. A model that several runs hold gets its run's name before its own.
+    The same values give the same bytes. A model that several runs hold gets its run's name behind its own.
 
     Args:
         runs: folders of runs.
