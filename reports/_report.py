@@ -21,6 +21,7 @@ from lm_probe.sweeps import UserError, say_on_stderr
 
 _MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
 _WEB = ("plotly", "jinja2", "markupsafe", "markdown_it")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
 
 
@@ -138,5 +139,10 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([_cell(one) for one in row] for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A name from outside that a spreadsheet would run as a formula gets an apostrophe; numbers are no names."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -166,6 +166,8 @@ def test_the_files_that_lm_eval_wrote_in_a_sweep_come_back(series: Path, tmp_pat
     said, values = imported(tmp_path / "run", tmp_path / "swept" / "lm_eval")
     with RunStore(tmp_path / "swept") as store:
         measured = store.values(provenance=True)
+        (details,) = store.measurements().details
+    assert details["higher_is_better"].items() >= {"acc": True, "mae": False, "acc_gap": False}.items()
     assert not said
     where = ["model", "revision", "step", "identity", "probe", "component", "metric"]
     both = values.merge(measured, on=where, suffixes=("", "_measured"))
