@@ -97,8 +97,8 @@ def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
         yield f"Judged by {name}, {'; '.join(parts)}."
     fallen = sum(one.saturated for one in analysis.tasks)
     if fallen:
-        tested = sum(one.tests > 0 for one in analysis.tasks)
-        yield f"Single scores of tasks that end worse than before: {fallen} of {tested} tested."
+        looked_at = count(sum(one.tests > 0 for one in analysis.tasks))
+        yield f"Single scores of tasks that end worse than before, adjusted in each model: {fallen} of {looked_at}."
     yield from _anisotropy(data)
     yield from _counting(counted_questions(data))
     together = [one for one in analysis.moving if one.p_adjusted <= ALPHA]
