@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not there yet, sweeps and reports."""
+    _refuse_foreign(args.out)
     from lm_probe.eval_tasks import vocabulary
     from lm_probe.studies.demo_series import split_documents, train_demo_series
     from lm_probe.sweeps import make_folder
@@ -45,6 +46,26 @@ def run(args: argparse.Namespace) -> int:
         held_out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         args.text = str(held_out)
     return sweep_and_report(args, tuple(str(folder) for folder in series), None, no_report=False)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A folder with something else in it is not filled with two series, and no run of another sweep is mixed with them.
+
+    Raises:
+        UserError: it is there, is not empty, and no demo has begun in it.
+    """
+    from lm_probe.sweeps import UserError
+
+    try:
+        found = sorted(path.name for path in out.iterdir()) if out.exists() else []
+        series = sorted(path.name for path in (out / "series").iterdir()) if "series" in found else []
+    except OSError as error:
+        raise UserError(f"{out} is no folder that can be read ({error.strerror}): choose another --out") from error
+    begun = "series" in found and all(name.startswith("demo-w") or name == "held_out.jsonl" for name in series)
+    if found and not begun:
+        raise UserError(
+            f"{out} holds something else ({found[0]}) and no demo: choose another --out, e.g. {out / 'demo'}"
+        )
 
 
 class _Bars:

@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     before = f", {done.there_before} tasks were there before" if done.there_before else ""
     files = f"{done.files:,} file{'s' * (done.files != 1)}"
     samples = f", {done.samples} files of samples" if done.samples else ""
-    print(f"{done.scores:,} scores from {files}{samples}{before}; lm-probe report {args.out} shows them")
+    print(f"{done.scores:,} values from {files}{samples}{before}; lm-probe report {args.out} shows them")
     return 1 if done.problems else 0

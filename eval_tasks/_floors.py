@@ -20,6 +20,7 @@ def constants(documents: Sequence[Document], counts: bool) -> dict[str, Any]:
     binary = [document["binary_choices"][document["binary_gold"]] for document in documents]
     return {
         "constant": best,
+        "binary_constant": Counter(binary).most_common(1)[0][0],
         "constant_count": statistics.median_low(map(int, answers)),
         "binary_constant_count": statistics.median_low(map(int, binary)),
     }
@@ -28,17 +29,25 @@ def constants(documents: Sequence[Document], counts: bool) -> dict[str, Any]:
 def count_floors(document: Document) -> dict[str, float]:
     """Accuracy and error of a uniform guess among the answers, and of the best constant one.
 
-    The control has an error of its own: with `control=matched` its right answers are others.
+    The control has floors of its own: with `control=matched`, and in `most_frequent_count`, its right answers are
+    others. An error is relative to what the task's own is: the mean count, or without one the right count.
     """
     answers = [int(answer) for answer in document["choices"]]
     truth = answers[document["gold"]]
-    binary_truth = int(document["binary_choices"][document["binary_gold"]])
+    binary_right = document["binary_choices"][document["binary_gold"]]
+    binary_truth = int(binary_right)
+    mean_count = document["n"] / document["m"] if document["query"] else None
+    error = abs(document["constant_count"] - truth)
+    binary_error = abs(document["binary_constant_count"] - binary_truth)
     return {
         "floor_chance_acc": 1 / len(answers),
         "floor_constant_acc": float(document["constant"] == document["choices"][document["gold"]]),
         "floor_chance_mae": sum(abs(answer - truth) for answer in answers) / len(answers),
-        "floor_constant_mae": float(abs(document["constant_count"] - truth)),
-        "floor_constant_mae_binary": float(abs(document["binary_constant_count"] - binary_truth)),
+        "floor_constant_acc_binary": float(document["binary_constant"] == binary_right),
+        "floor_constant_mae": float(error),
+        "floor_constant_mae_binary": float(binary_error),
+        "floor_constant_mae_relative": error / (mean_count or truth),
+        "floor_constant_mae_relative_binary": binary_error / (mean_count or binary_truth),
     }
 
 

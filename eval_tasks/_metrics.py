@@ -43,12 +43,18 @@ def _paired(name: str, better: bool) -> list[Metric]:
     return [*_both(name, better), Metric(f"{name}_gap", False)]
 
 
-FLOORS = [
+COUNT_FLOORS = [
+    Metric("floor_chance_acc", True),
+    *_both("floor_constant_acc", True),
+    Metric("floor_chance_mae", False),
+    *_both("floor_constant_mae", False),
+    *_both("floor_constant_mae_relative", False),
+]
+WORD_FLOORS = [
     Metric("floor_chance_acc", True),
     Metric("floor_constant_acc", True),
+    *_both("floor_last_word_acc", True),
 ]
-COUNT_FLOORS = [*FLOORS, Metric("floor_chance_mae", False), *_both("floor_constant_mae", False)]
-WORD_FLOORS = [*FLOORS, *_both("floor_last_word_acc", True)]
 
 COUNTS = [
     *_paired("acc", True),

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lm_probe.reports._directions import LOWER_IS_BETTER
-from lm_probe.reports._saturation import detect_saturation
+from lm_probe.reports._directions import has_no_direction
+from lm_probe.reports._directions import lower_is_better as known_direction
+from lm_probe.reports._saturation import Saturation, detect_saturation
 
 COLUMNS = ("model", "step", "task", "metric", "value")
+_OF_BEST = ("best_step", "best", "best_corrected", "final_minus_best", "relative", "low", "high", "p_value")
 
 
 def best_and_final_table(
@@ -22,15 +24,17 @@ def best_and_final_table(
     """Best and final score, their difference and the verdict of `detect_saturation`, a row per model, task and metric.
 
     The best value is the highest (lowest) of many and so flattering; `best_corrected` is not. Rows of one checkpoint
-    only are left out, having nothing to compare. A mean over tasks uses only the steps at which every task of it has a
-    value, and takes the tasks' standard errors as independent. Does not show what the tables behind it do not hold: two
-    harness versions or shot numbers under one name make one series here, so select first.
+    only are left out, having nothing to compare. Where neither way of a metric is better, or nobody says which, there
+    is no best: those cells are NaN, the verdict is `cannot tell`, and the column `reason` says so. A mean over tasks
+    uses only the steps at which every task of it has a value, and takes the tasks' standard errors as independent. Does
+    not show what the tables behind it do not hold: two harness versions or shot numbers under one name make one series
+    here, so select first.
 
     Args:
         values: A tidy table with the columns model, step, task, metric, value and, where known, stderr.
         mean_of: Further rows, each the mean over some tasks under every metric that all of them share:
             `{"mean without wsc": ["piqa", "sciq", ...]}`.
-        lower_is_better: Direction by metric name; losses, perplexities and errors are known.
+        lower_is_better: Direction by metric name, for those whose name does not tell it as `acc` or `ppl` does.
         margin: As in `detect_saturation`.
         seed: Of the private generator.
     """
@@ -47,40 +51,43 @@ def best_and_final_table(
             "select one suite, variant and number of shots first"
         )
     table = pd.concat([table, *(_mean(table, name, tasks) for name, tasks in (mean_of or {}).items())])
-    directions = {name: True for name in LOWER_IS_BETTER} | dict(lower_is_better or {})
+    given = lower_is_better or {}
     rows = []
     for (model, task, metric), group in table.groupby(["model", "task", "metric"], sort=False):
         series = group.sort_values("step")
         if len(series) < 2:
+            continue
+        last = {"final_step": float(series["step"].iloc[-1]), "final": float(series["value"].iloc[-1])}
+        row = {"model": model, "task": task, "metric": metric}
+        direction = given.get(str(metric), known_direction(str(metric)))
+        if direction is None:
+            rows.append({**row, **dict.fromkeys(_OF_BEST, np.nan), **last, **_undirected(str(metric))})
             continue
         errors = series["stderr"].to_numpy(float)
         found = detect_saturation(
             series["step"].to_numpy(float),
             series["value"].to_numpy(float),
             None if np.isnan(errors).any() else errors,
-            lower_is_better=directions.get(str(metric), False),
+            lower_is_better=direction,
             margin=margin,
             seed=seed,
         )
-        rows.append(
-            {
-                "model": model,
-                "task": task,
-                "metric": metric,
-                "best_step": found.best_step,
-                "best": found.best_value,
-                "best_corrected": found.best_corrected,
-                "final_step": found.final_step,
-                "final": found.final_value,
-                "final_minus_best": found.final_minus_best,
-                "relative": found.final_minus_best / abs(found.best_value) if found.best_value else np.nan,
-                "low": found.interval[0],
-                "high": found.interval[1],
-                "p_value": found.p_value,
-                "verdict": found.verdict,
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append({**row, **_of_best(found), **last, "verdict": found.verdict, "reason": found.reason})
+    columns = ["model", "task", "metric", *_OF_BEST[:3], "final_step", "final", *_OF_BEST[3:], "verdict", "reason"]
+    return pd.DataFrame(rows, columns=columns if rows else None)
+
+
+def _of_best(found: Saturation) -> dict[str, float]:
+    low, high = found.interval or (np.nan, np.nan)
+    relative = found.final_minus_best / abs(found.best_value) if found.best_value else np.nan
+    corrected = np.nan if found.best_corrected is None else found.best_corrected
+    told = (found.best_step, found.best_value, corrected, found.final_minus_best, relative, low, high, found.p_value)
+    return dict(zip(_OF_BEST, told, strict=True))
+
+
+def _undirected(metric: str) -> dict[str, str]:
+    how = "neither way is better" if has_no_direction(metric) else "no direction is known"
+    return {"verdict": "cannot tell", "reason": f"{how}: lower_is_better={{'{metric}': True}} (or False) sets one"}
 
 
 def _mean(table: pd.DataFrame, name: str, tasks: Sequence[str]) -> pd.DataFrame:

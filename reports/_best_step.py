@@ -19,8 +19,9 @@ class Best(NamedTuple):
     candidates: tuple[int, int]
     """First and last of the checkpoints that are the best in 95 % of redrawn series."""
     difference: float
-    """Final less best, corrected likewise."""
-    interval: tuple[float, float]
+    """Final less best, corrected likewise; never above 0, for the last is no better than the best."""
+    interval: tuple[float, float] | None
+    """95 % interval of `difference`, which lies in it; None where the last is the best and 0 is no estimate."""
 
 
 def best_and_final(
@@ -29,10 +30,11 @@ def best_and_final(
     """Best and final, by redrawing series about the fitted rise and fall.
 
     In each redrawn series the highest checkpoint is picked anew: how far its score lies above its true level is what
-    picking adds. The same draws give the interval of the difference (basic bootstrap). Errors come from a bootstrap
-    over documents, the same for all checkpoints, where outcomes are given; from a normal distribution else. Checkpoints
-    before both the best and the last nine tenths of training are no candidates: the error of a perplexity of millions
-    is no scatter.
+    picking adds, on average over the draws, those beyond 95 % counted at its ends (with the few degrees of freedom of
+    a short series a plain mean is not finite). The same draws give the interval of the difference (basic bootstrap).
+    Errors come from a bootstrap over documents, the same for all checkpoints, where outcomes are given; from a normal
+    distribution else. Checkpoints before both the best and the last nine tenths of training are no candidates: the
+    error of a perplexity of millions is no scatter.
     """
     index = int(noise.values.argmax())
     start = min(index, late_from(noise.steps))
@@ -49,10 +51,17 @@ def best_and_final(
     raw = observed[-1] - observed[index - start]
     low, high = raw - np.quantile(misses, [0.975, 0.025])
     first, last = np.quantile(picked, [0.025, 0.975], method="nearest").astype(int)
-    value = observed[index - start] - excess.mean()
-    return Best(
-        index, float(value), (start + first, start + last), float(raw - misses.mean()), (float(low), float(high))
-    )
+    value = float(observed[index - start] - _mean(excess))
+    candidates = (start + first, start + last)
+    if index == len(noise.values) - 1:
+        return Best(index, value, candidates, 0.0, None)
+    difference, low, high = (min(float(one), 0.0) for one in (raw - _mean(misses), low, high))
+    return Best(index, value, candidates, difference, (low, high))
+
+
+def _mean(drawn: Float[np.ndarray, " b"]) -> float:
+    """Mean of the draws, winsorised at the ends of their 95 % interval, in which it so lies."""
+    return float(np.clip(drawn, *np.quantile(drawn, [0.025, 0.975])).mean())
 
 
 def _over_documents(

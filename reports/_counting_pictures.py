@@ -55,8 +55,8 @@ def _last(data: RunData, kind: str, metric: str) -> dict[str, list[Cell]]:
 
 
 def _blind(cells: Mapping[str, Sequence[Cell]]) -> str:
-    floors = any(cell.floor for own in cells.values() for cell in own)
-    return " Dotted: a blind answer, the best constant one or a guess among the m words." if floors else ""
+    floors = any(cell.floor or cell.binary_floor for own in cells.values() for cell in own)
+    return " Dotted: a blind answer, the best constant or one of the words in the list (a control has two)." * floors
 
 
 def _remark(kind: str) -> str:

@@ -1,28 +1,27 @@
 """The counting tasks in the report: the table of both arms, what it shows and what it cannot show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from lm_probe.reports._counting import (
     MEASURES,
     TASKS,
     Cell,
-    beats,
     cells,
     counting_task,
     different_words,
     last_counted,
     task_metrics,
 )
+from lm_probe.reports._counting_findings import Counted, counted_questions
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._markdown import MISSING, count, escape, listed, number, step_cell, table, with_interval
 
 HEADER = (
     *("model", "revision", "step", "question", "m", "metric"),
-    *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "floor", "n"),
+    *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "floor", "binary_floor", "n"),
 )
 _MEANING = {"mae": "mean absolute error", "acc": "accuracy", "mae_relative": "error / true count"}
-_BLIND_BETWEEN_TWO = 0.5  # whoever names one of the two words of the control without counting
 
 
 def section(data: RunData) -> list[str]:
@@ -34,11 +33,12 @@ def section(data: RunData) -> list[str]:
             cell.kind.replace("_", " "),
             _MEANING[metric],
             str(cell.m),
-            MISSING if cell.words is None else number(cell.words.value, 4),
+            _words(cell.words),
             _shown(metric, cell.full),
             _shown(f"{metric}_binary", cell.binary),
             _shown(f"{metric}_gap", cell.gap),
-            MISSING if cell.floor is None else number(cell.floor.value, 3),
+            _blind(cell.floor),
+            _blind(cell.binary_floor),
             _n(cell),
         ]
         for model, known in data.checkpoints.items()
@@ -47,13 +47,15 @@ def section(data: RunData) -> list[str]:
     ]
     if not rows:
         return []
-    header = ["model", "step", "question", "measure", "m", "words", "full", "binary", "gap (paired)", "blind", "lists"]
+    header = ["model", "step", "question", "measure", "m", "words", "full", "binary", "gap (paired)"]
+    header += ["blind, full", "blind, binary", "lists"]
     parts = [
         "The comparison of many different words with a binary control of the same length follows the design of "
         "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
         "differences inside each document. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for "
-        "their paired difference, normal otherwise). Blind is what the best constant answer, or a guess among the m "
-        "words, reaches on the same documents." + _options(data),
+        "their paired difference, normal otherwise). Blind is what the best constant answer reaches on the same "
+        "documents, or naming one of the words in the list: one of m in the full one, one of two in the control."
+        + _options(data),
         *findings(data),
         table(header, rows, text_columns=4),
     ]
@@ -108,43 +110,43 @@ def _split_answers(data: RunData) -> list[str]:
 
 def findings(data: RunData) -> list[str]:
     """For each model and question: whether it counts at all, and what the vocabulary adds to the length."""
-    found = []
-    for model, known in data.checkpoints.items():
-        for kind, metric in (("count_query", "mae"), ("most_frequent_word", "acc")):
-            own = last_counted(data, kind, metric, known)
-            told = all(cell.binary and cell.gap and (metric == "acc" or cell.binary_floor) for cell in own)
-            if own and told:
-                found.append(f"**{escape(model)}, {kind.replace('_', ' ')}.** {_finding(own, metric)}")
-    return found
+    return [
+        f"**{escape(one.model)}, {one.kind.replace('_', ' ')}.** {_finding(one)}" for one in counted_questions(data)
+    ]
 
 
-def _finding(own: Sequence[Cell], metric: str) -> str:
-    counts = [cell for cell in own if _beats_blind(cell, metric)]
-    if not counts:
-        blind = "always giving the best constant answer" if metric == "mae" else "naming one of its two words blindly"
+def _finding(one: Counted) -> str:
+    if not one.counts:
+        words = one.kind == "most_frequent_word"
+        blind = "naming one of its two words blindly" if words else "always giving the best constant answer"
         return (
             f"At no m is the control better than {blind} would be, so this model is not seen to count, and its gaps "
             "say nothing about vocabulary."
         )
-    sizes = listed([str(cell.m) for cell in counts])
-    largest = counts[-1]
-    assert largest.gap is not None
-    ends = interval(f"{metric}_gap", largest.gap)
-    gap = _shown(f"{metric}_gap", largest.gap)
-    if ends is None or ends.low <= 0 <= ends.high:
-        said = f"the full list differs from it by {gap}, which cannot be told from 0"
-    elif ends.low > 0:
-        said = f"the full list is harder by {gap}: more different words cost more than length alone"
-    else:
-        said = f"the full list is easier by {gap}"
-    return f"The control is better than a blind answer at m = {sizes}. At m = {largest.m} {said}."
+    said = f"The control is better than a blind answer at m = {listed([str(m) for m in one.sizes])}."
+    if one.widest is None:
+        return said
+    gap = _shown(f"{one.gap_metric}_gap", one.widest.gap)
+    at = f"{said} At m = {one.widest.m} the full list"
+    if one.harder is None:
+        return f"{at} differs from it by {gap}, which cannot be told from 0."
+    if one.kind == "most_frequent_count":
+        way = "harder" if one.harder else "easier"
+        return f"{at} is {way} by {gap} of the count, and its counts are smaller: not the vocabulary's doing alone."
+    if one.harder:
+        return f"{at} is harder by {gap}: more different words cost more than length alone."
+    return f"{at} is easier by {gap}."
 
 
-def _beats_blind(cell: Cell, metric: str) -> bool:
-    """Whether the interval of the control lies beyond what an answer without counting reaches in the control."""
-    if metric == "acc":
-        return beats("acc_binary", cell.binary, Score(_BLIND_BETWEEN_TWO, None, None))
-    return beats(f"{metric}_binary", cell.binary, cell.binary_floor)
+def _words(score: Score | None) -> str:
+    """Words of a list: a whole number where all lists have as many."""
+    if score is None:
+        return MISSING
+    return count(round(score.value)) if score.value == round(score.value) else number(score.value, 4)
+
+
+def _blind(score: Score | None) -> str:
+    return MISSING if score is None else number(score.value, 3)
 
 
 def _shown(metric: str, score: Score | None) -> str:
@@ -193,5 +195,5 @@ def rows(data: RunData) -> Iterable[list[object]]:
                 row: list[object] = [*cell.checkpoint, kind, cell.m, metric]
                 for score in (cell.full, cell.binary, cell.gap):
                     row += [None, None] if score is None else [score.value, score.stderr]
-                row.append(None if cell.floor is None else cell.floor.value)
+                row += [None if floor is None else floor.value for floor in (cell.floor, cell.binary_floor)]
                 yield [*row, None if (first := cell.full or cell.binary) is None else first.n]

@@ -110,6 +110,18 @@ class RunData:
         found = logged.scores[metric]
         return found if np.isclose(found.mean(), score.value, rtol=1e-4, atol=1e-9) else None
 
+    def declared_lower(self, task: str, metric: str) -> bool | None:
+        """Whether lm-eval calls a metric of a task better where it is low; None where no result says so."""
+        return self._declared.get((task, metric.partition(",")[0]))
+
+    @cached_property
+    def _declared(self) -> dict[tuple[str, str], bool]:
+        return {
+            (row.config.get("task", ""), metric): not higher
+            for row in self.made
+            for metric, higher in row.details.get("higher_is_better", {}).items()
+        }
+
     def scores(self, probe: str, metric: str, component: str | None = None) -> Scores:
         """The values of a metric that has no layer."""
         profiles = self.indexed.get(Address(probe, metric, component), {})

@@ -1,4 +1,4 @@
-"""Which way a metric is better."""
+"""Which way a metric is better: as the result file says, else as its name is known; never guessed."""
 
 LOWER_IS_BETTER = frozenset(
     {
@@ -8,6 +8,7 @@ LOWER_IS_BETTER = frozenset(
         "word_perplexity",
         "byte_perplexity",
         "bits_per_byte",
+        "weighted_perplexity",
         "brier_score",
         "ter",
         "wer",
@@ -22,6 +23,34 @@ LOWER_IS_BETTER = frozenset(
         "mae_gap",
     }
 )
+HIGHER_IS_BETTER = frozenset(
+    {
+        "acc",
+        "accuracy",
+        "acc_all",
+        "acc_bytes",
+        "acc_mutual_info",
+        "acc_norm",
+        "bleu",
+        "chrf",
+        "em",
+        "exact",
+        "exact_match",
+        "f1",
+        "inst_level_loose_acc",
+        "inst_level_strict_acc",
+        "likelihood",
+        "mc1",
+        "mc2",
+        "mcc",
+        "pass@1",
+        "prompt_level_loose_acc",
+        "prompt_level_strict_acc",
+        "rouge1",
+        "rouge2",
+        "rougeL",
+    }
+)
 PERPLEXITIES = frozenset({"ppl", "perplexity", "word_perplexity"})
 """Of lm-eval's names for one quantity; those by byte of the same task say nothing new."""
 _SAME = frozenset({"byte_perplexity", "bits_per_byte"})
@@ -29,11 +58,26 @@ _NEITHER = frozenset({"pct_stereotype", "likelihood_diff", "likelihood_differenc
 """No way is better: a share of stereotypes, a difference of two sentences."""
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is better where it is low; a filter's name after a comma does not matter."""
-    return metric.partition(",")[0] in LOWER_IS_BETTER
+def lower_is_better(metric: str, declared: bool | None = None) -> bool | None:
+    """Whether a metric is better where it is low; None where neither way is, or nobody says which.
+
+    Args:
+        metric: its name; that of a filter after a comma does not matter.
+        declared: whether lm-eval calls it better where it is low, if it says so.
+    """
+    name = metric.partition(",")[0]
+    if name in _NEITHER:
+        return None
+    if declared is not None:
+        return declared
+    return name in LOWER_IS_BETTER if name in LOWER_IS_BETTER | HIGHER_IS_BETTER else None
 
 
-def has_direction(metric: str) -> bool:
-    """Whether a metric says better or worse, and is not another one's twin."""
-    return metric.partition(",")[0] not in _NEITHER | _SAME
+def is_twin(metric: str) -> bool:
+    """Whether a metric is another one's of the same task in other units."""
+    return metric.partition(",")[0] in _SAME
+
+
+def has_no_direction(metric: str) -> bool:
+    """Whether it is known that neither way is better."""
+    return metric.partition(",")[0] in _NEITHER

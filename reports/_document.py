@@ -10,11 +10,12 @@ from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._data import RunData
 from lm_probe.reports._differences_section import between_runs
-from lm_probe.reports._findings import findings, opening
+from lm_probe.reports._findings import findings
 from lm_probe.reports._markdown import escape
 from lm_probe.reports._measures import measures
 from lm_probe.reports._model_pictures import model_pictures
 from lm_probe.reports._moving_section import moving_together
+from lm_probe.reports._opening import opening
 from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,

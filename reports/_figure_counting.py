@@ -23,21 +23,29 @@ def arms(cells: Mapping[str, Sequence[Cell]], metric: str, ylabel: str) -> Figur
         ylabel: quantity and unit.
     """
     figure, axes, places = _panels(cells, ylabel)
-    handles: list[Artist] = []
+    named: dict[str, Artist] = {}
+    floors = [[floor and floor.value for floor in _floors(cell)] for own in cells.values() for cell in own]
+    same = all(full == control for full, control in floors)
     for panel, own in zip(axes, cells.values(), strict=True):
         at = [float(places[cell.m]) for cell in own]
-        handles = [
-            _series(panel, [x - _SHIFT for x in at], [cell.full for cell in own], metric, 0),
-            _series(panel, [x + _SHIFT for x in at], [cell.binary for cell in own], f"{metric}_binary", 1),
-        ]
-        blind = [(x, cell.floor.value) for x, cell in zip(at, own, strict=True) if cell.floor is not None]
-        if blind:
-            handles += panel.plot(*zip(*blind, strict=True), color=GREY, linestyle=":", linewidth=1.2)
+        full, binary = [cell.full for cell in own], [cell.binary for cell in own]
+        named["full list (m words)"] = _series(panel, [x - _SHIFT for x in at], full, metric, 0)
+        named["binary control (2 words)"] = _series(panel, [x + _SHIFT for x in at], binary, f"{metric}_binary", 1)
+        blind = [("blind answer" if same else "blind in the full list", GREY if same else look(0).color, 0)]
+        blind += [] if same else [("blind in the control", look(1).color, 1)]
+        for name, color, arm in blind:
+            points = [(x, floor.value) for x, cell in zip(at, own, strict=True) if (floor := _floors(cell)[arm])]
+            if points:
+                (named[name],) = panel.plot(*zip(*points, strict=True), color=color, linestyle=":", linewidth=1.2)
     # After all are drawn: the panels share the axis, and a limit that is set no longer grows.
     axes[0].set_ylim(bottom=0)
-    names = ["full list (m words)", "binary control (2 words)", "blind answer"]
-    legend(figure, handles, names[: len(handles)], loc="outside upper center", ncols=len(handles))
+    legend(figure, list(named.values()), list(named), loc="outside upper center", ncols=2 if len(named) > 3 else 3)
     return figure
+
+
+def _floors(cell: Cell) -> tuple[Score | None, Score | None]:
+    """What a blind answer reaches in the full list and in the control."""
+    return cell.floor, cell.binary_floor
 
 
 def gaps(cells: Mapping[str, Sequence[Cell]], metric: str) -> Figure:

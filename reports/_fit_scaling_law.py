@@ -101,7 +101,7 @@ def _refuse(
     if len(free) == len(NAMES) and len(sizes) < POINTS:
         raise ValueError(f"{len(sizes)} points for five constants: give at least {POINTS}, or hold some (held=...)")
     if len(sizes) < len(free) + 2:
-        raise ValueError(f"{len(sizes)} points for {len(free)} constants: give at least {len(free) + 2}, or hold more")
+        raise ValueError(f"{len(sizes)} points for {len(free)} constants: give at least {len(free) + 2}")
     for name, axis, terms in (("N", sizes, ("A", "alpha")), ("D", seen, ("B", "beta"))):
         wanted = _needed(terms, held)
         distinct = len(np.unique(axis))

@@ -14,6 +14,7 @@ from lm_probe.reports._comparable import left_out, lines
 from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, RunData, Vectors
 from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._outcomes import Samples, sample_files
+from lm_probe.reports._sizes import in_run
 from lm_probe.sweeps import RunStore
 
 _AT_A_TIME = 2_000  # values: of more live tuples the garbage collector looks through the whole heap again and again
@@ -21,7 +22,7 @@ _VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
 
 
 class _Run:
-    """One run, whose models may get its label before their names."""
+    """One run, whose models may get its label behind their names."""
 
     def __init__(self, store: RunStore, label: str) -> None:
         self._store = store
@@ -40,7 +41,7 @@ class _Run:
         return Checkpoint(self._name(str(row["model"])), row["revision"], None if step is None else int(step))
 
     def _name(self, model: str) -> str:
-        return f"{self._label}: {model}" if model in self.shared else model
+        return in_run(model, self._label) if model in self.shared else model
 
     @property
     def owners(self) -> dict[int, tuple[Checkpoint, str]]:
@@ -88,7 +89,7 @@ class _Run:
 
 
 def load(runs: Sequence[Path]) -> RunData:
-    """Reads runs; a model that several of them hold gets its run's name before its own.
+    """Reads runs; a model that several of them hold gets its run's name behind its own.
 
     Raises:
         UserError: a folder holds no run.

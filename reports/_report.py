@@ -21,6 +21,7 @@ from lm_probe.sweeps import UserError, say_on_stderr
 
 _MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
 _WEB = ("jinja2", "markupsafe", "markdown_it")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
 
 
@@ -29,7 +30,7 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None, say: Callable
 
     The page needs the packages of the extra `web`; without them it is left out, and `say` is told.
 
-    The same values give the same bytes. A model that several runs hold gets its run's name before its own.
+    The same values give the same bytes. A model that several runs hold gets its run's name behind its own.
 
     Args:
         runs: folders of runs.
@@ -138,5 +139,10 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
 
 def _csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([_cell(one) for one in row] for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    """A name from outside that a spreadsheet would run as a formula gets an apostrophe; numbers are no names."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -38,18 +38,20 @@ class Saturation:
     """Of no fall at the end, corrected for having looked at every earlier checkpoint."""
     best_step: float
     best_value: float
-    best_corrected: float
-    """The best value without what picking the best of many adds."""
-    best_steps: tuple[float, float]
-    """The best step lies in this range in 95 % of redrawn series."""
+    best_corrected: float | None
+    """The best value without what picking the best of many adds; None where fewer than `FEWEST` checkpoints do not
+    show what that is."""
+    best_steps: tuple[float, float] | None
+    """The best step lies in this range in 95 % of redrawn series; None likewise."""
     final_step: float
     final_value: float
     final_minus_best: float
     """As observed."""
-    difference: float
-    """Final minus best, without what picking adds."""
-    interval: tuple[float, float]
-    """95 % interval of `difference`; over documents, paired, where outcomes are given."""
+    difference: float | None
+    """Final minus best, without what picking adds; 0 at most in the direction of the metric. None likewise."""
+    interval: tuple[float, float] | None
+    """95 % interval of `difference`; over documents, paired, where outcomes are given. None likewise, and where the
+    last checkpoint is the best."""
     mcnemar_p: float | None
     """Exact McNemar test of final against best, times the number of earlier checkpoints; for outcomes of 0 and 1."""
     largest_fall: float
@@ -129,21 +131,20 @@ def detect_saturation(
     best = best_and_final(noise, scores, draws, generator)
     late = late_from(at)
     turn = find_change_point(at[late:], sign * y[late:], seed=seed) if len(at) - late >= SMALLEST else None
-    verdict, reason = _verdict(blind, p_value, alpha, largest, allowed, len(at))
-    low, high = sorted(sign * end for end in best.interval)
+    verdict, reason = _verdict(noise, blind, p_value, alpha, largest, allowed)
     return Saturation(
         verdict=verdict,
         reason=reason,
         p_value=p_value,
         best_step=float(at[best.place]),
         best_value=float(sign * y[best.place]),
-        best_corrected=float(sign * best.value),
-        best_steps=(float(at[best.candidates[0]]), float(at[best.candidates[1]])),
+        best_corrected=None if blind else sign * best.value,
+        best_steps=None if blind else (float(at[best.candidates[0]]), float(at[best.candidates[1]])),
         final_step=float(at[-1]),
         final_value=float(sign * y[-1]),
         final_minus_best=float(sign * (y[-1] - y[best.place])),
-        difference=float(sign * best.difference),
-        interval=(float(low), float(high)),
+        difference=None if blind else sign * best.difference + 0.0,
+        interval=None if blind or best.interval is None else _ends(sign, best.interval),
         mcnemar_p=None if scores is None else mcnemar(scores, best.place),
         largest_fall=max(0.0, largest),
         margin=float(allowed),
@@ -152,11 +153,17 @@ def detect_saturation(
     )
 
 
+def _ends(sign: float, interval: tuple[float, float]) -> tuple[float, float]:
+    low, high = sorted(sign * end + 0.0 for end in interval)
+    return low, high
+
+
 def _verdict(
-    blind: bool, p_value: float, alpha: float, largest: float, margin: float, checkpoints: int
+    noise: Noise, blind: bool, p_value: float, alpha: float, largest: float, margin: float
 ) -> tuple[Verdict, str]:
     if blind:
-        return "cannot tell", f"{checkpoints} checkpoints do not show how far a checkpoint scatters; {FEWEST} would"
+        said = f"{len(noise.steps)} checkpoints do not show how far a checkpoint scatters; {FEWEST} would"
+        return "cannot tell", said
     if p_value <= alpha:
         return (
             "saturated",
@@ -164,7 +171,8 @@ def _verdict(
         )
     if largest < margin:
         return "not saturated", f"a worsening of {margin:.3g} or more is excluded; none is shown (p {p_value:.2g})"
-    return "cannot tell", f"no worsening is shown (p {p_value:.2g}), and one of up to {largest:.3g} is not excluded"
+    said = f"blind to a worsening below {largest:.3g}: none is shown (p {p_value:.2g})"
+    return "cannot tell", said if noise.known.any() else f"{said}; no standard errors, so its roughness alone tells"
 
 
 def _p_value(noise: Noise, draws: int, alpha: float, generator: np.random.Generator) -> float:

@@ -5,9 +5,12 @@ from collections.abc import Iterable, Sequence
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import RunData
 from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table
-from lm_probe.reports._series import FEWEST_DOCUMENTS
+from lm_probe.reports._means import FEWEST_DOCUMENTS
+from lm_probe.reports._saturation import FEWEST
+from lm_probe.reports._series import MOST_FILES, undirected, unpaired
 
 MOST_ROWS = 60
+MOST_NAMED = 6
 HEADER = (
     *("model", "task", "metric", "checkpoints", "best_step", "best", "best_corrected", "final_step", "final"),
     *("final_minus_best", "difference_corrected", "low", "high", "p", "p_adjusted", "tests", "verdict", "reason"),
@@ -37,7 +40,8 @@ def saturation(analysis: Analysis) -> list[str]:
         "Saturated means that the last checkpoints are worse than earlier ones by more than their scatter and the "
         "choice of the best explain; not saturated, that a worsening by a tenth of what the series gained late in "
         f"training is excluded (95 %); else it cannot be told. {_adjustment(analysis.headline)} Final less best has "
-        "what picking the best adds taken off; brackets are 95 % ranges. A verdict holds for this training run and "
+        "what picking the best adds taken off; brackets are 95 % ranges, and there is none where the last is the best "
+        f"or fewer than {FEWEST} checkpoints show no scatter. A verdict holds for this training run and "
         "this text or task, and says nothing of a cause.",
         table([*header, "turns at step", "why"], rows, text_columns=3),
         *_means(analysis),
@@ -78,6 +82,7 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
             _relative(one),
             *_p(one),
             one.found.verdict,
+            escape(one.found.reason) if one.found.verdict == "cannot tell" else "",
         ]
         for one in everything
         if id(one) in chosen
@@ -86,11 +91,31 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     header = ["model", "task", "metric", "best at step", "best", "last step", "final", "final less best", "relative"]
     return [
         "The best of many checkpoints flatters; final less best has that taken off (95 % range in brackets), relative "
-        f"is as observed. {_adjustment(analysis.tasks)} A row without p is no test: too few "
-        "checkpoints, best in the first tenth of training, or never better than a blind answer.",
-        table([*header, "p", "adjusted", "verdict"], rows, text_columns=3),
+        f"is as observed. {_families(analysis.tasks)} A row without p is not tested, for the reason that stands there. "
+        "A worsening to which a series is blind may be there and would not be seen.",
+        table([*header, "p", "adjusted", "verdict", "why it cannot be told"], rows, text_columns=3),
         *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
+        *_left_aside(data),
     ]
+
+
+def _left_aside(data: RunData) -> list[str]:
+    """Scores without a verdict, and pairs that were not looked at."""
+    said = []
+    if unknown := undirected(data):
+        shown = list(map(escape, unknown[:MOST_NAMED])) + [f"{len(unknown) - MOST_NAMED} more"] * (
+            len(unknown) > MOST_NAMED
+        )
+        said.append(
+            f"Whether low or high is better is not known of {listed(shown)}, so nothing is said of their best: "
+            "lm-eval's result files of 0.4 say it, and a table may in a column `higher_is_better`."
+        )
+    if files := unpaired(data):
+        said.append(
+            f"Standard errors stand in for pairs of answers: the run keeps {count(files)} files of answers by "
+            f"document, more than the {count(MOST_FILES)} that a report reads for this."
+        )
+    return said
 
 
 def csv_rows(data: RunData, analysis: Analysis) -> Iterable[list[object]]:
@@ -101,7 +126,7 @@ def csv_rows(data: RunData, analysis: Analysis) -> Iterable[list[object]]:
         yield [
             *(one.series.model, one.series.measure.task, one.series.measure.metric, len(one.series.checkpoints)),
             *(int(found.best_step), found.best_value, found.best_corrected, int(found.final_step), found.final_value),
-            *(found.final_minus_best, found.difference, *found.interval),
+            *(found.final_minus_best, found.difference, *(found.interval or (None, None))),
             *((found.p_value, one.p_adjusted) if one.tests else (None, None)),
             *(one.tests, found.verdict, found.reason),
         ]
@@ -128,18 +153,36 @@ def _adjustment(verdicts: Sequence[Verdict]) -> str:
     )
 
 
+def _families(verdicts: Sequence[Verdict]) -> str:
+    sizes = sorted({one.tests for one in verdicts if one.tests})
+    if not sizes or sizes[-1] < 2:
+        return ""
+    tests = counted(sizes[0], "test") if len(sizes) == 1 else f"{count(sizes[0])} to {counted(sizes[-1], 'test')}"
+    return (
+        f"The adjusted p pays for all tasks of a model, parts of a suite apart ({tests} in a list; Benjamini and "
+        "Hochberg): of what is called saturated in a list at most 5 % is expected not to be. One metric carries a "
+        "task's test, accuracy where there is one; the others follow it and are no further tests."
+    )
+
+
 def _p(one: Verdict) -> list[str]:
     return [number(one.found.p_value, 2), number(one.p_adjusted, 2)] if one.tests else [MISSING, MISSING]
 
 
 def _best_step(one: Verdict) -> str:
+    step = count(int(one.found.best_step))
+    if one.found.best_steps is None:
+        return step
     first, last = one.found.best_steps
-    return f"{count(int(one.found.best_step))} [{count(int(first))}, {count(int(last))}]"
+    return f"{step} [{count(int(first))}, {count(int(last))}]"
 
 
 def _change(one: Verdict) -> str:
+    shown = number(one.found.difference, 3)
+    if one.found.interval is None:
+        return shown
     low, high = one.found.interval
-    return f"{number(one.found.difference, 3)} [{number(low, 2)}, {number(high, 2)}]"
+    return f"{shown} [{number(low, 2)}, {number(high, 2)}]"
 
 
 def _relative(one: Verdict) -> str:

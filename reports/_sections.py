@@ -7,6 +7,7 @@ from typing import NamedTuple
 from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._markdown import MISSING, count, counted, escape, fold, number, step_cell, table, with_error
+from lm_probe.reports._origins import origins
 from lm_probe.reports._pictures import Picture
 from lm_probe.reports._provenance import Cost, common, duration, memory, per_checkpoint, warnings
 from lm_probe.reports._statistics import extreme, final, of_model
@@ -141,8 +142,9 @@ def provenance(data: RunData) -> list[str]:
     parts = [table(["what", "value"], [[name, said] for name, said in common(data)], text_columns=2)]
     everything = per_checkpoint(data)
     total = sum(row.seconds for row in everything)
+    measured = counted(len(origins(data).measured), "measured checkpoint")
     parts.append(
-        f"{counted(len(everything), 'measured checkpoint')}, {duration(total)} in probes and tasks, without loading. "
+        f"{measured}, {duration(total)} in probes and tasks, without loading. "
         "An identity is the Hub's commit, or for a local folder a hash of its config and weights; seconds are the "
         "sum over probes, memory the highest of the process or the GPU."
         f"{_unseen(everything)}"

@@ -1,7 +1,7 @@
 """The series that findings are about: a measure of one model over its training steps, with its errors."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,17 +10,14 @@ from jaxtyping import Float
 
 from lm_probe.reports._counting import MEASURES, TASKS, counting_task, ever_counts, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
-from lm_probe.reports._directions import PERPLEXITIES, has_direction, lower_is_better
+from lm_probe.reports._directions import PERPLEXITIES, has_no_direction, is_twin, lower_is_better
 from lm_probe.reports._outcomes import shared
 from lm_probe.reports._statistics import same_documents
 
-FEWEST_DOCUMENTS = 150
-"""A task of fewer (WSC has 104) is noise in a mean over tasks."""
 MOST_FILES = 500
 """Samples files that are read for the sake of pairs; beyond, standard errors have to do, or a report takes minutes."""
 _GENERATED = re.compile(r"(count_query|most_frequent_word|most_frequent_count)_m\d+_gen")
 _OF_GENERATED = ("acc", "mae_imputed")
-_SUBTASKS = re.compile(r"(hendrycksTest|mmlu|blimp|bbh|agieval|arithmetic)[-_]")
 
 
 class Measure(NamedTuple):
@@ -94,19 +91,31 @@ def _loss_by_document(data: RunData, own: Sequence[Checkpoint]) -> Float[np.ndar
     return np.asarray(loss + (nats - loss * tokens) * len(tokens) / tokens.sum())
 
 
-def _says_better(task: str, metric: str) -> bool:
+def _is_read(task: str, metric: str) -> bool:
+    """Whether a score is looked at as better or worse: of the counting tasks those of the full list."""
     if counting := counting_task(task):
         return (counting[0], metric) in MEASURES
-    return metric in _OF_GENERATED if _GENERATED.match(task) else has_direction(metric)
+    return metric in _OF_GENERATED if _GENERATED.match(task) else not is_twin(metric)
 
 
 def measures(data: RunData) -> list[Measure]:
-    """Every score of a task that says better or worse; of the counting tasks those of the full list."""
+    """Every score of a task that is known to be better where it is low, or where it is high."""
     return [
-        Measure(f"{task} {metric}", task, metric, lower_is_better(metric))
+        Measure(f"{task} {metric}", task, metric, direction)
         for task, metric in task_metrics(data)
-        if _says_better(task, metric)
+        if _is_read(task, metric)
+        and (direction := lower_is_better(metric, data.declared_lower(task, metric))) is not None
     ]
+
+
+def undirected(data: RunData) -> list[str]:
+    """Metrics of which nobody says which way is better, with the first task that has them."""
+    found: dict[str, str] = {}
+    for task, metric in task_metrics(data):
+        unknown = lower_is_better(metric, data.declared_lower(task, metric)) is None and not has_no_direction(metric)
+        if unknown and _is_read(task, metric):
+            found.setdefault(metric, task)
+    return [f"{metric} ({task})" for metric, task in found.items()]
 
 
 def task_series(data: RunData) -> list[Series]:
@@ -123,68 +132,20 @@ def task_series(data: RunData) -> list[Series]:
     return found
 
 
+def unpaired(data: RunData) -> int:
+    """How many samples files there are, where they are too many to be read for the sake of pairs; else 0."""
+    return len(data.samples) if len(data.samples) > MOST_FILES else 0
+
+
 def _by_document(data: RunData, measure: Measure, own: Sequence[Checkpoint]) -> Float[np.ndarray, "t n"] | None:
     assert measure.task is not None
-    if len(data.samples) > MOST_FILES or any((one, measure.task) not in data.samples for one in own):
+    if unpaired(data) or any((one, measure.task) not in data.samples for one in own):
         return None
     rows = [data.by_document(one, measure.task, measure.metric) for one in own]
     found = [row for row in rows if row is not None]
     if len(found) < len(own) or not shared([data.samples[one, measure.task] for one in own]):
         return None
     return np.array(found)
-
-
-def mean_series(tasks: Sequence[Series]) -> Iterator[Series]:
-    """The mean accuracy of each model over its tasks, at the steps that all of them have.
-
-    Left out: counting tasks, tasks of fewer than `FEWEST_DOCUMENTS` documents, and tasks that fewer steps have than
-    most. Parts of a suite (the 57 of MMLU) count as one task. Standard errors are taken as independent.
-    """
-    for model in dict.fromkeys(one.model for one in tasks):
-        suitable = [
-            one
-            for one in tasks
-            if one.model == model
-            and one.measure.metric == "acc"
-            and not counting_task(one.measure.task or "")
-            and _documents(one) >= FEWEST_DOCUMENTS
-        ]
-        most = max((len(one.checkpoints) for one in suitable), default=0)
-        chosen = [one for one in suitable if 2 * len(one.checkpoints) > most]
-        suites: dict[str, list[Series]] = {}
-        for one in chosen:
-            named = _SUBTASKS.match(one.measure.task or "")
-            suites.setdefault(named[1] if named else one.measure.task or "", []).append(one)
-        shared = [at for at in chosen[0].checkpoints if all(at in one.checkpoints for one in chosen)] if chosen else []
-        if len(suites) < 2 or len(shared) < 2:
-            continue
-        values, variances = zip(*(_suite(parts, shared) for parts in suites.values()), strict=True)
-        name = f"mean of {len(suites)} tasks"
-        yield Series(
-            model,
-            Measure(f"{name} acc", name, "acc", False),
-            tuple(shared),
-            np.mean(values, axis=0),
-            None if any(one.stderr is None for one in chosen) else np.sqrt(np.sum(variances, axis=0)) / len(suites),
-            tasks=tuple(suites),
-        )
-
-
-def _suite(
-    parts: Sequence[Series], shared: Sequence[Checkpoint]
-) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
-    rows = [[one.checkpoints.index(at) for at in shared] for one in parts]
-    values = np.mean([one.values[row] for one, row in zip(parts, rows, strict=True)], axis=0)
-    errors = [np.zeros(len(shared)) if p.stderr is None else p.stderr[row] for p, row in zip(parts, rows, strict=True)]
-    return values, np.sum(np.square(errors), axis=0) / len(parts) ** 2
-
-
-def _documents(series: Series) -> float:
-    """How many documents an accuracy is over, from its binomial error; infinite where that is not known."""
-    if series.stderr is None or not series.stderr.any():
-        return float("inf")
-    p, error = series.values, np.where(series.stderr > 0, series.stderr, np.nan)
-    return float(np.nanmedian(p * (1 - p) / error**2)) + 1
 
 
 def _series(

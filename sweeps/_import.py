@@ -1,4 +1,4 @@
-"""Takes scores that were measured elsewhere into a run."""
+"""Takes scores that were measured elsewhere into a run, and what `hf-probe` measured beside them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from lm_probe.sweeps._import_files import NotResults, find_files, read_file
 from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
-from lm_probe.sweeps._records import TASK_PROBE, UNSEEN, Measurement
-from lm_probe.sweeps._store import RunStore, StoreError
+from lm_probe.sweeps._records import UNSEEN, Measurement
+from lm_probe.sweeps._store import RunStore, StoreError, failure_name
 
 Say = Callable[[str], None]
-_Task = tuple[str, str, str]  # model, revision, task
+_Task = tuple[str, str, str, str]  # model, revision, probe, task
 
 
 @dataclass
@@ -28,13 +28,13 @@ class ImportSummary:
     samples: int = 0
     """Files of lm-eval's samples that were kept with them."""
     there_before: int = 0
-    """Tasks of checkpoints that the run holds from the same file, or from a newer one."""
+    """Tasks and probes of checkpoints that the run holds from the same file, or from a newer one."""
     problems: int = 0
     """Files and values that were refused."""
 
 
 class _Held(NamedTuple):
-    """What the run shows of a task of a checkpoint."""
+    """What the run shows of a task, or a probe, of a checkpoint."""
 
     origin: Origin | None
     """None where a sweep measured it."""
@@ -83,9 +83,8 @@ class _Importer:
             self._sources.setdefault(row["model"], row["source"])
             if row["identity"] != UNSEEN:
                 self._identities[where] = row["identity"]
-            if row["probe"] == TASK_PROBE:
-                origin = row["details"].get("imported")
-                self._held[*where, row["config"]["task"]] = _Held(origin and Origin(**origin))
+            origin = row["details"].get("imported")
+            self._held[*where, row["probe"], row["config"].get("task", "")] = _Held(origin and Origin(**origin))
         self.summary = ImportSummary()
 
     def take(self, given: Path) -> None:
@@ -153,15 +152,15 @@ class _Importer:
         if checkpoint.identity != UNSEEN:
             self._identities[where] = checkpoint.identity
         for measurement in new:
-            self._held[*where, measurement.config["task"]] = _Held(_origin(measurement))
+            self._held[*where, *_key(measurement)] = _Held(_origin(measurement))
 
     def _news(self, path: Path, where: tuple[str, str], measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that the run has not, or has from an older file; what becomes of the others is said once a file."""
         new = []
         passed: dict[str, list[str]] = {}
         for measurement in measurements:
-            task = measurement.config["task"]
-            held = self._held.get((*where, task))
+            task = failure_name(measurement.probe, measurement.config)
+            held = self._held.get((*where, *_key(measurement)))
             if held is None:
                 new.append(measurement)
             elif held.origin is None:
@@ -180,6 +179,10 @@ class _Importer:
             few = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else "")
             self._say(f"{path}: {' '.join(where).strip()}: {few}: {how}")
         return new
+
+
+def _key(measurement: Measurement) -> tuple[str, str]:
+    return measurement.probe, measurement.config.get("task", "")
 
 
 def _origin(measurement: Measurement) -> Origin:

@@ -10,6 +10,7 @@ from lm_probe.eval_tasks import option_names
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._import_names import arguments_of, named
+from lm_probe.sweeps._import_probes import probe_measurements
 from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
 
@@ -41,13 +42,18 @@ def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileConte
         readings = list(_readings(task, scores, _documents(found, task), content))
         if readings:
             asked = _asked(found, config, task)
-            made = _conditions(found, config)
+            made = _conditions(found, config, _directions(found, task))
             measurements.append(
                 task_measurement(origin, task, _shots(found, config, task), readings, asked, made, _versions(found))
             )
+    if "lm_probe" in config:
+        limit, dtype = _scalar(config.get("limit")), _dtype(config) or None
+        asked = {"tasks": sorted(map(str, _mapping(found.get("configs")) or results)), "limit": limit, "dtype": dtype}
+        made = _conditions(found, config)
+        measurements += probe_measurements(config["lm_probe"], origin, asked, made, _versions(found), content)
     if not measurements and not content.problems:
         raise UserError("holds no score of any task")
-    names = [name for one in measurements for score in one.readings for name in (score.metric, score.component or "")]
+    names = [name for one in measurements for score in one.readings for name in (score.metric, score.component)]
     if any("\0" in (name or "") for name in (checkpoint.model, checkpoint.revision, *names)):
         raise UserError("holds a name with a zero byte in it")
     content.checkpoints.append(Imported(checkpoint, measurements))
@@ -57,6 +63,10 @@ def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileConte
 def _checkpoint(path: Path, found: Mapping[str, Any]) -> CheckpointKey:
     config = _mapping(found.get("config"))
     arguments = arguments_of(config.get("model_args"))
+    revision = arguments.get("revision")
+    if config.get("model") == "hf-probe" and revision not in (None, "main"):
+        # Of a local series it is the folder inside, which lm-eval's own `hf` does not look at.
+        arguments["subfolder"] = "/".join(str(part) for part in (revision, arguments.get("subfolder")) if part)
     in_own_folder = _STAMP.fullmatch(path.name.removesuffix(".gz")) is not None and path.parent.name
     said = found.get("model_name") or (path.parent.name.replace("__", "/") if in_own_folder else None)
     one = named(arguments, said if isinstance(said, str) else None, path)
@@ -133,9 +143,18 @@ def _asked(found: Mapping[str, Any], config: Mapping[str, Any], task: str) -> di
     }
 
 
-def _conditions(found: Mapping[str, Any], config: Mapping[str, Any]) -> Conditions:
+def _directions(found: Mapping[str, Any], task: str) -> dict[str, bool]:
+    """Which of the task's metrics lm-eval calls better where they are high, as far as it says."""
+    said = _mapping(_mapping(found.get("higher_is_better")).get(task))
+    return {str(metric): higher for metric, higher in said.items() if isinstance(higher, bool)}
+
+
+def _conditions(
+    found: Mapping[str, Any], config: Mapping[str, Any], directions: Mapping[str, bool] | None = None
+) -> Conditions:
     seed = _whole(config.get("fewshot_seed"))
-    details = {"batch_size": _scalar(config["batch_size"])} if config.get("batch_size") else {}
+    details: dict[str, Any] = {"batch_size": _scalar(config["batch_size"])} if config.get("batch_size") else {}
+    details |= {"higher_is_better": dict(directions)} if directions else {}
     if seed is None:
         return Conditions(_dtype(config), _device(found, config), details=details)
     return Conditions(_dtype(config), _device(found, config), seed=seed, details={**details, "seeded": True})

@@ -31,7 +31,7 @@ def keep_samples(results: Path, run: Path, checkpoint: CheckpointKey, measuremen
         raise UserError(f"names a checkpoint that is no folder ({checkpoint.model} {checkpoint.revision})")
     kept = 0
     for measurement in measurements if name != time else ():
-        task = measurement.config["task"]
+        task = measurement.config.get("task", "/")  # of a probe there are none
         if "/" in task:
             continue
         asked = task.removesuffix(f" ({measurement.config.get('num_fewshot')}-shot)")

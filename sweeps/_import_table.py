@@ -10,10 +10,11 @@ from typing import NamedTuple
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
-from lm_probe.sweeps._records import UNSEEN, CheckpointKey
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
 
 NEEDED = ("model", "step", "task", "metric", "value")
-KNOWN = (*NEEDED, "suite", "variant", "shots", "stderr")
+KNOWN = (*NEEDED, "suite", "variant", "shots", "stderr", "higher_is_better")
+_TRUTH = {**dict.fromkeys(("true", "yes", "1"), True), **dict.fromkeys(("false", "no", "0"), False)}
 _EMPTY = frozenset({"", "nan", "na", "n/a", "none"})
 
 
@@ -25,6 +26,8 @@ class _Row(NamedTuple):
     suite: str | None
     variant: str | None
     score: Reading
+    higher_is_better: bool | None
+    """None where nobody says it."""
 
 
 def read_table(name: str, text: str, sha256: str) -> FileContent:
@@ -68,7 +71,9 @@ def read_table(name: str, text: str, sha256: str) -> FileContent:
             repeated += [row for row in rows if own.get(row.score.metric) is not row]
             asked = {"suite": last.suite, "variant": last.variant}
             scores = [row.score for row in own.values()]
-            measurements.append(task_measurement(origin, task, shots, scores, asked))
+            said = {r.score.metric: r.higher_is_better for r in own.values() if r.higher_is_better is not None}
+            made = Conditions(details={"higher_is_better": said} if said else {})
+            measurements.append(task_measurement(origin, task, shots, scores, asked, made))
         key = CheckpointKey(model, None if step is None else f"step{step}", step, UNSEEN, model)
         content.checkpoints.append(Imported(key, measurements))
     if repeated:
@@ -121,6 +126,7 @@ def _row(cells: Mapping[str, str | None]) -> _Row:
         said["suite"] or None,
         said["variant"] or None,
         Reading(said["metric"], value, stderr=error),
+        _truth(said, "higher_is_better"),
     )
 
 
@@ -136,6 +142,15 @@ def _number(said: Mapping[str, str], column: str) -> float | None:
     if abs(number) > LARGEST_SCORE:
         raise UserError(f"{column} is beyond {LARGEST_SCORE:g}, which is no score")
     return number
+
+
+def _truth(said: Mapping[str, str], column: str) -> bool | None:
+    cell = said[column].lower()
+    if cell in _EMPTY:
+        return None
+    if cell not in _TRUTH:
+        raise UserError(f"{column} is neither true nor false")
+    return _TRUTH[cell]
 
 
 def _whole(said: Mapping[str, str], column: str) -> int | None:

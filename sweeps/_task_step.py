@@ -1,7 +1,7 @@
 """Runs a checkpoint's lm-eval tasks on the model that is already loaded."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lm_probe.model_adapters import OpenCheckpoint, UserError
@@ -9,7 +9,7 @@ from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._memory import with_smaller_batches
 from lm_probe.sweeps._plan import Visit
-from lm_probe.sweeps._records import TASK_PROBE, Measurement
+from lm_probe.sweeps._records import TASK_PROBE, Conditions, Measurement
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._samples import pack
 from lm_probe.sweeps._units import Unit
@@ -78,7 +78,7 @@ def _run_together(
                 for score in run.scores
                 if score.task == unit.name
             ],
-            made,
+            _with_directions(made, run, unit.name),
         )
         for unit in units
     ]
@@ -86,3 +86,13 @@ def _run_together(
     slim = {task: [{name: row[name] for name in hashes} for row in rows] for task, rows in run.samples.items()}
     packed = {task: pack(rows) for task, rows in run.samples.items()}
     return TasksDone(units, measurements, run._replace(samples=slim), packed)
+
+
+def _with_directions(made: Conditions, run: "TaskRun", task: str) -> Conditions:
+    """With what lm-eval says of the task's metrics: which of them are better where they are high."""
+    said = {
+        metric: higher
+        for metric, higher in run.results["higher_is_better"].get(task, {}).items()
+        if higher in (True, False)
+    }
+    return replace(made, details={**made.details, "higher_is_better": said}) if said else made

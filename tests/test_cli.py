@@ -105,6 +105,21 @@ def test_a_sweep_that_is_told_to_stop_says_what_is_kept(arguments: list[str], tm
     assert sweep.returncode == 143 and "stopped; what was finished is stored" in said and "Traceback" not in said
 
 
+def test_the_demo_takes_no_folder_with_something_else_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine"
+    (mine / "series" / "a").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    for out, said in (
+        (mine, "mine holds something else (series) and no demo: choose another --out"),
+        (tmp_path, "holds something else (file) and no demo"),
+        (tmp_path / "file", "file is no folder that can be read"),
+    ):
+        assert main(["demo", "--out", str(out)]) == 2
+        line = capsys.readouterr().err
+        assert said in line and len(line.splitlines()) == 1
+    assert not (mine / "run.db").exists() and [path.name for path in (mine / "series").iterdir()] == ["a"]
+
+
 def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["demo", "--help"])

@@ -74,7 +74,9 @@ DOCUMENT = {
     "gold": 9,
     "binary_choices": [str(k) for k in range(32)],
     "binary_gold": 9,
+    "query": "apple",
     "constant": "10",
+    "binary_constant": "12",
     "constant_count": 10,
     "binary_constant_count": 12,
 }
@@ -98,6 +100,7 @@ def test_right_and_wrong_counts_and_what_the_floor_would_be() -> None:
     assert (scores["off_by_one"], scores["mae_parsed"], scores["bias"], scores["round_share"]) == (1, 1, 1, 1)
     assert (scores["floor_constant_acc"], scores["floor_constant_mae"], scores["floor_chance_acc"]) == (0, 1, 1 / 32)
     assert scores["floor_constant_mae_binary"] == 3  # the controls' own best constant, not the full lists'
+    assert (scores["floor_constant_mae_relative"], scores["floor_constant_acc_binary"]) == (0.1, 0)  # n / m is 10
     assert score_counts(DOCUMENT, [("1, 2, 3", True), ("9", True)])["truncated_binary"] == 1
 
 

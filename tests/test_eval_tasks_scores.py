@@ -76,6 +76,20 @@ def test_a_constant_count_scores_the_constants_floor_and_no_gap(answer: str) -> 
         assert values["mae"] - values["floor_constant_mae"] < 0.1
         assert values["floor_constant_acc"] - values["acc"] < 3 * values["acc_stderr"]
     assert values["mae"] >= values["floor_constant_mae"]
+    for floor in ("floor_constant_acc", "floor_constant_mae", "floor_constant_mae_relative"):
+        assert values[f"{floor}_binary"] == values[floor], "both arms have the same right answers"
+
+
+def test_the_controls_of_the_most_frequent_count_have_floors_of_their_own() -> None:
+    values = said(evaluate(Answering(lambda _: "16"), ["most_frequent_count_m5"]), "most_frequent_count_m5")
+    documents = ask("most_frequent_count_m5", 200)
+    for arm, prefix in (("", ""), ("_binary", "binary_")):
+        truths = [int(document[f"{prefix}choices"][document[f"{prefix}gold"]]) for document in documents]
+        median = sorted(truths)[(len(truths) - 1) // 2]
+        errors = [abs(median - truth) / truth for truth in truths]
+        assert values[f"floor_constant_mae_relative{arm}"] == pytest.approx(sum(errors) / 200)
+        assert values[f"floor_constant_acc{arm}"] == max(map(truths.count, truths)) / 200
+    assert values["floor_constant_mae_relative_binary"] < values["floor_constant_mae_relative"] / 2  # far from equal
 
 
 @pytest.mark.parametrize("name", ["count_query_m5", "most_frequent_word_m5", "most_frequent_count_m5"])

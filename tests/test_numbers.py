@@ -81,6 +81,6 @@ def test_runs_side_by_side_and_none_at_all(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / name)
     data = load([tmp_path / "a", tmp_path / "b"])
-    assert data.models == ["a: demo", "b: demo"]
+    assert data.models == ["demo (run a)", "demo (run b)"]
     assert len(data.indexed["probe0", "metric0", None]) == 6
     assert len(Numbers()) == 0 and list(Numbers()) == [] and Numbers().get(Address("a", "b", None), {}) == {}

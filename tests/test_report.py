@@ -15,6 +15,7 @@ from lm_probe.reports import write_report
 from lm_probe.reports._data import RunData
 from lm_probe.reports._load import load
 from lm_probe.reports._numbers import Numbers
+from lm_probe.reports._sizes import Size, family_in_name, size_in_name
 from lm_probe.sweeps import RunStore, UserError
 from tests.reporting import STEPS, everything, record
 
@@ -77,7 +78,13 @@ def test_several_runs_tell_models_of_one_name_apart(tmp_path: Path) -> None:
     record(tmp_path / "second", "other", STEPS[:3], probes=("loss",))
     runs = [tmp_path / "first", tmp_path / "second", tmp_path / "first"]
     data = load(runs)
-    assert data.models == ["first: demo", "other", "second: demo"]
+    assert data.models == ["demo (run first)", "demo (run second)", "other"]
+    record(tmp_path / "70m", "org/pythia-160m", STEPS[:3], probes=("loss",))
+    record(tmp_path / "a" / "70m", "org/pythia-160m", STEPS[:3], probes=("loss",))
+    names = load([tmp_path / "70m", tmp_path / "a" / "70m"]).models
+    assert {(family_in_name(name), size_in_name(name)) for name in names} == {
+        (f"pythia (run {label})", Size(160e6, False)) for label in (f"{tmp_path.name}/70m", "a/70m")
+    }
     assert write_report(runs, out=tmp_path / "out") == tmp_path / "out" / "report.md"
     assert not (tmp_path / "first" / "report.md").exists()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from lm_probe.probes import Reading
 from lm_probe.reports import write_report
+from lm_probe.reports._counting_pictures import counting_pictures
+from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from tests.reporting import record, tables_of
@@ -26,7 +28,8 @@ def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
     assert "At m = 20 the full list is harder by 0.500 [0.44, 0.55]: more different words cost more" in report
     _, _, *rows = tables_of(report, "## Counting")
     (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
-    assert first[5:] == [MISSING, "0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]", "0.200", "200"]
+    assert first[5:9] == [MISSING, "0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]"]
+    assert first[9:] == ["0.200", "0.500", "200"]
 
 
 def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: P
         store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("lm_eval", asked, extra)])
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     row = tables_of(report, "## Counting")[2]
-    assert row[3:7] == ["mean absolute error", "40", "200.0", "3.00 [2.8, 3.2]"]
+    assert row[3:7] == ["mean absolute error", "40", "200", "3.00 [2.8, 3.2]"]
     assert "Options of the tasks: \\[('m', 40), ('n', 200)\\]." in report
     assert "| demo | 40 | 0.750 | 0.100 | 30.5 |" in report
     assert "Answers of several tokens" in report and "in count_query_m5." in report
@@ -74,13 +77,37 @@ def test_equal_errors_have_no_interval_and_a_control_has_a_floor_of_its_own(tmp_
     assert "**demo, count query.**" not in write_report([tmp_path / "unknown"]).read_text(encoding="utf-8")
 
 
-def write(run: Path, scores: Mapping[str, tuple[float, float]]) -> None:
+def test_the_most_frequent_count_is_judged_by_errors_and_told_relative_to_the_count(tmp_path: Path) -> None:
+    scores = {"mae": (4.0, 0.1), "mae_binary": (0.5, 0.02), "mae_gap": (3.5, 0.1), "mae_relative": (0.2, 0.005)}
+    scores |= {"mae_relative_binary": (0.02, 0.001), "mae_relative_gap": (0.18, 0.005)}
+    scores |= {"floor_constant_mae": (1.3, 0.1), "floor_constant_mae_binary": (0.7, 0.1)}
+    scores |= {"floor_constant_mae_relative": (0.08, 0.01), "floor_constant_mae_relative_binary": (0.03, 0.01)}
+    write(tmp_path, scores, "most_frequent_count_m5")
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    said = "**demo, most frequent count.** The control is better than a blind answer at m = 5. At m = 5 the full"
+    assert f"{said} list is harder by 0.180 [0.17, 0.19] of the count, and its counts are smaller" in report
+    (row,) = [row for row in tables_of(report, "## Counting") if row[3] == "error / true count"]
+    assert row[9:11] == ["0.0800", "0.0300"]
+    assert "Counting in lists of two words" in report and "demo (most frequent count)" in report
+
+
+def test_each_arm_has_its_own_blind_line(two_models: Path) -> None:
+    pictures = {one.name: one for one in counting_pictures(load([two_models]))}
+    panel = pictures["most_frequent_word"].draw().axes[0]
+    dotted = [list(line.get_ydata()) for line in panel.lines if line.get_linestyle() == ":"]
+    assert dotted == [[1 / 5, 1 / 10, 1 / 20], [0.5] * 3]
+    named = [text.get_text() for text in pictures["most_frequent_word"].draw().legends[0].texts]
+    assert named[2:] == ["blind in the full list", "blind in the control"]
+    panel = pictures["counting_error"].draw().axes[0]
+    assert [list(line.get_ydata()) for line in panel.lines if line.get_linestyle() == ":"] == [[2.4] * 3]
+
+
+def write(run: Path, scores: Mapping[str, tuple[float, float]], task: str = "count_query_m5") -> None:
     with RunStore.create(run) as store:
         readings = [
-            Reading(metric, value, component="count_query_m5", stderr=error, n=200)
-            for metric, (value, error) in scores.items()
+            Reading(metric, value, component=task, stderr=error, n=200) for metric, (value, error) in scores.items()
         ]
         store.record(
             CheckpointKey("demo", None, None, "sha256:1", "demo"),
-            [Measurement("lm_eval", {"task": "count_query_m5"}, readings)],
+            [Measurement("lm_eval", {"task": task}, readings)],
         )

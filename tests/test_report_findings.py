@@ -13,10 +13,11 @@ from lm_probe.probes import Reading
 from lm_probe.reports import GODEY_2024, write_report
 from lm_probe.reports._analysis import Analysis, analyse
 from lm_probe.reports._data import Checkpoint
-from lm_probe.reports._findings import findings, opening
+from lm_probe.reports._findings import findings
 from lm_probe.reports._load import load
 from lm_probe.reports._many import false_discovery, holm
 from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._opening import opening
 from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._sizes import family_in_name, size_in_name
 from lm_probe.reports._statistics import loss_difference, paired_error
@@ -42,6 +43,7 @@ def write(
     with RunStore.create(run) as store:
         for place, step in enumerate(steps):
             measured = []
+            readings: dict[str, list[Reading]] = {}
             for name, values in scores.items():
                 task, _, metric = name.partition(" ")
                 if name == "loss":
@@ -50,7 +52,8 @@ def write(
                     )
                 else:
                     reading = Reading(metric, values[place], component=task, stderr=error, n=2000)
-                    measured.append(Measurement("lm_eval", {"task": task}, [reading], made))
+                    readings.setdefault(task, []).append(reading)
+            measured += [Measurement("lm_eval", {"task": task}, own, made) for task, own in readings.items()]
             store.record(CheckpointKey(model, f"step{step}", step, f"sha256:{model}{step}", model), measured)
 
 
@@ -124,7 +127,29 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     assert among.tests == 21 and among.found.p_value == alone.found.p_value and among.p_adjusted > 0.05
     assert among.found.verdict != "saturated" and "alone, but" in among.found.reason
     report = write_report([tmp_path / "many"]).read_text(encoding="utf-8")
-    assert "The adjusted p pays for 21 tests" in report
+    assert "parts of a suite apart (21 tests in a list; Benjamini and Hochberg)" in report
+    (row,) = [row for row in tables_of(report, "## Best and final") if row[1] == "a"]
+    assert row[-2] == "cannot tell" and row[-1].startswith("blind to a worsening below 0.0")
+
+
+def test_tasks_of_other_models_parts_of_suites_and_further_metrics_are_no_further_tests(tmp_path: Path) -> None:
+    falling = rise_and_fall(0.05, noise=0.004)
+    flat = {f"mmlu_{i} acc": rise_and_fall(0.0, seed=i + 1) for i in range(20)}
+    write(tmp_path, "demo", {"a acc": falling, "a acc_norm": falling, "b acc": rise_and_fall(0.0), **flat})
+    write(tmp_path, "other", {f"t{i} acc": rise_and_fall(0.0, seed=i + 1) for i in range(20)})
+    found = {(one.series.model, one.series.measure.name): one for one in analysed(tmp_path).tasks}
+    first, twin = found["demo", "a acc"], found["demo", "a acc_norm"]
+    assert first.saturated and twin.saturated and first.tests == twin.tests == 2
+    assert first.p_adjusted == twin.p_adjusted == pytest.approx(2 * first.found.p_value)
+    assert found["demo", "mmlu_3 acc"].tests == found["other", "t3 acc"].tests == 20
+
+
+def test_a_metric_does_not_fall_where_the_one_that_carries_the_test_does_not(tmp_path: Path) -> None:
+    falling = rise_and_fall(0.08, noise=0.002)
+    write(tmp_path, "demo", {"a acc": rise_and_fall(0.0, noise=0.004), "a acc_norm": falling})
+    first, twin = analysed(tmp_path).tasks
+    assert twin.series.measure.metric == "acc_norm" and twin.found.p_value < 0.02 < 0.2 < first.p_adjusted
+    assert twin.p_adjusted == first.p_adjusted and twin.found.verdict == "cannot tell"
 
 
 def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
@@ -149,6 +174,10 @@ def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
     blind, guess = analysed(tmp_path).tasks
     assert (blind.found.verdict, blind.tests) == ("cannot tell", 0) and "blind" in blind.found.reason
     assert (guess.found.verdict, guess.tests) == ("cannot tell", 0) and "first tenth" in guess.found.reason
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    why = {row[1]: row[-1] for row in tables_of(report, "## Best and final")[2:]}
+    assert why["count_query_m5"].startswith("not tested: no checkpoint is better than a blind answer")
+    assert why["guess"].startswith("not tested: best in the first tenth")
     # Losses are judged there as well: one that only rises is no noise.
     write(tmp_path / "loss", "demo", {"loss": 3 + time})
     verdict = analysed(tmp_path / "loss").loss("demo")
@@ -166,6 +195,25 @@ def test_a_mean_is_over_large_tasks_and_counts_a_suite_once(tmp_path: Path) -> N
     assert np.allclose(mean.series.values, expected)
     assert mean.series.stderr is not None
     assert np.allclose(mean.series.stderr, math.sqrt(0.01**2 / 2 + 2 * 0.01**2) / 3)
+
+
+def test_shots_have_means_of_their_own(tmp_path: Path) -> None:
+    scores = {f"{task} acc": rise_and_fall(0.1, seed=place) for place, task in enumerate(("piqa", "sciq"))}
+    few = {f"{name.split()[0]} (5-shot) acc": values + 0.1 for name, values in scores.items()}
+    with RunStore.create(tmp_path) as store:
+        for place, step in enumerate(LATE):
+            measured = [
+                Measurement("lm_eval", {"task": task}, [Reading(metric, values[place], component=task, stderr=0.01)])
+                for name, values in {**scores, **few}.items()
+                for task, _, metric in [name.rpartition(" ")]
+            ]
+            store.record(CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"), measured)
+    analysis = analysed(tmp_path)
+    means = {one.series.measure.task: one.series for one in analysis.headline}
+    assert set(means) == {"mean of 2 tasks", "mean of 2 tasks (5-shot)"}
+    assert np.allclose(means["mean of 2 tasks (5-shot)"].values, means["mean of 2 tasks"].values + 0.1)
+    said = opening(load([tmp_path]), analysis)
+    assert "Judged by the mean over tasks, " in said and "Judged by the mean over tasks (5-shot), " in said
 
 
 def test_measures_that_move_with_the_loss_are_associated_and_no_cause(two_models: Path) -> None:

@@ -78,7 +78,7 @@ def test_runs_are_compared_pair_by_pair_where_documents_match(tmp_path: Path) ->
     second = keep(tmp_path / "b", "demo", 8, rows_of(other), packed=True)
     keep(tmp_path / "a", "demo", 4, rows_of(one))  # the last step that both have is compared
     (found,) = analyse(load([tmp_path / "a", tmp_path / "b"])).differences
-    assert (found.first.step, found.second.model, found.documents) == (8, "b: demo", 200)
+    assert (found.first.step, found.second.model, found.documents) == (8, "demo (run b)", 200)
     won, lost = int((second > first).sum()), int((second < first).sum())
     assert won > 0 == lost
     assert found.difference == pytest.approx((second - first).mean())
@@ -86,7 +86,7 @@ def test_runs_are_compared_pair_by_pair_where_documents_match(tmp_path: Path) ->
     assert found.interval is not None and found.interval[0] > 0
     report = write_report([tmp_path / "a", tmp_path / "b"], out=tmp_path / "out").read_text(encoding="utf-8")
     (row,) = tables_of(report, "## Between runs")[2:]
-    assert row[:4] == ["a: demo", "b: demo", "8", "quiz acc"] and row[-1] == "200"
+    assert row[:4] == ["demo (run a)", "demo (run b)", "8", "quiz acc"] and row[-1] == "200"
 
 
 def test_other_documents_are_not_paired_and_the_report_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Text and numbers: nothing from outside is taken for markup, and every number has its form."""
 
+import csv
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,7 +11,7 @@ from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Score
 from lm_probe.reports._markdown import MISSING, escape, number, with_error
-from lm_probe.sweeps import RunStore
+from lm_probe.sweeps import RunStore, import_scores
 from tests.reporting import record
 
 # First what matplotlib could not typeset: figures cut long names.
@@ -69,3 +70,17 @@ def test_numbers_of_any_size() -> None:
     assert [number(value, 3) for value in (0.0, 1.0, 0.000012, 12345678.0, 999.96)] == [
         *("0", "1.00", "1.20e−05", "1.23e+07", "1,000"),  # noqa: RUF001
     ]
+
+
+def test_no_name_in_a_table_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    head = "model,step,task,metric,value,stderr"
+    rows = [f"=cmd|' /C calc'!A0,{step},@task,acc,{-0.5 if step else 0.25},0.01" for step in (0, 1000)]
+    (tmp_path / "t.csv").write_text("\n".join([head, *rows, "-model,0,+task,acc,0.5,0.01"]) + "\n")
+    import_scores([tmp_path / "t.csv"], tmp_path / "run")
+    write_report([tmp_path / "run"])
+    cells = set()
+    for path in (tmp_path / "run" / "tables").glob("*.csv"):
+        with path.open(newline="") as file:
+            cells |= {cell for row in csv.reader(file) for cell in row}
+    assert {"'=cmd|' /C calc'!A0", "'@task", "'-model", "'+task", "-0.5"} <= cells
+    assert {cell for cell in cells if cell.startswith(("=", "+", "-", "@"))} == {"-0.5", "-0.75"}

@@ -93,7 +93,8 @@ def test_the_best_is_corrected_for_having_been_picked() -> None:
     ]
     observed, corrected = (np.mean([getattr(one, name) for one in found]) for name in ("best_value", "best_corrected"))
     assert observed > 1.5 and corrected < observed / 2
-    assert np.mean([one.interval[0] <= 0 <= one.interval[1] for one in found]) >= 0.9
+    intervals = [one.interval for one in found if one.interval]
+    assert len(intervals) > 40 and np.mean([low <= 0 <= high for low, high in intervals]) >= 0.9
 
 
 def test_outcomes_pair_what_standard_errors_cannot() -> None:
@@ -105,7 +106,8 @@ def test_outcomes_pair_what_standard_errors_cannot() -> None:
     paired = detect_saturation(STEPS, None, outcomes=outcomes, lower_is_better=False)
     unpaired = detect_saturation(STEPS, outcomes.mean(axis=1), stderr, lower_is_better=False)
     assert paired.verdict == "saturated" and unpaired.verdict != "saturated"
-    assert paired.interval[1] - paired.interval[0] < unpaired.interval[1] - unpaired.interval[0]
+    below = [one.difference - one.interval[0] for one in (paired, unpaired)]  # above, both end at 0
+    assert below[0] < below[1]
     assert paired.mcnemar_p is not None and unpaired.mcnemar_p is None
     assert paired == detect_saturation(STEPS, outcomes.mean(axis=1), outcomes=outcomes, lower_is_better=False)
 
@@ -123,11 +125,28 @@ def test_the_verdict_is_invariant_to_shift_scale_and_direction() -> None:
 def test_what_cannot_be_told() -> None:
     few = detect_saturation([1, 2, 3], [1.0, 2.0, 1.0], [0.01] * 3, lower_is_better=False)
     assert few.verdict == "cannot tell" and "3 checkpoints" in few.reason and few.final_minus_best == -1
+    assert few.difference is few.interval is few.best_corrected is few.best_steps is None
     flat = detect_saturation(STEPS, np.zeros(16), lower_is_better=False)
     assert flat.verdict != "saturated"
     plain = 0.01 * np.random.default_rng(1).standard_normal(16)
     assert detect_saturation(STEPS, plain, lower_is_better=False).verdict == "cannot tell"
     assert detect_saturation(STEPS, plain, lower_is_better=False, margin=0.1).verdict == "not saturated"
+
+
+@pytest.mark.parametrize("lower_is_better", [False, True])
+@pytest.mark.parametrize("count", [5, 6, 8, 16])
+def test_final_less_best_lies_in_its_interval_and_says_no_nonsense(count: int, lower_is_better: bool) -> None:
+    generator = np.random.default_rng(count)
+    sign = -1 if lower_is_better else 1
+    for seed in range(20):
+        values = generator.standard_t(2, count) + np.arange(count) * (seed % 3) / 2
+        found = detect_saturation(STEPS[:count], values, lower_is_better=lower_is_better, draws=99, seed=seed)
+        assert found.difference is not None and sign * found.difference <= 0
+        if found.best_step == found.final_step:
+            assert found.difference == 0 and found.interval is None
+        else:
+            low, high = found.interval
+            assert low <= found.difference <= high and max(sign * low, sign * high) <= 0
 
 
 @pytest.mark.parametrize(
@@ -254,3 +273,13 @@ def test_the_table_refuses_what_is_not_one_series() -> None:
     with pytest.raises(ValueError, match="no task named piqa"):
         best_and_final_table(rows.iloc[:2], mean_of={"mean": ["t", "piqa"]})
     assert best_and_final_table(rows.iloc[:1]).empty
+
+
+def test_a_metric_without_a_known_direction_has_no_best() -> None:
+    rows = pd.DataFrame({"model": "m", "step": [1, 2] * 2, "task": "t", "metric": ["acc"] * 2 + ["odd"] * 2})
+    rows["value"] = [0.1, 0.2, 5.0, 4.0]
+    known, odd = best_and_final_table(rows).itertuples()
+    assert known.best == 0.2 and np.isnan(odd.best) and odd.final == 4.0
+    assert odd.verdict == "cannot tell" and "no direction is known: lower_is_better={'odd': True}" in odd.reason
+    _, odd = best_and_final_table(rows, lower_is_better={"odd": True}).itertuples()
+    assert odd.best == 4.0

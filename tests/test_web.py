@@ -64,12 +64,12 @@ def test_two_runs_in_one_page(browser: Browser, web_run: Path, tmp_path: Path) -
     record(tmp_path / "other", "demo-d16", (0, 1, 2, 3), layers=3)
     opened = Opened(browser, write_page([web_run, tmp_path / "other"], tmp_path))
     names = opened.page.locator("#models label").all_inner_texts()
-    assert names == ["other: demo-d16", "run: demo-d16", "demo-d32"]
+    assert names == ["demo-d16 (run other)", "demo-d16 (run run)", "demo-d32"]
     slider = opened.page.locator("#figure-anisotropy_depth input[type=range]")
-    assert opened.line("anisotropy_depth")["name"] == "run: demo-d16"  # the other has no step 512
+    assert opened.line("anisotropy_depth")["name"] == "demo-d16 (run run)"  # the other has no step 512
     slider.focus()
     slider.press("Home")
-    assert opened.line("anisotropy_depth")["name"] == "other: demo-d16"
+    assert opened.line("anisotropy_depth")["name"] == "demo-d16 (run other)"
     opened.page.locator("#numbers tbody button").first.click()
     assert "run.db of " in opened.page.get_by_role("dialog").inner_text()
     assert opened.troubles == []

@@ -1,0 +1,184 @@
+"""The report's first paragraph: what was measured, what stands out, what cannot be told."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lm_probe.reports._analysis import ALPHA, Analysis, Verdict
+from lm_probe.reports._counting_findings import Counted, counted_questions
+from lm_probe.reports._data import Checkpoint, RunData
+from lm_probe.reports._layers import final_place
+from lm_probe.reports._markdown import count, counted, escape, listed, number
+from lm_probe.reports._numbers import Place
+from lm_probe.reports._origins import origins
+
+_NAMED = 4
+_SAID = {
+    "saturated": "{models} {are} worse at the end than before (saturated)",
+    "not saturated": "{models} {are} not saturated",
+    "cannot tell": "for {models} it cannot be told",
+}
+_SITES = {"embedding": "at the embedding", "final_norm": "after the final norm", "head_input": "before the head"}
+
+
+def opening(data: RunData, analysis: Analysis) -> str:
+    """The first paragraph: what was measured, what stands out, what cannot be told."""
+    if not data.models:
+        return "This run holds no values yet."
+    return " ".join([*_measured(data), *_stands_out(data, analysis), *_cannot(data, analysis)])
+
+
+def _measured(data: RunData) -> Iterator[str]:
+    found = origins(data)
+    numbered = {*found.measured, *found.copied, *found.imported}
+    ranges = {model: [one for one in known if one in numbered] for model, known in data.checkpoints.items()}
+    total = sum(map(len, ranges.values()))
+    said = {model: _range(known) for model, known in ranges.items()}
+    if len(said) > _NAMED and len(set(said.values())) == 1:
+        models = f"{', '.join(map(escape, said))} (each {next(iter(said.values()))})"
+    else:
+        models = "; ".join(f"{escape(model)} ({known})" for model, known in said.items())
+    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: {models}."
+    if found.imported and not found.measured:
+        yield "None of them was seen here: all scores were read from files."
+    elif found.imported:
+        yield f"Of {_which(found.imported)} all scores were read from files."
+    if found.partly_imported:
+        yield f"Some scores of {_which(found.partly_imported)} were read from files."
+    if found.copied:
+        yield (
+            f"Not measured, but carried over from another checkpoint that is byte for byte the same: "
+            f"{_which(found.copied)}."
+        )
+    tokens = sorted({made.details["tokens"] for made in data.made if "tokens" in made.details})
+    texts = sorted({str(made.details["text"]) for made in data.made if made.details.get("text")})
+    if tokens and texts:
+        size = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
+        yield f"Loss and hidden states were measured on {size} tokens of {listed(list(map(escape, texts)))}."
+    if data.failed:
+        nothing = f"; nothing is known of {_which(found.failed)}" if found.failed else ""
+        yield f"**{counted(len(data.failed), 'measurement')} failed**{nothing}, see [Failures](#failures)."
+
+
+def _which(some: Sequence[Checkpoint]) -> str:
+    """Checkpoints by model: each by name where they are few, else how many and from where to where."""
+    models: dict[str, list[Checkpoint]] = {}
+    for one in some:
+        models.setdefault(one.model, []).append(one)
+    if len(models) > _NAMED:
+        return f"{counted(len(some), 'checkpoint')} of {len(models)} models"
+    return listed(
+        [
+            f"{escape(model)} "
+            + (f"({_range(own)})" if len(own) > _NAMED else listed([escape(_when(one)) for one in own]))
+            for model, own in models.items()
+        ]
+    )
+
+
+def _range(known: Sequence[Checkpoint]) -> str:
+    steps = [one.step for one in known if one.step is not None]
+    if not steps:  # an unnamed training step, or nothing that opened
+        return counted(len(known), "checkpoint")
+    where = f"step {count(steps[0])}" if len(steps) == 1 else f"steps {count(steps[0])} to {count(steps[-1])}"
+    return f"{counted(len(known), 'checkpoint')}, {where}"
+
+
+def _when(one: Checkpoint) -> str:
+    return one.when if one.step is None else f"step {count(one.step)}"
+
+
+def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
+    for name in dict.fromkeys(_kind(one) for one in analysis.headline):
+        verdicts = [one for one in analysis.headline if _kind(one) == name]
+        parts = []
+        for verdict, said in _SAID.items():
+            models = [escape(one.series.model) for one in verdicts if one.found.verdict == verdict]
+            if models:
+                parts.append(said.format(models=_few(models, "model"), are="is" if len(models) == 1 else "are"))
+        yield f"Judged by {name}, {'; '.join(parts)}."
+    fallen = sum(one.saturated for one in analysis.tasks)
+    if fallen:
+        looked_at = count(sum(one.tests > 0 for one in analysis.tasks))
+        yield f"Single scores of tasks that end worse than before, adjusted in each model: {fallen} of {looked_at}."
+    yield from _anisotropy(data)
+    yield from _counting(counted_questions(data))
+    together = [one for one in analysis.moving if one.p_adjusted <= ALPHA]
+    if together:
+        pairs = [f"{one.measure} ({escape(one.model)})" for one in together]
+        yield f"Changing at the checkpoints at which the loss changes, or near: {_few(pairs, 'measure')}."
+    for label in ("emergent", "inverse", "U-shaped"):
+        found = [one for one in analysis.curves if one.found.label == label]
+        names = [escape(one.measure.name + f" ({one.family})" * bool(one.family)) for one in found]
+        if names:
+            yield f"Over model size {label}: {_few(names, 'score')}."
+
+
+def _few(names: Sequence[str], noun: str) -> str:
+    return listed(names) if len(names) <= _NAMED else counted(len(names), noun)
+
+
+def _kind(one: Verdict) -> str:
+    """The measure up to what differs between models."""
+    if one.series.tasks:
+        _, _, setting = (one.series.measure.task or "").partition(" (")
+        return "the mean over tasks" + f" ({setting}" * bool(setting)
+    name = escape(one.series.measure.name)
+    return f"the {name}" if one.series.measure.task is None else name
+
+
+def _anisotropy(data: RunData) -> Iterator[str]:
+    """Where the hidden states of each model point most alike, over all of its checkpoints and layers."""
+    peaks: dict[str, tuple[float, Checkpoint, Place, int]] = {}
+    for one, profile in data.profiles("anisotropy", "mean_cosine").items():
+        depth = final_place(profile).layer
+        for place, score in profile.items():
+            if one.model not in peaks or score.value > peaks[one.model][0]:
+                peaks[one.model] = score.value, one, place, depth
+    by_height = sorted(peaks.items(), key=lambda peak: -peak[1][0])[:_NAMED]
+    said = [
+        f"{escape(model)} {_place(place, depth)} at {escape(_when(one))} ({number(value, 2)})"
+        for model, (value, one, place, depth) in by_height
+    ]
+    if said:
+        more = f", of {len(peaks)} models" if len(peaks) > len(said) else ""
+        yield f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction): {'; '.join(said)}."
+
+
+def _place(place: Place, depth: int) -> str:
+    return _SITES.get(place.site) or f"after block {place.layer} of {depth}"
+
+
+def _counting(questions: Iterable[Counted]) -> Iterator[str]:
+    """Who counts in lists of two words, and whether more different words of the same number are harder."""
+    models: dict[str, list[Counted]] = {}
+    for one in questions:
+        models.setdefault(one.model, []).append(one)
+    able = {model: own for model, all_ in models.items() if (own := [one for one in all_ if one.counts])}
+    if able:
+        said = [f"{escape(model)} ({listed([_name(one) for one in own])})" for model, own in able.items()]
+        yield f"Counting in lists of two words, better than a blind answer: {_few(said, 'model')}."
+        harder = [escape(model) for model, own in able.items() if any(one.harder for one in own)]
+        if harder:
+            yield f"As many words, but more different ones, are harder for {_few(harder, 'model')}."
+    unable = [escape(model) for model in models if model not in able]
+    if unable:
+        yield f"Not seen to count, not even in lists of two words: {_few(unable, 'model')}."
+
+
+def _name(one: Counted) -> str:
+    return one.kind.replace("_", " ")
+
+
+def _cannot(data: RunData, analysis: Analysis) -> Iterator[str]:
+    yield (
+        "**What this cannot tell.** Standard errors cover the choice of text or of questions, not training again with "
+        "another seed; each model is one training run. Quantities that change at the same steps are associated, which "
+        "is no sign that one causes the other."
+    )
+    series = data.checkpoints.items()
+    unordered = [escape(model) for model, own in series if len(own) > 1 and all(one.step is None for one in own)]
+    if unordered:
+        yield f"The checkpoints of {listed(unordered)} have no training step, so that nothing over training is said."
+    short = [one for one in analysis.headline if one.series.measure.task is None and not one.tests]
+    if short:
+        names = listed([escape(one.series.model) for one in short])
+        yield f"{names}: too few checkpoints to tell a fall from scatter."

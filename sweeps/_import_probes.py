@@ -1,0 +1,82 @@
+"""The numbers of probes in a result file of lm-eval: what the model type `hf-probe` wrote to `config.lm_probe`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lm_probe.probes import Reading
+from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Origin
+from lm_probe.sweeps._records import TASK_PROBE, Conditions, Measurement
+
+_WRITTEN_BY = "hf-probe"
+_DEEPEST = 1 << 20
+"""More layers than any model has."""
+
+
+def probe_measurements(
+    rows: object,
+    origin: Origin,
+    asked: Mapping[str, Any],
+    conditions: Conditions,
+    versions: Mapping[str, str],
+    content: FileContent,
+) -> list[Measurement]:
+    """A measurement for each probe; what is no number of one is counted among the file's problems.
+
+    Args:
+        rows: of `config.lm_probe`, one a number.
+        origin: where they were read.
+        asked: on whose prompts the probes looked: a curve through these and a sweep's text would show the texts.
+        conditions: how the file says they were measured.
+        versions: of the packages, as far as the file says.
+        content: takes what is wrong.
+    """
+    probes: dict[str, list[Reading]] = {}
+    wrong = 0
+    for row in rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ():
+        reading = _reading(row) if isinstance(row, Mapping) else None
+        if reading is None or not _is_name(row["probe"]) or row["probe"] == TASK_PROBE:
+            wrong += 1
+        else:
+            probes.setdefault(row["probe"], []).append(reading)
+    if wrong:
+        content.problems.append(f"{wrong} of {len(rows)} rows of config.lm_probe are no values and are left out")  # type: ignore[arg-type]
+    known = {name: value for name, value in asked.items() if value is not None}
+    details = {**conditions.details, "imported": origin._asdict()}
+    made = Conditions(conditions.dtype, conditions.device, seed=conditions.seed, details=details)
+    return [
+        Measurement(probe, {"prompts": _WRITTEN_BY, **known}, readings, made, versions)
+        for probe, readings in probes.items()
+    ]
+
+
+def _reading(row: Mapping[str, Any]) -> Reading | None:
+    """One number with its place; None where a part of it is something else."""
+    names = [row.get(name) for name in ("site", "component")]
+    layer, n = row.get("layer"), row.get("n")
+    value, error = row.get("value"), row.get("stderr")
+    if (
+        not _is_name(row.get("metric"))
+        or not _is_number(value)
+        or not all(one is None or _is_name(one) for one in names)
+    ):
+        return None
+    if not _is_whole(layer, _DEEPEST) or not _is_whole(n, LARGEST):
+        return None
+    if error is not None and not (_is_number(error) and error >= 0):
+        error = None
+    return Reading(row["metric"], float(row["value"]), layer, names[0], names[1], error, n)
+
+
+def _is_whole(said: object, end: int) -> bool:
+    return said is None or (type(said) is int and 0 <= said < end)
+
+
+def _is_name(said: object) -> bool:
+    return isinstance(said, str) and bool(said) and "\0" not in said
+
+
+def _is_number(said: object) -> bool:
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return False
+    return abs(said) <= LARGEST_SCORE and not math.isnan(said)

@@ -1,0 +1,150 @@
+"""Values of probes and directions of metrics that lm-eval's result files hold beside the scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_probe.cli import main
+from lm_probe.probes import Reading
+from lm_probe.reports import write_report
+from lm_probe.reports._load import load
+from lm_probe.reports._series import measures, undirected
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
+from tests.importing import CSV, HARNESS_3, HARNESS_4, changed, imported, written
+
+ROWS = [
+    {
+        "probe": "anisotropy",
+        "metric": "mean_cosine",
+        "layer": layer,
+        "site": "block",
+        "component": None,
+        "value": 0.1 * layer,
+        "stderr": 0.01,
+        "n": 500,
+    }
+    for layer in (1, 2)
+]
+
+
+def with_rows(rows: object) -> dict[str, object]:
+    return changed(HARNESS_4, config={**HARNESS_4["config"], "lm_probe": rows})
+
+
+def test_what_hf_probe_measured_is_taken_with_its_place(tmp_path: Path) -> None:
+    said, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows(ROWS)))
+    assert not said
+    found = values[values.probe == "anisotropy"]
+    assert found[["metric", "layer", "site", "value", "stderr", "n"]].values.tolist() == [
+        ["mean_cosine", 1, "block", 0.1, 0.01, 500],
+        ["mean_cosine", 2, "block", 0.2, 0.01, 500],
+    ]
+    assert set(found.identity) == {"0123456789abcdef"} and set(found.step) == {1000} and found.component.isna().all()
+    with RunStore(tmp_path / "run") as store:
+        made = store.measurements().set_index("probe").loc["anisotropy"]
+    assert made.config["prompts"] == "hf-probe" and made.config["dtype"] == "float16"
+    assert made.details["imported"]["file"] == "r.json"
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "## Hidden states" in report and "None of them was seen here" in report
+    again, _ = imported(tmp_path / "run", tmp_path / "r.json")
+    assert not again
+
+
+def test_a_sweeps_own_values_of_a_probe_are_never_replaced(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run") as store:
+        key = CheckpointKey("somebody/tiny", "step1000", 1000, "0123456789abcdef", "somebody/tiny")
+        store.record(key, [Measurement("anisotropy", {"text": "x"}, [Reading("mean_cosine", 0.9, 1, "block")])])
+    said, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows(ROWS)))
+    assert values[values.probe == "anisotropy"].value.tolist() == [0.9] and "gsm8k (5-shot)" in set(values.component)
+    assert said == [
+        f"{tmp_path / 'r.json'}: somebody/tiny step1000: anisotropy: measured by a sweep of this run, which counts"
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"value": float("nan")},
+        {"value": 10**400},
+        {"value": True},
+        {"value": "0.5"},
+        {"metric": ""},
+        {"probe": "lm_eval"},
+        {"probe": None},
+        {"layer": -1},
+        {"layer": 2**40},
+        {"layer": 0.5},
+        {"site": 3},
+        {"component": "a\0b"},
+        {"n": "many"},
+    ],
+)
+def test_a_row_that_is_no_value_is_counted_and_the_rest_goes_in(tmp_path: Path, wrong: dict[str, object]) -> None:
+    said, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows([{**ROWS[0], **wrong}, ROWS[1]])))
+    assert [line.partition("r.json: ")[2] for line in said] == [
+        "1 of 2 rows of config.lm_probe are no values and are left out"
+    ]
+    assert values[values.probe == "anisotropy"].layer.tolist() == [2]
+    write_report([tmp_path / "run"])
+
+
+@pytest.mark.parametrize("rows", [None, [], {}, "text", 5, [None], [[1]]])
+def test_whatever_stands_in_the_place_of_the_rows(tmp_path: Path, rows: object) -> None:
+    _, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows(rows)))
+    assert set(values.probe) == {"lm_eval"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_file_of_a_real_evaluation_comes_in_with_its_probes(series: Path, tmp_path: Path) -> None:
+    from lm_probe.sweeps.hf_probe import HFProbe
+    from tests.counting import evaluate
+
+    lm = HFProbe(f"{series}/step8", probes="anisotropy", dtype="float32", device="cpu", batch_size=4)
+    results = evaluate(lm, ["count_query_m5"], {"num_docs": 3})
+    results.pop("samples")
+    results["config"] |= {"model": "hf-probe", "model_args": f"pretrained={series},revision=step8"}
+    path = written(tmp_path / "results_1.json", json.loads(json.dumps(results, default=str)))
+    said, values = imported(tmp_path / "run", path)
+    assert not said
+    found = values[values.probe == "anisotropy"]
+    assert found.value.tolist() == [value.value for value in lm.probe_values] and len(found) > 3
+    assert set(values.step) == {8} and set(values.identity) == {results["config"]["model_sha"]}
+
+
+def test_directions_are_lm_evals_own_and_an_unknown_one_is_said(tmp_path: Path) -> None:
+    for place, step in enumerate((1000, 2000, 3000)):
+        document = changed(
+            HARNESS_4,
+            results={
+                "task": {"oddness,none": 5.0 - place, "strange,none": 1.0 + place, "acc,none": 0.5, "rate,none": 0.1}
+            },
+            higher_is_better={"task": {"oddness": False, "acc": True, "rate": None}},
+        )
+        document["config"]["model_args"]["revision"] = f"step{step}"
+        document["config"]["model_sha"] = f"sha{step}"
+        written(tmp_path / "files" / f"{step}.json", document)
+    import_scores([tmp_path / "files"], tmp_path / "run")
+    data = load([tmp_path / "run"])
+    assert {one.metric: one.lower_is_better for one in measures(data)} == {"acc": False, "oddness": True}
+    assert undirected(data) == ["rate (task)", "strange (task)"]
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "Whether low or high is better is not known of rate (task) and strange (task)" in report
+
+
+def test_a_table_may_say_which_way_is_better(tmp_path: Path) -> None:
+    head, *rows = CSV.splitlines()
+    said = ["true", "no", "", "1", "maybe"]
+    text = "\n".join([f"{head},higher_is_better", *(f"{row},{one}" for row, one in zip(rows, said, strict=True))])
+    problems, _ = imported(tmp_path / "run", written(tmp_path / "t.csv", text.replace("piqa,acc,", "piqa,odd,") + "\n"))
+    assert [line.partition("t.csv: ")[2] for line in problems] == [
+        "line 6 is left out: higher_is_better is neither true nor false"
+    ]
+    data = load([tmp_path / "run"])
+    assert data.declared_lower("piqa", "odd") is True and data.declared_lower("piqa (5-shot)", "odd") is False
+
+
+def test_importing_probes_is_told_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = changed(HARNESS_3, results={}, config={**HARNESS_3["config"], "lm_probe": ROWS})
+    assert main(["import", str(written(tmp_path / "r.json", alone)), "--out", str(tmp_path / "run")]) == 0
+    assert "2 values from 1 file" in capsys.readouterr().out

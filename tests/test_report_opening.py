@@ -1,0 +1,78 @@
+"""The first paragraph: how many checkpoints were measured and which were not, and what stands out in plain words."""
+
+from pathlib import Path
+
+from lm_probe.probes import Reading
+from lm_probe.reports import write_report
+from lm_probe.reports._analysis import analyse
+from lm_probe.reports._load import load
+from lm_probe.reports._opening import opening
+from lm_probe.reports._origins import origins
+from lm_probe.sweeps import UNSEEN, CheckpointKey, Conditions, Measurement, RunStore
+
+IMPORTED = {"imported": {"file": "r.json", "sha256": "0" * 64, "date": None}}
+
+
+def keep(store: RunStore, step: int, identity: str, details: dict[str, object], probe: str = "loss") -> None:
+    """One value of a checkpoint."""
+    task = {"task": "piqa"} if probe == "lm_eval" else {}
+    reading = Reading("acc", 0.5, component="piqa") if task else Reading("loss", 3.0)
+    measurement = Measurement(probe, task, [reading], Conditions(details=details))
+    store.record(CheckpointKey("demo", f"step{step}", step, identity, "demo"), [measurement])
+
+
+def said(run: Path) -> str:
+    data = load([run])
+    return opening(data, analyse(data))
+
+
+def test_what_was_not_measured_is_counted_apart_and_named(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        for step in (0, 1, 2):
+            keep(store, step, f"sha256:{step}", {"copied_from": f"step{step}"} if step == 1 else {})
+        keep(store, 4, "sha256:2", {"copied_from": "step2"})
+        keep(store, 8, UNSEEN, IMPORTED, "lm_eval")
+        keep(store, 2, UNSEEN, IMPORTED, "lm_eval")
+        store.record_failure("demo", "step16", 16, "", "truncated")
+        store.record_failure("demo", "step1", 1, "anisotropy", "NaN")
+    found = origins(load([tmp_path]))
+    assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [2]]
+    text = said(tmp_path)
+    assert text.startswith("5 checkpoints of 1 model: demo (5 checkpoints, steps 0 to 8). ")
+    assert "Of demo step 8 all scores were read from files." in text
+    assert "Some scores of demo step 2 were read from files." in text
+    assert "byte for byte the same: demo step 4." in text
+    assert "**2 measurements failed**; nothing is known of demo step 16, see [Failures](#failures)." in text
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert text in report and "3 measured checkpoints, " in report
+
+
+def test_a_run_of_files_alone_measured_nothing(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2):
+            keep(store, step, UNSEEN, IMPORTED, "lm_eval")
+    assert "None of them was seen here: all scores were read from files." in said(tmp_path)
+
+
+def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_models: Path) -> None:
+    text = said(two_models)
+    peak = "Hidden states point most alike (highest mean cosine; 1 is one direction): demo-d16 after the final norm at"
+    assert peak in text
+    profiles = load([two_models]).profiles("anisotropy", "mean_cosine")
+    value, one = max((score.value, one) for one, own in profiles.items() for score in own.values())
+    assert f"{one.model} after the final norm at step {one.step} ({value:.2f})" in text
+    assert "Counting in lists of two words, better than a blind answer: demo-d16 (most frequent word) and " in text
+    assert "As many words, but more different ones, are harder for demo-d16 and demo-d32." in text
+
+
+def test_who_is_not_seen_to_count_is_named(tmp_path: Path) -> None:
+    scores = {"mae": (3.0, 0.1), "mae_binary": (3.0, 0.1), "mae_gap": (0.0, 0.1)}
+    scores |= {"floor_constant_mae": (2.0, 0.1), "floor_constant_mae_binary": (2.0, 0.1)}
+    with RunStore.create(tmp_path) as store:
+        readings = [
+            Reading(metric, value, component="count_query_m5", stderr=error, n=200)
+            for metric, (value, error) in scores.items()
+        ]
+        key = CheckpointKey("demo", None, None, "sha256:1", "demo")
+        store.record(key, [Measurement("lm_eval", {"task": "count_query_m5"}, readings)])
+    assert "Not seen to count, not even in lists of two words: demo." in said(tmp_path)
