@@ -24,7 +24,7 @@ FLOORS = {
     ("most_frequent_count", "acc"): "floor_constant_acc",
 }
 """What a blind answer reaches in the full list; with `_binary` what it reaches in the control."""
-_BETWEEN_TWO = Score(0.5, None, None)
+BETWEEN_TWO = Score(0.5, None, None)
 """Whoever names one of the two words of a control without counting is right in half of them."""
 ALIKE = 30
 """Documents with the same error from which at most a tenth of all others differs (95 %, the rule of three)."""
@@ -105,7 +105,7 @@ def cells(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoin
         for m, task in tasks
         if checkpoint in found[task][0] or checkpoint in found[task][1]
     ]
-    return [one._replace(binary_floor=_BETWEEN_TWO) for one in read] if kind == "most_frequent_word" else read
+    return [one._replace(binary_floor=BETWEEN_TWO) for one in read] if kind == "most_frequent_word" else read
 
 
 def last_counted(data: RunData, kind: str, metric: str, checkpoints: Sequence[Checkpoint]) -> list[Cell]:

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from lm_probe.reports._counting import FLOORS, MEASURES, TASKS, counting_task, different_words, task_metrics
+from lm_probe.reports._counting import (
+    BETWEEN_TWO,
+    FLOORS,
+    MEASURES,
+    TASKS,
+    counting_task,
+    different_words,
+    task_metrics,
+)
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._figure_spectrum import ranks_shown
 from lm_probe.reports._intervals import Interval, Z, interval_of, normal
@@ -173,7 +181,13 @@ def _counting(data: RunData) -> list[dict[str, Any]]:
         if said := counting_task(task):
             tasks.setdefault(said[0], []).append((different_words(data, task), task))
     return [
-        {"kind": kind, "metric": metric, "floor": FLOORS.get((kind, metric)), "tasks": sorted(tasks[kind])}
+        {
+            "kind": kind,
+            "metric": metric,
+            "floor": FLOORS.get((kind, metric)),
+            "control_floor": BETWEEN_TWO.value if kind == "most_frequent_word" else None,
+            "tasks": sorted(tasks[kind]),
+        }
         for kind, metric in MEASURES
         if kind in tasks
     ]

@@ -52,6 +52,9 @@ def test_figures_show_what_is_stored(wide: Opened, web_run: Path) -> None:
     )
     assert wide.line("counting_error")["y"] == near(full) and wide.line("counting_error", 1)["y"] == near(control)
     assert wide.line("counting_error", 1)["name"] == "demo-d16, control"
+    assert wide.line("counting_error", 3)["name"] == "demo-d16, blind, control"
+    assert wide.line("most_frequent_word", -1)["name"] == "blind, control"
+    assert wide.line("most_frequent_word", -1)["y"] == [0.5, 0.5]  # one of two words
 
 
 def test_any_measure_and_any_models(wide: Opened, web_run: Path) -> None:

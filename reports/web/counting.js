@@ -1,12 +1,12 @@
-// Counting over m: both arms and a blind answer, or the gap between the arms.
-function counting(data, view, suffixes) {
+// Counting over m: both arms and what a blind answer reaches in each, or the gap between the arms.
+function counting(data, view, lines) {
   const traces = [];
   const said = [];
   const sizes = [...new Set(view.question.tasks.map(([m]) => m))].sort((a, b) => a - b);
   for (const model of view.models) {
-    for (const [suffix, name, look] of suffixes) {
+    for (const [metricOf, name, look, blind] of lines) {
       const points = view.question.tasks.flatMap(([m, task]) => {
-        const grid = view.find(suffix === null ? view.question.floor : view.question.metric + suffix, task, model);
+        const grid = view.find(metricOf(view.question), task, model);
         const row = grid && view.rowOf(grid);
         if (row === undefined || row === null || !grid) return [];
         return [{ m, text: hoverText(data, grid, row, 0), ...numberAt(data, grid, row, 0) }];
@@ -17,11 +17,16 @@ function counting(data, view, suffixes) {
       Object.assign(trace, { name: harmless(`${style.name}, ${name}`), text: points.map(({ text }) => text) });
       trace.line = { ...trace.line, dash: look };
       if (look === "dash") trace.marker = { ...trace.marker, symbol: `${style.symbol}-open` };
-      if (suffix === null) Object.assign(trace, { mode: "lines", opacity: 0.6 });
+      if (blind) Object.assign(trace, { mode: "lines", opacity: 0.6 });
       else if (points.some(({ low }) => Number.isFinite(low))) trace.error_y = { ...barsOf(points), thickness: 1.3, width: 3 };
       traces.push(trace);
       said.push(`${style.name}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);
     }
+  }
+  if (view.question.control_floor !== null && traces.length && lines.some(([, , , blind]) => blind)) {
+    const [x, y] = [[0, sizes.length - 1], Array(2).fill(view.question.control_floor)];
+    traces.push({ type: "scatter", mode: "lines", name: "blind, control", x, y, line: { color: "#888", dash: "dashdot", width: 1.5 }, hoverinfo: "y+name" });
+    said.push(`a blind answer in the control: ${shown(y[0], 4)}`);
   }
   // A little aside, so that equal intervals do not cover each other.
   const barred = traces.filter(({ error_y }) => error_y);
@@ -32,5 +37,11 @@ function counting(data, view, suffixes) {
   return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, rangemode: "tozero", type: view.logY ? "log" : "linear" } };
 }
 
-const arms = (data, view) => counting(data, view, [["", "full list", "solid"], ["_binary", "control", "dash"], [null, "blind answer", "dot"]]);
-const gap = (data, view) => counting(data, view, [["_gap", "full less control", "solid"]]);
+const arms = (data, view) =>
+  counting(data, view, [
+    [({ metric }) => metric, "full list", "solid", false],
+    [({ metric }) => `${metric}_binary`, "control", "dash", false],
+    [({ floor }) => floor, "blind, full list", "dot", true],
+    [({ floor }) => `${floor}_binary`, "blind, control", "dashdot", true],
+  ]);
+const gap = (data, view) => counting(data, view, [[({ metric }) => `${metric}_gap`, "full less control", "solid", false]]);
