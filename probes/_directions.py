@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.probes._cosine import _mean_from_sum
-from lm_probe.probes._half_samples import half_samples
+from lm_probe.probes._half_samples import estimates_of_sums, half_samples
 from lm_probe.probes._jackknife import Estimate, jackknife
 from lm_probe.probes._labels import TokenLabels
 from lm_probe.probes._rogue import rogue_share
@@ -96,19 +96,20 @@ class DirectionSums:
         n = int(counts.sum())
         if n < 2:
             raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
-        found = _named(["mean_cosine"], _all, [counts, units], n)
-        if 2 <= (past_first := int(counts[:, 1:].sum())) < n:
+        found = _named(["mean_cosine"], _all, [counts, units], counts.sum(1))
+        if 2 <= int(counts[:, 1:].sum()) < n:
+            past_first = counts[:, 1:].sum(1)
             found |= _named(["mean_cosine_no_first"], _all, [counts[:, 1:], units[:, 1:]], past_first)
         if counts.shape[1] > 2:
             for stratum in range(1, counts.shape[1]):
-                if (size := int(counts[:, stratum].sum())) >= 2:
-                    part = slice(stratum, stratum + 1)
-                    found |= _named([f"mean_cosine_q{stratum}"], _all, [counts[:, part], units[:, part]], size)
+                if int(counts[:, stratum].sum()) >= 2:
+                    totals = [counts[:, stratum, None], units[:, stratum, None]]
+                    found |= _named([f"mean_cosine_q{stratum}"], _all, totals, counts[:, stratum])
         found |= _named(
             ["intra_sentence_similarity", "intra_sentence_similarity_adjusted"],
             _intra,
             [windows, counts, units],
-            int(windows[:, 1].sum()),
+            windows[:, 1],
         )
         if found["mean_cosine"].value > 0:
             halves = half_samples(counts.sum(1))
@@ -151,13 +152,15 @@ def _self_similarities(
     return torch.stack([raw, raw - _mean_from_sum(total, n.long())])
 
 
-def _named(names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], n: int) -> dict[str, Estimate]:
-    estimates = jackknife(statistic, totals)
-    return {name: estimate._replace(n=n) for name, estimate in zip(names, estimates, strict=True)}
+def _named(
+    names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], sizes: Float[Tensor, " g"]
+) -> dict[str, Estimate]:
+    estimates = estimates_of_sums(statistic, totals, sizes)
+    return {name: estimate._replace(n=int(sizes.sum())) for name, estimate in zip(names, estimates, strict=True)}
 
 
 def _all(counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]) -> Float[Tensor, " 1"]:
-    return _mean_from_sum(units.sum(0), counts.sum().long())[None]
+    return _mean_from_sum(units.sum(0), counts.sum())[None]
 
 
 def _intra(

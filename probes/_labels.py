@@ -20,7 +20,7 @@ class TokenLabels(NamedTuple):
     counted: Bool[Tensor, "b t"]
     """False for pads."""
     group: Int[Tensor, " b"]
-    """The jackknife group of the row's document."""
+    """The group of the row's document."""
     stratum: Int[Tensor, "b t"]
     """0 at the first position of a window; elsewhere 1..4, from the most frequent token types to the rarest."""
     followed: Int[Tensor, "b t"]
