@@ -30,10 +30,16 @@ class _State(ForwardState):
     def result(self) -> list[Reading]:
         readings = []
         for site, statistic in self._statistics.items():
-            found = statistic.result()
-            readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=found.n))
-            if found.zeros:
-                readings.append(Reading("zero_vectors", found.zeros, site.layer, site.site, n=found.n + found.zeros))
+            zeros, n = statistic.zeros(), 0
+            try:
+                found = statistic.result()
+                n = found.n
+                readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=n))
+            except ValueError as error:
+                if not zeros:  # states without direction are no error: the value is left out
+                    raise ValueError(f"layer {site.layer} ({site.site}): {error}") from error
+            if zeros:
+                readings.append(Reading("zero_vectors", zeros, site.layer, site.site, n=n + zeros))
         return readings
 
 

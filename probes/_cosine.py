@@ -102,18 +102,22 @@ class MeanCosine:
         counts += other._counts.to(sums.device)
         zeros += other._zeros.to(sums.device)
 
+    def zeros(self) -> int:
+        """Vectors of length zero, left out."""
+        return 0 if self._zeros is None else int(self._zeros)
+
     def result(self) -> CosineResult:
         """The mean cosine over everything seen.
 
         Raises:
             ValueError: fewer than two vectors that are not zero were seen.
         """
-        if self._sums is None or self._counts is None or self._zeros is None or int(self._counts.sum()) < 2:
+        if self._sums is None or self._counts is None or int(self._counts.sum()) < 2:
             seen = 0 if self._counts is None else int(self._counts.sum())
             raise ValueError(f"a mean cosine needs two vectors that are not zero: found {seen}")
         sums, counts = self._sums.cpu(), self._counts.cpu().double()
         (found,) = estimates_of_sums(lambda n, total: _mean_from_sum(total, n)[None], [counts, sums], counts)
-        return CosineResult(found.value, found.stderr, int(counts.sum()), int(self._zeros))
+        return CosineResult(found.value, found.stderr, int(counts.sum()), self.zeros())
 
     def _add(
         self, rows: Float[Tensor, "n d"], mask: Bool[Tensor, " n"] | None, group: Int[Tensor, " n"] | None

@@ -90,12 +90,16 @@ class DirectionSums:
         """The values by name; one that is not defined on what was seen is left out.
 
         Raises:
-            ValueError: fewer than two vectors that are not zero were seen.
+            ValueError: fewer than two vectors were seen.
         """
         counts, units, windows = self._counts.cpu(), self._units.cpu(), self._windows.cpu()
         n = int(counts.sum())
+        zeros = int(self._zeros)
+        of_zeros = {"zero_vectors": Estimate(float(zeros), None, n + zeros)} if zeros else {}
         if n < 2:
-            raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
+            if not zeros:
+                raise ValueError(f"a mean cosine needs two vectors: found {n}")
+            return of_zeros
         found = _named(["mean_cosine"], _all, [counts, units], counts.sum(1))
         if 2 <= int(counts[:, 1:].sum()) < n:
             past_first = counts[:, 1:].sum(1)
@@ -116,9 +120,7 @@ class DirectionSums:
             shares = halves.estimates(torch.stack([_rogue(each) for each in self.contributions(halves.members)]))
             found |= {f"rogue_top{k}": share._replace(n=n) for k, share in zip(TOP_DIMENSIONS, shares, strict=True)}
         found |= self._self_similarity(counts, units)
-        if int(self._zeros):
-            found["zero_vectors"] = Estimate(float(self._zeros), None, n + int(self._zeros))
-        return found
+        return found | of_zeros
 
     def _self_similarity(self, counts: Float[Tensor, "g s"], units: Float[Tensor, "g s d"]) -> dict[str, Estimate]:
         """`self_similarity` over the followed types, raw and less the mean cosine; the error is over documents."""

@@ -191,7 +191,8 @@ class GeometryProbe:
 
         Args:
             sample_rows: vectors kept for each site.
-            reference: `samples()` of the state that measured the reference checkpoint.
+            reference: `samples()` of the state that measured the reference checkpoint. A site that it lacks (of a model
+                with fewer layers) has no CKA.
         """
         self._sample_rows = sample_rows
         self._reference = reference

@@ -35,6 +35,7 @@ def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = Non
 
     From 1 up; above 1000 for single activations is what the source calls massive. Invariant to one scale for all.
     A maximum grows with the number of tokens: compare equal samples only. It does not say which token or dimension.
+    O(n) time.
     Source: Sun et al. 2024 (arXiv 2402.17762).
 
     Args:

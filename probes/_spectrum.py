@@ -128,7 +128,7 @@ def singular_entropy(sigma: Tensor | Spectrum, power: int | float = 2) -> float:
     $p_i = \sigma_i^k / \sum_j \sigma_j^k$, $\mathrm{KL} = \sum_i p_i \ln(p_i d)$ with d the number of singular values.
     Range [0, ln d]: 0 for a flat spectrum, ln d for rank one. Invariant to scale and rotation. With power 2 it is the
     curve that Godey et al. 2024 (arXiv 2404.07647) plot in figure 5; with power 1 it is ln d - ln effective rank.
-    It says how spiked a spectrum is, not whether the spike serves or harms prediction.
+    It says how spiked a spectrum is, not whether the spike serves or harms prediction. O(d) time.
 
     Args:
         sigma: (d,) singular values, in any order.
@@ -144,6 +144,9 @@ def singular_entropy(sigma: Tensor | Spectrum, power: int | float = 2) -> float:
 def effective_rank(sigma: Tensor | Spectrum) -> float:
     r"""$\exp H(\sigma / \sum\sigma)$ (Roy and Vetterli 2007). Range [1, d]; invariant to scale and rotation.
 
+    Small directions count nearly as much as large ones, so a floor of noise makes it large; it does not say which
+    directions are used. O(d) time.
+
     Raises:
         ValueError: values are negative, not finite, or all zero.
     """
@@ -152,6 +155,8 @@ def effective_rank(sigma: Tensor | Spectrum) -> float:
 
 def stable_rank(sigma: Tensor | Spectrum) -> float:
     r"""$\sum\sigma^2 / \sigma_1^2$ (Rudelson and Vershynin 2007). Range [1, d]; ruled by the largest value alone.
+
+    Invariant to scale and rotation; it does not show how the other values are spread. O(d) time.
 
     Raises:
         ValueError: values are negative, not finite, or all zero.
@@ -162,6 +167,9 @@ def stable_rank(sigma: Tensor | Spectrum) -> float:
 def top_share(sigma: Tensor | Spectrum) -> float:
     r"""Share of the largest direction, $\sigma_1^2 / \sum\sigma^2$. Range [1/d, 1].
 
+    The inverse of `stable_rank`, with its invariances and what it does not show; of a covariance, the "anisotropy" of
+    Razzhigaev et al. 2024 (arXiv 2311.05928). O(d) time.
+
     Raises:
         ValueError: values are negative, not finite, or all zero.
     """
@@ -171,7 +179,8 @@ def top_share(sigma: Tensor | Spectrum) -> float:
 def top_ratio(sigma: Tensor | Spectrum) -> float:
     r"""$\sigma_1 / \sigma_2$: how far the first direction stands out. Range [1, inf); invariant to scale and rotation.
 
-    Infinite for rank one. It is blind to everything behind the second value.
+    Infinite for rank one. It is blind to everything behind the second value. O(d log d) time. A reading of the spectra
+    in Godey et al. 2024 (arXiv 2404.07647), figure 4.
 
     Raises:
         ValueError: values are negative, not finite, or all zero.
@@ -185,7 +194,7 @@ def w_error(sigma: Tensor | Spectrum) -> Float[np.ndarray, " ranks"]:
 
     $\sqrt{\sum_{i>r}\sigma_i^2 / \sum_i\sigma_i^2}$, the relative Frobenius error (Eckart and Young 1936; "W-error" in
     Godey et al. 2024, arXiv 2404.07647, section 5.2). Falls from 1 to 0; invariant to scale and rotation. It says
-    nothing of the loss that the approximation would have: that also depends on which hidden states occur.
+    nothing of the loss that the approximation would have: that also depends on which hidden states occur. O(d log d).
 
     Raises:
         ValueError: values are negative, not finite, or all zero.

@@ -141,6 +141,13 @@ def test_a_prefix_is_the_tokens_so_far_whatever_follows_and_in_whichever_documen
     assert len(prefix.unique()) == 10
 
 
+def test_a_first_run_of_one_token_is_one_state_and_later_runs_are_not() -> None:
+    ids = torch.tensor([[5, 5, 5, 7, 7], [5, 7, 7, 7, 7]])
+    prefix = TokenLabeller(Sampled(2, "cpu", False), 2).label(Batch(ids, None, torch.arange(2), None)).prefix
+    assert prefix[0, 0] == prefix[0, 1] == prefix[0, 2] == prefix[1, 0]
+    assert len(prefix.unique()) == 7
+
+
 def test_strata_hold_about_equally_many_tokens_and_ties_are_settled() -> None:
     counts = torch.tensor([0, 50, 3, 25, 12, 1, 9])
     strata = frequency_strata(counts, 4)
