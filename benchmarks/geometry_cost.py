@@ -8,20 +8,19 @@ alike, and compares medians over batches of the process's own seconds, on one th
 without its head. What a probe does once at the end of a pass is timed apart: the ratio of a whole pass depends on its
 length, and is given for several lengths. The usual script, nnsight and TransformerLens run where they are installed.
 
-`memory` starts a process for each figure, because a peak cannot be taken back: the peak of a pass over 4096 tokens less
-that of the bare model, and the growth to 65536 tokens, for which hidden states are drawn and not computed.
+`memory` takes the peak of a pass over 4096 tokens beside the bare model, and its growth to 65536 tokens, for which
+hidden states are drawn and not computed. Both are differences within one process: between processes an allocator lays
+things otherwise, which differs by more than there is to be seen. Ends of a pass run in copies of the process.
 """
 
 import argparse
 import importlib.util
-import resource
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
+from _memory import forget_peak, in_fresh_process, peak, peak_after
 from _pythia import SHAPES, VOCABULARY, random_model
 from transformers import GPTNeoXForCausalLM
 
@@ -36,24 +35,15 @@ FEW, MANY = 4096, 65536
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["time", "memory", "peak"])
+    parser.add_argument("what", choices=["time", "memory"])
     parser.add_argument("--sizes", nargs="+", default=["160m", "410m"], choices=SHAPES)
     parser.add_argument("--batches", type=int, default=6)
-    parser.add_argument("--probe", choices=[*PROBES, "bare"], help="of `peak`, which `memory` calls")
-    parser.add_argument("--tokens", type=int, default=FEW, help="of `peak`")
-    parser.add_argument("--drawn", action="store_true", help="of `peak`: draw hidden states instead of computing them")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     for size in args.sizes:
-        if args.what == "time":
-            for line in times(size, args.batches):
-                print(f"{size}: {line}", flush=True)
-        elif args.what == "memory":
-            for line in memory(size):
-                print(f"{size}: {line}", flush=True)
-        else:
-            print(peak(size, args.probe, args.tokens, args.drawn))
+        for line in times(size, args.batches) if args.what == "time" else memory(size):
+            print(f"{size}: {line}", flush=True)
 
 
 def random_batches(tokens: int) -> tuple[list[Batch], Sampled]:
@@ -154,44 +144,53 @@ def peers(size: str, model: GPTNeoXForCausalLM) -> dict[str, Callable[[Batch], o
     return found
 
 
-def memory(size: str) -> list[str]:
-    def measured(probe: str, tokens: int, *flags: str) -> float:
-        command = [sys.executable, __file__, "peak", "--sizes", size, "--probe", probe, "--tokens", str(tokens), *flags]
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
+def memory(size: str) -> Iterator[str]:
     width, layers, _ = SHAPES[size]
-    bare = measured("bare", FEW)
-    lines = [f"bare model {bare:.0f} MB"]
-    tokens_alone = measured("bare", MANY, "--drawn") - measured("bare", FEW, "--drawn")
+    bar = {"anisotropy": 50.0, "geometry": 50 + 1.2 * layers * width**2 * 8 / 1e6}
     for name in PROBES:
-        extra = measured(name, FEW) - bare
-        growth = measured(name, MANY, "--drawn") - measured(name, FEW, "--drawn") - tokens_alone
-        lines.append(f"{name} +{extra:.0f} MB at {FEW} tokens, {growth:+.1f} MB from there to {MANY} tokens")
-    bar = 50 + 1.2 * layers * width**2 * 8 / 1e6
-    lines.append(f"50 MB and 1.2 float64 matrices of width x width a layer are {bar:.0f} MB")
-    return lines
+        extra = in_fresh_process(extra_memory, size, name) / 1e6
+        growth = in_fresh_process(growth_of_memory, size, name) / 1e6
+        yield f"{name} {extra:+.1f} MB beside the bare model at {FEW} tokens (bar: {bar[name]:.0f})"
+        yield f"{name} {growth:+.1f} MB from {FEW} to {MANY} tokens (bar: 10)"
 
 
-def peak(size: str, name: str, tokens: int, drawn: bool) -> float:
-    """The highest memory of this process in MB, after a pass with its end."""
-    batches, sampled = random_batches(tokens)
-    architecture = architecture_of(random_model("14m" if drawn else size))
-    if name == "bare":
+def extra_memory(size: str, name: str) -> int:
+    """The peak of a pass with its end, above that of the model's own passes, in bytes."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    architecture = architecture_of(random_model(size))
+    batches, sampled = random_batches(FEW)
+    forget_peak()  # how the model was made is none of its business
+    for batch in batches:
+        architecture.last_hidden(batch.token_ids)
+    bare = peak()
+    probe = PROBES[name]()
+    state = probe.start(architecture, sampled)
+    list(run_forward(architecture, batches, {probe: state}))
+    state.result()
+    return peak() - bare
+
+
+def growth_of_memory(size: str, name: str) -> int:
+    """How much higher the peak of a pass with its end is after MANY tokens than after FEW, in bytes."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    width, layers, _ = SHAPES[size]
+    batches, sampled = random_batches(MANY)
+    state = PROBES[name]().start(architecture_of(random_model("14m")), sampled)
+    forget_peak()
+
+    def see(batches: list[Batch]) -> None:
         for batch in batches:
-            torch.randn(*batch.token_ids.shape, SHAPES[size][0]) if drawn else architecture.last_hidden(batch.token_ids)
-    else:
-        probe = PROBES[name]()
-        state = probe.start(architecture, sampled)
-        if drawn:
-            width, layers, _ = SHAPES[size]
-            for batch in batches:
-                vectors = torch.randn(*batch.token_ids.shape, width)
-                for layer in range(layers + 2):  # as many sites as blocks, embedding and final norm
-                    state.see_hidden(Site(layer, "block"), vectors, batch)
-        else:
-            list(run_forward(architecture, batches, {probe: state}))
-        state.result()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+            vectors = torch.randn(*batch.token_ids.shape, width)
+            for layer in range(layers + 2):  # as many sites as blocks, embedding and final norm
+                state.see_hidden(Site(layer, "block"), vectors, batch)
+
+    few = FEW // (ROWS * CONTEXT)
+    see(batches[:few])
+    before = peak_after(state.result)
+    see(batches[few:])
+    return peak_after(state.result) - before
 
 
 if __name__ == "__main__":

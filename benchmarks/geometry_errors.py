@@ -6,7 +6,8 @@ Draws corpora from a population and measures each. True is the standard deviatio
 the root of the mean squared standard error; at 300 corpora their ratio is itself known to about 5 %. A corpus is of
 documents of 10 to 30 tokens with Zipf-like types, of which some come again, and states in 64 dimensions: a common mean,
 and a falling spectrum of type, document and token, turned away from the axes. The spiked population has a rogue
-dimension, a long first token, and documents that differ in six directions only; the plain one has none of these.
+dimension, a long first token, and documents that differ in six directions only; the plain one has none of these, and
+the aimless one neither a common mean nor types: its mean cosine is near 0.
 
 `anew` takes the frequency strata and the followed types from each corpus, as a sweep of another text would; elsewhere
 they are the population's. Where only some corpora have an error, their share is given, from 5 % up.
@@ -30,6 +31,7 @@ COLUMNS = (  # population, documents, strata anew, share of the corpora
     ("spiked", 2500, False, 0.3),
     ("plain", 24, False, 1.0),
     ("plain", 250, False, 1.0),
+    ("aimless", 250, False, 1.0),
     ("spiked", 250, True, 1.0),
 )
 
@@ -37,17 +39,19 @@ COLUMNS = (  # population, documents, strata anew, share of the corpora
 class Population:
     """What all corpora are drawn from."""
 
-    def __init__(self, spiked: bool) -> None:
+    def __init__(self, kind: str) -> None:
         self._generator = torch.Generator().manual_seed(0)
-        self._spiked = spiked
+        self._spiked = kind == "spiked"
         turn = torch.linalg.qr(self._normal(WIDTH, WIDTH)).Q
         self._axes = (torch.arange(1, WIDTH + 1).double() ** -0.5)[:, None] * turn
         self._mean = 0.25 * self._normal(WIDTH)
         self._types = self._normal(TYPES, WIDTH) @ self._axes
         self._first = 3 * self._normal(WIDTH) @ self._axes
         self.shares = 1 / (torch.arange(TYPES).double() + 3)
-        if spiked:
+        if self._spiked:
             self._mean[7] = 1.2
+        if kind == "aimless":
+            self._mean, self._types = torch.zeros_like(self._mean), torch.zeros_like(self._types)
 
     def corpus(self, documents: int, seed: int) -> tuple[Batch, Tensor]:
         """Tokens and their states."""
@@ -89,7 +93,7 @@ def main() -> None:
     columns = {}
     for name, documents, anew, share in COLUMNS:
         title = f"{name}, {documents * (SHORTEST + LONGEST) // 2}{', anew' * anew}"
-        columns[title] = ratios(Population(name == "spiked"), documents, anew, round(share * args.corpora))
+        columns[title] = ratios(Population(name), documents, anew, round(share * args.corpora))
     print(f"{'reported / true at about n tokens':36}" + "".join(f"{title:>20}" for title in columns))
     for metric in next(iter(columns.values())):
         print(f"{metric:36}" + "".join(f"{column.get(metric, '-')!s:>20}" for column in columns.values()))

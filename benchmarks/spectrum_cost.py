@@ -8,14 +8,12 @@ installed (neither takes part in the repeats more than once). Memory is the high
 """
 
 import argparse
-import re
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
+from _memory import forget_peak, in_fresh_process, peak, resident
 from _timing import interleaved
 from threadpoolctl import threadpool_limits
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -78,14 +76,12 @@ def cost_of(width: int, args: argparse.Namespace) -> list[str]:
     spiked[:, 0] *= 1e-5  # beyond what the Gram matrix resolves: QR
     probe = HeadSpectrumProbe()
     block = one_block(width)
-    sizes = (
-        f"d x d in float64: {width**2 / 2**17:.0f}, a block: {width / 2**7:.0f}, the head: {width * 393 / 2**10:.0f}"
-    )
-    with get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:  # a process that ran before keeps what it freed
-        lines = [
-            f"{name} takes {fresh.apply(extra_memory, (name, width)) / 2**20:.0f} MiB beside the weights ({sizes})"
-            for name in _MEMORY
-        ]
+    lines = [
+        f"{name} takes {in_fresh_process(extra_memory, name, width) / 2**20:.1f} MiB beside the weights"
+        for name in _MEMORY
+    ]
+    square, rows, copy = (n * width / 2**17 for n in (width, 1024, VOCABULARY))
+    lines.append(f"the bar is a float64 d x d and 1024 rows: {square + rows:.1f} MiB (the head itself: {copy:.0f})")
     times = interleaved(
         {
             "one float32 product": lambda: head.T @ head,
@@ -146,17 +142,17 @@ def weightwatcher(head: torch.Tensor) -> Callable[[], object]:
 
 
 def extra_memory(name: str, width: int) -> int:
-    """Highest resident size of the process above that before, in bytes (Linux)."""
+    """Highest resident size of the process above that before, in bytes."""
     threadpool_limits(1)
     torch.set_num_threads(1)
     head = torch.randn(VOCABULARY, width)
     if name.endswith("by QR"):
         head[:, 0] *= 1e-5
     singular_values(head[:100, :50])  # libraries set aside their own memory once
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
+    forget_peak()
+    before = resident()
     _MEMORY[name](head)
-    return _status("VmHWM") - before
+    return peak() - before
 
 
 _MEMORY: dict[str, Callable[[torch.Tensor], object]] = {
@@ -166,12 +162,6 @@ _MEMORY: dict[str, Callable[[torch.Tensor], object]] = {
         HeadSpectrumProbe().read(_Untied(head, tied=True), WeightContext(TOKENS))
     ),
 }
-
-
-def _status(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found.group(1)) * 1024
 
 
 if __name__ == "__main__":

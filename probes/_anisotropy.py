@@ -7,7 +7,7 @@ from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._cosine import MeanCosine
 from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sampled
 
-JACKKNIFE_GROUPS = 20
+DOCUMENT_GROUPS = 20
 
 
 class _State(ForwardState):
@@ -30,24 +30,30 @@ class _State(ForwardState):
     def result(self) -> list[Reading]:
         readings = []
         for site, statistic in self._statistics.items():
-            found = statistic.result()
-            readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=found.n))
-            if found.zeros:
-                readings.append(Reading("zero_vectors", found.zeros, site.layer, site.site, n=found.n + found.zeros))
+            zeros, n = statistic.zeros(), 0
+            try:
+                found = statistic.result()
+                n = found.n
+                readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=n))
+            except ValueError as error:
+                if not zeros:  # states without direction are no error: the value is left out
+                    raise ValueError(f"layer {site.layer} ({site.site}): {error}") from error
+            if zeros:
+                readings.append(Reading("zero_vectors", zeros, site.layer, site.site, n=n + zeros))
         return readings
 
 
 class AnisotropyProbe:
     """Mean cosine over all ordered pairs of a layer's hidden states, for every layer and site, in one forward pass.
 
-    See `mean_cosine` for the formula and what it does not show. The standard error is a delete-group jackknife: the
-    documents are dealt out over 20 groups.
+    See `mean_cosine` for the formula and what it does not show. The standard error is from balanced half-samples of 20
+    groups of documents (McCarthy 1969; see `docs/geometry.md`).
     """
 
     name = "anisotropy"
-    version = 1
+    version = 2
     needs: frozenset[Need] = frozenset({"hidden"})
 
     def start(self, architecture: Architecture, sampled: Sampled) -> ForwardState:
         """Begins a measurement."""
-        return _State(min(JACKKNIFE_GROUPS, max(1, sampled.n_clusters)))
+        return _State(min(DOCUMENT_GROUPS, max(1, sampled.n_clusters)))

@@ -18,7 +18,8 @@ def spectral_exponent(eigenvalues: Tensor | Spectrum) -> float:
     Least squares of log eigenvalue on log rank with weight 1/rank, so that every octave of ranks counts alike; over
     ranks 11 to d/2, from d/8 where d is below 80, and only where eigenvalues stand above rounding. From 0 (flat) up.
     Invariant to scale and rotation. A number for any spectrum, also for one that is no power law; with n near d the
-    tail falls too fast. Source: Agrawal et al. 2022 (alpha-ReQ, NeurIPS); weights as in Stringer et al. 2019 (Nature).
+    tail falls too fast. O(d) time. Source: Agrawal et al. 2022 (alpha-ReQ, NeurIPS); weights as in Stringer et al.
+    2019 (Nature).
 
     Raises:
         ValueError: fewer than four eigenvalues in the middle stand above rounding.

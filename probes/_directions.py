@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.probes._cosine import _mean_from_sum
-from lm_probe.probes._half_samples import half_samples
+from lm_probe.probes._half_samples import estimates_of_sums, half_samples
 from lm_probe.probes._jackknife import Estimate, jackknife
 from lm_probe.probes._labels import TokenLabels
 from lm_probe.probes._rogue import rogue_share
@@ -90,34 +90,37 @@ class DirectionSums:
         """The values by name; one that is not defined on what was seen is left out.
 
         Raises:
-            ValueError: fewer than two vectors that are not zero were seen.
+            ValueError: fewer than two vectors were seen.
         """
         counts, units, windows = self._counts.cpu(), self._units.cpu(), self._windows.cpu()
         n = int(counts.sum())
+        zeros = int(self._zeros)
+        of_zeros = {"zero_vectors": Estimate(float(zeros), None, n + zeros)} if zeros else {}
         if n < 2:
-            raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
-        found = _named(["mean_cosine"], _all, [counts, units], n)
-        if 2 <= (past_first := int(counts[:, 1:].sum())) < n:
+            if not zeros:
+                raise ValueError(f"a mean cosine needs two vectors: found {n}")
+            return of_zeros
+        found = _named(["mean_cosine"], _all, [counts, units], counts.sum(1))
+        if 2 <= int(counts[:, 1:].sum()) < n:
+            past_first = counts[:, 1:].sum(1)
             found |= _named(["mean_cosine_no_first"], _all, [counts[:, 1:], units[:, 1:]], past_first)
         if counts.shape[1] > 2:
             for stratum in range(1, counts.shape[1]):
-                if (size := int(counts[:, stratum].sum())) >= 2:
-                    part = slice(stratum, stratum + 1)
-                    found |= _named([f"mean_cosine_q{stratum}"], _all, [counts[:, part], units[:, part]], size)
+                if int(counts[:, stratum].sum()) >= 2:
+                    totals = [counts[:, stratum, None], units[:, stratum, None]]
+                    found |= _named([f"mean_cosine_q{stratum}"], _all, totals, counts[:, stratum])
         found |= _named(
             ["intra_sentence_similarity", "intra_sentence_similarity_adjusted"],
             _intra,
             [windows, counts, units],
-            int(windows[:, 1].sum()),
+            windows[:, 1],
         )
         if found["mean_cosine"].value > 0:
             halves = half_samples(counts.sum(1))
             shares = halves.estimates(torch.stack([_rogue(each) for each in self.contributions(halves.members)]))
             found |= {f"rogue_top{k}": share._replace(n=n) for k, share in zip(TOP_DIMENSIONS, shares, strict=True)}
         found |= self._self_similarity(counts, units)
-        if int(self._zeros):
-            found["zero_vectors"] = Estimate(float(self._zeros), None, n + int(self._zeros))
-        return found
+        return found | of_zeros
 
     def _self_similarity(self, counts: Float[Tensor, "g s"], units: Float[Tensor, "g s d"]) -> dict[str, Estimate]:
         """`self_similarity` over the followed types, raw and less the mean cosine; the error is over documents."""
@@ -151,13 +154,15 @@ def _self_similarities(
     return torch.stack([raw, raw - _mean_from_sum(total, n.long())])
 
 
-def _named(names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], n: int) -> dict[str, Estimate]:
-    estimates = jackknife(statistic, totals)
-    return {name: estimate._replace(n=n) for name, estimate in zip(names, estimates, strict=True)}
+def _named(
+    names: list[str], statistic: Callable[..., Tensor], totals: list[Tensor], sizes: Float[Tensor, " g"]
+) -> dict[str, Estimate]:
+    estimates = estimates_of_sums(statistic, totals, sizes)
+    return {name: estimate._replace(n=int(sizes.sum())) for name, estimate in zip(names, estimates, strict=True)}
 
 
 def _all(counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]) -> Float[Tensor, " 1"]:
-    return _mean_from_sum(units.sum(0), counts.sum().long())[None]
+    return _mean_from_sum(units.sum(0), counts.sum())[None]
 
 
 def _intra(

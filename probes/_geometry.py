@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
-from lm_probe.probes._anisotropy import JACKKNIFE_GROUPS
+from lm_probe.probes._anisotropy import DOCUMENT_GROUPS
 from lm_probe.probes._covariance import Covariance
 from lm_probe.probes._directions import DirectionSums
 from lm_probe.probes._half_samples import half_samples
@@ -121,7 +121,7 @@ class GeometryState(ForwardState):
         self, sampled: Sampled, sample_rows: int, reference: Mapping[Site, SampledVectors] | None = None
     ) -> None:
         """Starts empty; see `GeometryProbe`."""
-        self._labeller = TokenLabeller(sampled, min(JACKKNIFE_GROUPS, max(1, sampled.n_clusters)))
+        self._labeller = TokenLabeller(sampled, min(DOCUMENT_GROUPS, max(1, sampled.n_clusters)))
         self._sample_rows = sample_rows
         self._reference = reference
         self._sites: dict[Site, SiteGeometry] = {}
@@ -181,7 +181,7 @@ class GeometryProbe:
     """
 
     name = "geometry"
-    version = 2
+    version = 3
     needs: frozenset[Need] = frozenset({"hidden"})
 
     def __init__(
@@ -191,7 +191,8 @@ class GeometryProbe:
 
         Args:
             sample_rows: vectors kept for each site.
-            reference: `samples()` of the state that measured the reference checkpoint.
+            reference: `samples()` of the state that measured the reference checkpoint. A site that it lacks (of a model
+                with fewer layers) has no CKA.
         """
         self._sample_rows = sample_rows
         self._reference = reference

@@ -6,16 +6,16 @@ from jaxtyping import Float
 from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
-# Enough rows for the product to run at full speed; more would only cost memory.
-BLOCK_ROWS = 1024
+# The product runs at full speed; BLAS packs a copy of every block, so more rows cost their memory twice.
+BLOCK_ROWS = 256
 
 
 class Gram:
     r"""Streaming $W^\top W$ over the rows of W, accumulated in float64 whatever their dtype.
 
-    Holds d x d numbers and, while it is updated, one block of 1024 rows: never a float64 copy of W. On the CPU each
-    block is added in place by BLAS `syrk`, which computes half of a symmetric product; neither torch nor numpy adds to
-    what is there. O(n d^2) time.
+    Holds d x d numbers and, while it is updated, one block of 256 rows and the copy that BLAS packs of it: never a
+    float64 copy of W. On the CPU each block is added in place by BLAS `syrk`, which computes half of a symmetric
+    product; neither torch nor numpy adds to what is there. O(n d^2) time.
     """
 
     def __init__(self, columns: int) -> None:

@@ -1,5 +1,6 @@
 """Balanced half-samples: standard errors of statistics that bend, from groups of documents."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,6 +46,21 @@ class HalfSamples(NamedTuple):
             Estimate(float(value), float(error) if bool(torch.isfinite(error)) else None)
             for value, error in zip(whole, errors, strict=True)
         ]
+
+
+def estimates_of_sums(
+    statistic: Callable[..., Float[Tensor, " k"]], totals: Sequence[Float[Tensor, "g ..."]], sizes: Float[Tensor, " g"]
+) -> list[Estimate]:
+    """Values of a statistic of sums over groups, with errors from half-samples of them.
+
+    Args:
+        statistic: takes the totals summed over groups and gives k values.
+        totals: sums for each group.
+        sizes: what each group counts for.
+    """
+    halves = half_samples(sizes)
+    sums = [torch.tensordot(halves.members, total, 1) for total in totals]
+    return halves.estimates(torch.stack([statistic(*each) for each in zip(*sums, strict=True)]))
 
 
 def half_samples(sizes: Float[Tensor, " g"]) -> HalfSamples:

@@ -15,7 +15,7 @@ def participation_ratio(eigenvalues: Tensor | Spectrum) -> float:
 
     Range [1, d]: the number of directions if all shared the variance alike. Invariant to scale and rotation, and to
     shift as far as the covariance is. Follows the few largest eigenvalues; with n vectors it is at most n - 1 and too
-    small for n near d. Source: Gao et al. 2017 (bioRxiv 214262).
+    small for n near d. O(d) time. Source: Gao et al. 2017 (bioRxiv 214262).
 
     Raises:
         ValueError: eigenvalues are negative beyond rounding, not finite, or all zero.
@@ -30,7 +30,7 @@ def isoscore(eigenvalues: Tensor | Spectrum) -> float:
     The source rotates to principal axes, scales the vector of variances to length $\sqrt d$, takes its distance from
     $(1, \ldots, 1)$, the defect, and rescales. Worked through, that is $(P - 1)/(d - 1)$ with P the
     `participation_ratio`: one number under two names. Range [0, 1]: 0 for one direction, 1 for all alike. Invariant
-    to scale, rotation and shift. It does not see a common mean at all, so vectors in a narrow cone can score 1.
+    to scale, rotation and shift. It does not see a common mean at all, so vectors in a narrow cone can score 1. O(d).
     Source: Rudman et al. 2022 (arXiv 2108.07344), algorithm 1.
 
     Raises:
@@ -48,6 +48,7 @@ def isoscore_star(covariance: Float[Tensor, "d d"], reference: Float[Tensor, "d 
     Range [0, 1]; invariances of `isoscore`, if both matrices are transformed together. The eigenvalues of a small
     sample are spread too far, and z pulls them to a reference: a covariance of more vectors, or a multiple of the
     identity (`shrinkage_weight`). What it says is as much about the reference as about the sample.
+    O(d^3) time.
     Source: Rudman and Eickhoff 2024 (arXiv 2305.19358).
 
     Raises:
@@ -115,7 +116,10 @@ def own_projections(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
 
 
 def partition_isotropy(vectors: Float[Tensor, "m d"], directions: Float[Tensor, "d k"] | None = None) -> float:
-    """The ratio itself, in [0, 1]; see `log_partition_isotropy`."""
+    """The ratio itself, in [0, 1]: formula, cost, source and what it does not show at `log_partition_isotropy`.
+
+    Invariant to rotation only. It underflows to 0 for long vectors, where the logarithm still tells.
+    """
     return math.exp(log_partition_isotropy(vectors, directions))
 
 

@@ -20,13 +20,15 @@ class TokenLabels(NamedTuple):
     counted: Bool[Tensor, "b t"]
     """False for pads."""
     group: Int[Tensor, " b"]
-    """The jackknife group of the row's document."""
+    """The group of the row's document."""
     stratum: Int[Tensor, "b t"]
     """0 at the first position of a window; elsewhere 1..4, from the most frequent token types to the rarest."""
     followed: Int[Tensor, "b t"]
     """Which of the followed (most frequent) token types this is; -1 for others and at the first position."""
     prefix: Int[Tensor, "b t"]
-    """A hash of the window's tokens so far: where it is equal, so is the hidden state, but for rounding."""
+    """A hash of the window's tokens so far, and one for a first run of equal tokens: where it is equal, so is the
+    hidden
+    state, but for rounding (of such a run, in models without absolute positions)."""
     key: Int[Tensor, "b t"]
     """A hash of document, window and position: the order in which tokens enter a bounded sample."""
 
@@ -65,12 +67,15 @@ class TokenLabeller:
         else:
             stratum, followed = (table[ids] for table in self._tables)
         first = torch.arange(ids.shape[1], device=ids.device) == 0
+        prefix = mix(_marks(ids).cumsum(1))
+        # Attention over copies of one token gives what it gives over one, unless positions are added to the states.
+        run = (ids == ids[:, :1]).cumprod(1).bool()
         return TokenLabels(
             counted,
             batch.clusters % self.groups,
             stratum.masked_fill(first, 0),
             followed.masked_fill(first, -1),
-            mix(_marks(ids).cumsum(1)),
+            torch.where(run, prefix[:, :1], prefix),
             token_keys(ids, counted, batch.clusters),
         )
 

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_probe.probes._jackknife import Estimate, jackknife
+from lm_probe.probes._half_samples import estimates_of_sums
+from lm_probe.probes._jackknife import Estimate
 from lm_probe.probes._labels import TokenLabels
 
 # A variance that is a difference of squares knows no more digits than these.
@@ -34,6 +35,7 @@ def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = Non
 
     From 1 up; above 1000 for single activations is what the source calls massive. Invariant to one scale for all.
     A maximum grows with the number of tokens: compare equal samples only. It does not say which token or dimension.
+    O(n) time.
     Source: Sun et al. 2024 (arXiv 2402.17762).
 
     Args:
@@ -50,7 +52,7 @@ def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = Non
 
 
 class Magnitudes:
-    """Streaming norms: sums for each jackknife group, the largest norm and activation; O(groups x d) memory."""
+    """Streaming norms: sums for each group of documents, the largest norm and activation; O(groups x d) memory."""
 
     def __init__(self, width: int, groups: int, device: torch.device) -> None:
         """Starts empty."""
@@ -83,7 +85,7 @@ class Magnitudes:
         return norm, activation
 
     def group_sizes(self) -> Float[Tensor, "g 2"]:
-        """Vectors in each jackknife group: past the first position of their windows, and there."""
+        """Vectors in each group of documents: past the first position of their windows, and there."""
         counted, first = self._sums[:, 0].cpu(), self._sums[:, 3].cpu()
         return torch.stack([counted - first, first], 1)
 
@@ -104,7 +106,7 @@ class Magnitudes:
         """`norm_mean`, `norm_first` (at the first position of each window) and `mean_vector_share`."""
         sums, vectors = self._sums.cpu(), self._vectors.cpu()
         n = int(sums[:, 0].sum())
-        estimates = jackknife(_values, [sums[:, :1], sums[:, 1:], vectors])
+        estimates = estimates_of_sums(_values, [sums[:, :1], sums[:, 1:], vectors], sums[:, 0])
         names = ("norm_mean", "norm_first", "mean_vector_share")
         sizes = (n, int(sums[:, 3].sum()), n)
         return {

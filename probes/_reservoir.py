@@ -16,7 +16,7 @@ class SampledVectors(NamedTuple):
 
     keys: Int[Tensor, " m"]
     groups: Int[Tensor, " m"]
-    """The jackknife group of each vector's document."""
+    """The group of each vector's document."""
     strata: Int[Tensor, " m"]
     prefixes: Int[Tensor, " m"]
     vectors: Float[Tensor, "m d"]

@@ -34,7 +34,11 @@ def rogue_share(contributions: Float[Tensor, " d"], k: int) -> float:
     """Share of the mean cosine that its k largest contributions carry.
 
     Near k/d when all dimensions add alike, near 1 when k of them make the anisotropy, above 1 when the others pull the
-    other way. A ratio by the mean cosine: where that is close to 0 it says nothing, and its error is large.
+    other way. A ratio by the mean cosine: where that is close to 0 it says nothing, and its error is large. Invariant
+    to
+    a positive scale of each vector and to the order of dimensions, not to rotation or shift; it does not say whether
+    the
+    model needs those dimensions. O(d log k) time.
     Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), table 1.
 
     Raises:

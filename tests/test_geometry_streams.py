@@ -13,6 +13,7 @@ from lm_probe.probes import (
     Covariance,
     DirectionSums,
     Magnitudes,
+    MeanCosine,
     Reservoir,
     Sampled,
     TokenLabeller,
@@ -21,6 +22,7 @@ from lm_probe.probes import (
     mean_vector_share,
     self_similarity,
 )
+from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._jackknife import jackknife
 from lm_probe.probes._labels import NO_KEY, frequency_strata, token_keys
 from lm_probe.probes._reservoir import SampledVectors, labelled
@@ -139,6 +141,13 @@ def test_a_prefix_is_the_tokens_so_far_whatever_follows_and_in_whichever_documen
     assert len(prefix.unique()) == 10
 
 
+def test_a_first_run_of_one_token_is_one_state_and_later_runs_are_not() -> None:
+    ids = torch.tensor([[5, 5, 5, 7, 7], [5, 7, 7, 7, 7]])
+    prefix = TokenLabeller(Sampled(2, "cpu", False), 2).label(Batch(ids, None, torch.arange(2), None)).prefix
+    assert prefix[0, 0] == prefix[0, 1] == prefix[0, 2] == prefix[1, 0]
+    assert len(prefix.unique()) == 7
+
+
 def test_strata_hold_about_equally_many_tokens_and_ties_are_settled() -> None:
     counts = torch.tensor([0, 50, 3, 25, 12, 1, 9])
     strata = frequency_strata(counts, 4)
@@ -200,19 +209,32 @@ def test_sums_give_what_brute_force_gives(parts: list[slice], padded: bool) -> N
     assert float(directions.contributions(everything).sum()) == pytest.approx(mean_cosine(flat), abs=1e-12)
 
 
-def test_errors_of_sums_are_those_of_leaving_documents_out() -> None:
+def test_errors_of_sums_are_those_of_brute_force_on_halves_of_the_documents() -> None:
     batch, sampled = make_batch(padded=False)
+    batch = Batch(batch.token_ids, None, torch.arange(9), None)
     vectors = torch.randn(9, 7, 5, generator=torch.Generator().manual_seed(4)).double() + 0.4
-    found, labels, _ = _seen(batch, sampled, vectors, [slice(0, 9)])
-    left_out = {name: [] for name in ("mean_cosine", "intra_sentence_similarity_adjusted", "mean_vector_share")}
-    for group in range(3):
-        kept = vectors[labels.group != group]
-        left_out["mean_cosine"].append(mean_cosine(kept.flatten(0, 1)))
-        left_out["intra_sentence_similarity_adjusted"].append(intra_sentence_similarity(kept, adjusted=True))
-        left_out["mean_vector_share"].append(mean_vector_share(kept.flatten(0, 1)))
-    for name, values in left_out.items():
-        expected = np.sqrt(2 / 3 * np.square(np.array(values) - np.mean(values)).sum())
-        assert found[name].stderr == pytest.approx(expected, rel=1e-9)
+    found, labels, _ = _seen(batch, sampled, vectors, [slice(0, 9)], groups=4)
+    halves = half_samples(torch.bincount(labels.group).double() * 7)
+    brute = {
+        "mean_cosine": lambda some: mean_cosine(some.flatten(0, 1)),
+        "mean_cosine_no_first": lambda some: mean_cosine(some[:, 1:].flatten(0, 1)),
+        "intra_sentence_similarity_adjusted": lambda some: intra_sentence_similarity(some, adjusted=True),
+        "mean_vector_share": lambda some: mean_vector_share(some.flatten(0, 1)),
+        "norm_mean": lambda some: float(some.norm(dim=2).mean()),
+    }
+    for name, measure in brute.items():
+        values = [[measure(vectors[members[labels.group] > 0])] for members in halves.members]
+        (expected,) = halves.estimates(torch.tensor(values, dtype=torch.float64))
+        assert found[name].stderr == pytest.approx(expected.stderr, rel=1e-9), name
+
+
+def test_both_probes_give_the_mean_cosine_one_error() -> None:
+    batch, sampled = make_batch()
+    vectors = torch.randn(9, 7, 5, generator=torch.Generator().manual_seed(4)).double()
+    found, _, _ = _seen(batch, sampled, vectors * batch.mask[..., None], [slice(0, 9)])
+    alone = MeanCosine(3)
+    alone.update(vectors, batch.mask, (batch.clusters % 3)[:, None].expand(9, 7))
+    assert found["mean_cosine"].stderr == pytest.approx(alone.result().stderr, rel=1e-9)
 
 
 def test_one_group_has_no_error() -> None:

@@ -121,7 +121,7 @@ def test_singular_values_equal_numpys(entries: np.ndarray, dtype: torch.dtype) -
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=2 * resolution(expected, max(weight.shape)) + 1e-300)
 
 
-@pytest.mark.parametrize("rows", [1, 1023, 1024, 1025, 3000])
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 3000])
 def test_the_gram_matrix_is_the_product_however_it_is_cut(rows: int) -> None:
     weight = torch.randn(rows, 7, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
     whole, parts = Gram(7), Gram(7)
