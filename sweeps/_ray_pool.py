@@ -17,7 +17,7 @@ from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._ray_cluster import cluster, has_gpus, rooms
 from lm_probe.sweeps._ray_worker import actor
 from lm_probe.sweeps._tokens import TextError
-from lm_probe.sweeps._versions import versions
+from lm_probe.sweeps._versions import recorded_versions
 from lm_probe.sweeps._work import Event, Failed, Measured, Now, failed
 
 _PATIENCE = 2.0  # seconds without news, after which the cluster is asked which machines came or went
@@ -156,7 +156,7 @@ class _Pool:
 
     def _serve(self, line: _Line) -> Generator[Any, Any, None]:
         call = line.actor
-        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), versions())
+        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), recorded_versions())
         problem = problem or (yield call.begin.remote(self._job, self._spread.cpus))
         if problem:
             self._refuse(line, problem)

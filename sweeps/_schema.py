@@ -25,8 +25,8 @@ CREATE TABLE measurements (
     probe TEXT NOT NULL,
     config_hash TEXT NOT NULL,
     config TEXT NOT NULL,
-    versions_hash TEXT NOT NULL,
-    versions TEXT NOT NULL,
+    versions_hash TEXT NOT NULL,     -- of the versions that make it another measurement
+    versions TEXT NOT NULL,          -- those, and what is recorded beside them
     dtype TEXT NOT NULL,
     device TEXT NOT NULL,
     attention TEXT NOT NULL,

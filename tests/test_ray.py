@@ -213,8 +213,8 @@ def test_machines_that_are_not_fit_are_refused(
         _sweep(series, tmp_path, settings, Spread(cpus=999))
     with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
         _sweep(series, tmp_path, settings, Spread(gpus=1))
-    here = _ray_pool.versions()
-    monkeypatch.setattr(_ray_pool, "versions", lambda: {**here, "torch": "1.0"})
+    here = _ray_pool.recorded_versions()
+    monkeypatch.setattr(_ray_pool, "recorded_versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
         _sweep(series / "step8", tmp_path, settings, Spread())
     assert not _measurements(tmp_path)
