@@ -163,7 +163,7 @@ def sweep_and_report(
     if not no_report:
         render([args.out])
     if summary.failures:
-        say_on_stdout(
+        say_on_stderr(
             f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "
             f"tries them again"
         )
