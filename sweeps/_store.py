@@ -88,6 +88,15 @@ class RunStore:
         """Whether this measurement is finished under the installed versions."""
         return bool(self._rows(f"SELECT 1 {_THIS}", _this(checkpoint, probe, config)))
 
+    def has_named(self, model: str, revision: str | None, probe: str, config: dict[str, Any]) -> bool:
+        """As `has`, of whichever weights had that name."""
+        rows = self._rows(
+            "SELECT 1 FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND "
+            "c.revision = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?",
+            (model, revision or "", probe, digest(config), digest(dict(versions()))),
+        )
+        return bool(rows)
+
     def show(self, checkpoint: CheckpointKey, asked: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Makes finished measurements (probe, config) the ones that the run shows, where later ones hid them."""
         hidden = [
