@@ -187,17 +187,18 @@ def test_a_copy_that_nobody_knew_waits_for_its_original(
 def test_heads_are_read_from_the_hub_by_every_worker(
     series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path, hub: LoopbackHub, monkeypatch: Any
 ) -> None:
-    """Values, findings, bytes and which one was measured are those of a serial sweep; step 9 is step 1's commit."""
+    """Values, findings, bytes and which one was measured are those of a serial sweep; two steps are one commit."""
     for name, value in {"ENDPOINT": hub.url, "HUB_OFFLINE": "0", "HUB_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(f"HF_{name}", value)
-    names = {"step0": "step0", "step1": "step1", "step8": "step8", "step9": "step1"}
+    names = {"step0": "step1", "step1": "step1", "step8": "step8", "step9": "step0"}
     hub.add_model("user/tiny", {name: series / folder for name, folder in names.items()})
     runs = {}
     for name, spread in {"spread": Spread(), "alone": None}.items():
         hub.forget_requests()
-        done = _sweep(Path("user/tiny"), tmp_path / name, settings, spread, probes=("head_spectrum",), revisions="all")
-        assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 3, 1, [])
-        assert [(one.revision, one.kind, one.twin) for one in done.findings] == [("step9", "copy", "step1")]
+        asked = dict(probes=("slow", "head_spectrum"), revisions="all")
+        done = _sweep(Path("user/tiny"), tmp_path / name, settings, spread, **asked)
+        assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 6, 2, [])
+        assert [(one.revision, one.kind, one.twin) for one in done.findings] == [("step1", "copy", "step0")]
         runs[name] = sum(request.bytes_sent for request in hub.requests if request.path.endswith(".safetensors"))
     pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
     assert _origins(tmp_path / "spread") == _origins(tmp_path / "alone")
