@@ -99,7 +99,7 @@ CREATE TABLE looks (
     bytes_read INTEGER NOT NULL,
     PRIMARY KEY (model, revision)
 );
-CREATE TABLE layouts (           -- names and shapes of tensors: one for most checkpoints of a series
+CREATE TABLE layouts (           -- names, shapes and types of tensors: one for most checkpoints of a series
     digest TEXT PRIMARY KEY,
     tensors TEXT NOT NULL
 ) WITHOUT ROWID;
