@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lm_probe.eval_tasks import task_manager, task_names, tokenizer_at_hand
-from lm_probe.model_adapters import UserError, Weights, load_tokenizer
+from lm_probe.model_adapters import Weights, load_tokenizer
 from lm_probe.probes import EmbeddingSpectrumProbe, ForwardProbe, HeadSpectrumProbe, Probe, WeightSpectraProbe
 from lm_probe.sweeps._config import DTYPES
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
@@ -42,7 +42,7 @@ class Estimator:
         self._job = job
         self._took = {} if store is None else _recorded(store, job.config.where)
         self._calculated: dict[tuple[str, frozenset[str]], float | None] = {}
-        self._rates: dict[torch.dtype, float] = {}
+        self._rates: dict[tuple[torch.dtype, str], float] = {}
 
     def of(self, model: str, units: Sequence[Unit], open_it: Callable[[], Weights]) -> Estimate:
         """What the units take of one checkpoint.
@@ -72,7 +72,7 @@ class Estimator:
         if (model, names) not in self._calculated:
             try:
                 self._calculated[model, names] = self._seconds(open_it(), names)
-            except UserError:  # told at its own turn
+            except Exception:  # of whatever kind: told at its own turn, and no estimate may end a sweep
                 self._calculated[model, names] = None
         return self._calculated[model, names]
 
@@ -93,16 +93,16 @@ class Estimator:
 
     def _rate(self, dtype: torch.dtype, device: str) -> float:
         """Operations a second of a matrix product."""
-        if dtype not in self._rates:
-            where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        where = "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        if (dtype, where) not in self._rates:
             one = torch.ones(_SIDE, _SIDE, dtype=dtype, device=where)
             seconds = []
             for _ in range(_TIMES):
                 begun = time.perf_counter()
                 (one @ one)[0, 0].item()  # waits for a GPU
                 seconds.append(time.perf_counter() - begun)
-            self._rates[dtype] = 2 * _SIDE**3 / median(seconds)
-        return self._rates[dtype]
+            self._rates[dtype, where] = 2 * _SIDE**3 / median(seconds)
+        return self._rates[dtype, where]
 
 
 def _weight_flops(shape: Shape, probe: Probe) -> float | None:

@@ -1,11 +1,13 @@
 """The plan of a sweep of folders: what is left, about how long it takes, and what is refused before anything starts."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from lm_probe.cli import main
@@ -66,6 +68,14 @@ def test_what_this_run_took_is_what_is_expected(config: SweepConfig) -> None:
 def test_what_cannot_be_told_is_named(config: SweepConfig) -> None:
     asked = replace(config, probes=("condensation",), tasks=("count_query_m5", "count_query_m5_gen"))
     assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", *asked.tasks}] * 3
+
+
+def test_no_estimate_ends_a_sweep(config: SweepConfig, tmp_path: Path) -> None:
+    """The first checkpoint, which stands for the others, is not what a header should be."""
+    source = Path(shutil.copytree(config.sources[0], tmp_path / "bad"))
+    save_file({"embed_out.weight": torch.ones(320, 16)}, source / "step0" / "model.safetensors")
+    done = sweep(replace(config, sources=(str(source),), tasks=()))
+    assert {failure.checkpoint for failure in done.failures} == {"bad step0"} and done.measured >= 6
 
 
 def _arguments(config: SweepConfig, *more: str) -> list[str]:
