@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from lm_probe.cli import audit, demo, eval, export, import_, report, sweep, tasks
+from lm_probe.model_adapters import say_on_stderr
 
 _COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, import_, export)
 
@@ -69,7 +70,7 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
     except Exception as error:
         if args.debug or not _is_users(error):
             raise
-        print(f"lm-probe {command.NAME}: {error}", file=sys.stderr)
+        say_on_stderr(f"lm-probe {command.NAME}: {error}")
         return 2
     finally:
         if before is not None:

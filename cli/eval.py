@@ -20,6 +20,17 @@ _MISTAKES = (
     "If --samples is not None",
     "Attempted to load model",
 )
+_OURS = """
+lm-probe's own:
+  --tasks                word_counting, word_counting_small and every task that `lm-probe tasks` lists
+  --model hf-probe       lm-eval's hf with the same numbers; computes the head only where an answer is scored
+  --model_args pretrained=NAME[,revision=step1000][,probes=anisotropy+geometry]
+                         probes: hidden states measured in the passes that log-likelihood tasks make; the values are
+                         config.lm_probe in the result file
+
+example:
+  {example}
+"""
 _MODEL, _MODEL_CLASS = "hf-probe", "lm_probe.sweeps.hf_probe:HFProbe"
 
 
@@ -49,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         with _our_tasks_known():
             cli_evaluate()
     except SystemExit as end:
+        if {"-h", "--help"} & {*arguments} and arguments[0] == "run":
+            print(_OURS.format(example=EXAMPLE), end="")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ValueError as error:
         from lm_probe.eval_tasks import TaskError
@@ -59,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
         if str(error).startswith(_MISTAKES):
             raise UserError(
                 f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the tasks"
+            ) from error
+        if str(error).startswith("Sample larger than population"):
+            raise UserError(
+                "--num_fewshot asks for more examples than a task has, or for less than none: give 0 to 16 for ours"
             ) from error
         raise
     finally:

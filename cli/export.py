@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lm_probe.model_adapters import say_on_stderr
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,10 +39,9 @@ def run(args: argparse.Namespace) -> int:
     mixed = values.groupby(["model", "probe", "component", "metric"], dropna=False).settings.nunique().gt(1)
     if mixed.any() and not args.provenance:
         model, probe = mixed[mixed].index[0][:2]
-        print(
+        say_on_stderr(
             f"lm-probe export: {probe} of {model} was measured under more than one setting, which do not compare; "
-            f"--provenance adds a column that tells them apart",
-            file=sys.stderr,
+            f"--provenance adds a column that tells them apart"
         )
     if not args.provenance:
         values = values.drop(columns=["identity", "settings"])

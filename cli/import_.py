@@ -1,8 +1,9 @@
 """`lm-probe import`: scores that were measured elsewhere, into a run."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from lm_probe.model_adapters import say_on_stderr, say_on_stdout
 
 NAME = "import"
 HELP = "take existing lm-eval result files (0.3 to 0.4), folders of them, or a tidy table of scores into a run"
@@ -28,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
     """Imports; what was refused is said line by line, and the rest goes in."""
     from lm_probe.sweeps import import_scores
 
-    done = import_scores(args.files, args.out, say=lambda line: print(f"lm-probe import: {line}", file=sys.stderr))
+    done = import_scores(args.files, args.out, say=lambda line: say_on_stderr(f"lm-probe import: {line}"))
     before = f", {done.there_before} tasks were there before" if done.there_before else ""
     files = f"{done.files:,} file{'s' * (done.files != 1)}"
     samples = f", {done.samples} files of samples" if done.samples else ""
-    print(f"{done.scores:,} values from {files}{samples}{before}; lm-probe report {args.out} shows them")
+    say_on_stdout(f"{done.scores:,} values from {files}{samples}{before}; lm-probe report {args.out} shows them")
     return 1 if done.problems else 0

@@ -2,14 +2,15 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
+from lm_probe.model_adapters import say_on_stderr, say_on_stdout
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Fetch, Finding, Spread, SweepConfig
+    from lm_probe.sweeps import Finding, Spread, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -21,20 +22,9 @@ DEFAULT_PROBES = "loss,anisotropy,head_spectrum"  # written out: the registry wo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of step<N> checkpoints",
-    )
+    add_source_arguments(parser, None, "all of a local series, main of a Hub repository")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUN", help="folder of the run; resumed if it exists"
-    )
-    parser.add_argument(
-        "--revisions",
-        metavar="WHICH",
-        help="all, log2, start:stop:stride in steps, or a list such as step0,step1000 "
-        "(default: all of a local series, main of a Hub repository)",
     )
     add_measuring_arguments(parser, Defaults())
     _add_spreading_arguments(parser)
@@ -150,7 +140,7 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
     if args.dry_run:
-        return _show_plan(_config(args, tuple(args.sources), args.revisions))
+        return _show_plan(_config(args, tuple(args.sources), args.revisions), _spread(args))
     return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
 
 
@@ -165,7 +155,7 @@ def sweep_and_report(
     from lm_probe.sweeps import sweep
 
     summary = sweep(_config(args, sources, revisions), spread=spread)
-    print(
+    say_on_stdout(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
         f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
         f"{len(summary.failures)} failed{_audited(summary.findings)}"
@@ -173,10 +163,9 @@ def sweep_and_report(
     if not no_report:
         render([args.out])
     if summary.failures:
-        print(
+        say_on_stderr(
             f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "
-            f"tries them again",
-            file=sys.stderr,
+            f"tries them again"
         )
     return 1 if summary.failures else 0
 
@@ -220,37 +209,17 @@ def _spread(args: argparse.Namespace) -> "Spread | None":
     return Spread(args.ray, args.cpus_per_task, args.gpus_per_task, args.tries)
 
 
-def _show_plan(config: "SweepConfig") -> int:
-    from lm_probe.sweeps import dry_run
+def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
+    from lm_probe.sweeps import dry_run, line_of, summarised
 
     planned = []
-    for one in dry_run(config):
+    for one in dry_run(config, spread):
         planned.append(one)
-        done = f"{one.finished} of {one.measurements} finished"
-        print(f"{one.name}: {one.problem or f'{done}, {_fetched(one.fetch)}'}", flush=True)
-    fetches = [one.fetch for one in planned]
-    disk = sum(fetch.bytes for fetch in fetches if fetch.whole)
-    print(
-        f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
-        f"{sum(one.measurements for one in planned)} measurements finished; to fetch {_size(fetches)} from "
-        f"{sum(fetch.files for fetch in fetches)} weight files, of which {disk / 1e6:,.1f} MB stay in the Hub cache, "
-        f"and {sum(fetch.audit for fetch in fetches) / 1e6:,.1f} MB for the audit; nothing was started"
-    )
+        say_on_stdout(line_of(one))
+    *lines, last = summarised(planned, spread)
+    for line in (*lines, f"{last}; nothing was started"):
+        say_on_stdout(line)
     return 1 if any(one.problem for one in planned) else 0
-
-
-def _fetched(fetch: "Fetch") -> str:
-    if not fetch.bytes and not fetch.audit:
-        return "nothing to fetch"
-    if not fetch.bytes:
-        return f"to fetch {fetch.audit / 1e6:,.1f} MB for the audit"
-    how = "all" if fetch.whole else "single tensors"
-    audit = f", before that {fetch.audit / 1e6:,.1f} MB for the audit" if fetch.audit else ""
-    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how}){audit}"
-
-
-def _size(fetches: "list[Fetch]") -> str:
-    return f"{sum(fetch.bytes for fetch in fetches) / 1e6:,.1f} MB of {sum(fetch.size for fetch in fetches) / 1e6:,.1f}"
 
 
 def _names(given: str) -> tuple[str, ...]:

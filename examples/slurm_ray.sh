@@ -26,10 +26,10 @@ mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head="${nodes[0]}" # the batch script itself runs here
 port=$((20000 + SLURM_JOB_ID % 10000)) # two jobs may meet on a node
 
-start() { # NODE, then how its Ray starts; it lives as long as the job
+start() { # NODE, then how its Ray starts; it lives as long as the job. Since SLURM 22.05 a step must ask for its CPUs.
     local node="$1"
     shift
-    srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap \
+    srun --nodes=1 --ntasks=1 --nodelist="$node" --overlap --cpus-per-task="$cpus" \
         ray start "$@" --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory=200000000 --block &
 }
 

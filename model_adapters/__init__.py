@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
-    from lm_probe.model_adapters._say import say_on_stderr
+    from lm_probe.model_adapters._say import printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
     from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
@@ -54,9 +54,11 @@ __all__ = [
     "misfits",
     "open_checkpoint",
     "open_weights",
+    "printable",
     "read_config",
     "same_content",
     "say_on_stderr",
+    "say_on_stdout",
     "series_steps",
     "step_of",
     "tokenizer_digest",
@@ -78,7 +80,7 @@ __getattr__ = lazily(
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
         "_loader": ("CheckpointLoader",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
-        "_say": ("say_on_stderr",),
+        "_say": ("printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
         "_tokenizer": ("load_tokenizer", "tokenizer_digest"),

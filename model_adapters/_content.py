@@ -1,8 +1,10 @@
-"""Whether two checkpoints hold the same: their weights and config, byte for byte, and what makes tokens of a text."""
+"""Whether two checkpoints hold the same: their weights, bit for bit, their config, and what makes tokens of a text."""
 
-import filecmp
 import hashlib
 import json
+
+import torch
+from torch import Tensor
 
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import commit_files, weight_files
@@ -26,17 +28,19 @@ def hub_content(weights: Weights, repository: str, sha: str) -> str | None:
 
 
 def same_content(first: Weights, second: Weights) -> bool:
-    """Whether two local checkpoints hold the same; reads files only up to where they differ.
+    """Whether two local checkpoints hold the same, in whichever files; reads them only up to where they differ.
 
     Raises:
         UserError: files are damaged.
     """
-    files = [sorted({weights.file_name(name) for name in weights.names()}) for weights in (first, second)]
-    return (
-        files[0] == files[1]
-        and _settings(first) == _settings(second)
-        and all(filecmp.cmp(first.folder / name, second.folder / name, shallow=False) for name in files[0])
-    )
+    if _settings(first) != _settings(second) or first.listed() != second.listed():
+        return False
+    return all(_same_bits(first.read(name), second.read(name)) for name in first.names())
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Of two tensors of one type and shape; a NaN is equal to itself."""
+    return torch.equal(*(tensor.contiguous().flatten().view(torch.uint8) for tensor in (one, other)))
 
 
 def _settings(weights: Weights) -> list[str | None]:

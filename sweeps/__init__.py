@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._look import Finding
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan
+    from lm_probe.sweeps._plan_words import line_of, summarised
     from lm_probe.sweeps._ray import Spread
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
     from lm_probe.sweeps._samples import read_samples, read_samples_file
@@ -47,6 +48,7 @@ __all__ = [
     "dry_run",
     "import_scores",
     "lazily",
+    "line_of",
     "make_folder",
     "measure",
     "plan",
@@ -54,6 +56,7 @@ __all__ = [
     "read_samples_file",
     "sample_tokens",
     "say_on_stderr",
+    "summarised",
     "sweep",
 ]
 
@@ -70,6 +73,7 @@ __getattr__ = lazily(
         "_look": ("Finding",),
         "_measure": ("measure",),
         "_plan": ("Visit", "plan"),
+        "_plan_words": ("line_of", "summarised"),
         "_ray": ("Spread",),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
         "_samples": ("read_samples", "read_samples_file"),

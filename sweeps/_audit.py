@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from lm_probe.model_adapters import UserError, Weights, find_folder, open_weights, same_content, say_on_stderr
+from lm_probe.sweeps._exchanged import exchanged
 from lm_probe.sweeps._look import LEAVE, Finding, Look, look
 from lm_probe.sweeps._misplaced import misplaced
 from lm_probe.sweeps._plan import Visit, plan
@@ -75,12 +76,19 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
     usual, times = Counter(one.layout for one in seen).most_common(1)[0]
     if 2 * times <= len(seen):
         return
+    shapes, types = {(name, shape) for name, shape, _ in usual}, {name: dtype for name, _, dtype in usual}
     for one in seen:
-        lacks = sorted(name for name, _ in usual - one.layout)
-        adds = sorted(name for name, _ in one.layout - usual)
+        own = {(name, shape) for name, shape, _ in one.layout}
+        lacks, adds = sorted(name for name, _ in shapes - own), sorted(name for name, _ in own - shapes)
+        retyped = sorted((name, dtype) for name, _, dtype in one.layout if types.get(name, dtype) != dtype)
         if lacks or adds:
             which = f"lacks or reshapes {len(lacks)} tensors, first {lacks[0]}" if lacks else f"adds {adds[0]}"
-            yield _finding(one, "other tensors", f"{which}, unlike the other steps: copy it again, or {LEAVE}")
+        elif retyped:
+            name, dtype = retyped[0]
+            which = f"holds {len(retyped)} tensors as another type, first {name} as {dtype} and not {types[name]}"
+        else:
+            continue
+        yield _finding(one, "other tensors", f"{which}, unlike the other steps: copy it again, or {LEAVE}")
 
 
 def _twins(seen: Sequence[Look]) -> Iterator[Finding]:
@@ -92,11 +100,12 @@ def _twins(seen: Sequence[Look]) -> Iterator[Finding]:
         if twin is one:
             continue
         if _equal(one, twin):
-            line = f"it holds the same weights and config as {twin.visit.name}, byte for byte: one is a copy; {LEAVE}"
+            line = f"it holds the same weights and config as {twin.visit.name}, bit for bit: one is a copy; {LEAVE}"
             yield _finding(one, "copy", line, twin)
         else:
-            line = f"its head is that of {twin.visit.name}, byte for byte, though not all of it: a mixture of two, or"
-            yield _finding(one, "same head", f"{line} the head is frozen; {LEAVE}", twin)
+            also = ", another format of the same" if one.visit.commit is not None else ""
+            line = f"its head is that of {twin.visit.name}, byte for byte, though not all of it: a mixture of two{also}"
+            yield _finding(one, "same head", f"{line}, or the head is frozen; {LEAVE}", twin)
 
 
 def _equal(one: Look, twin: Look) -> bool:
@@ -121,10 +130,22 @@ def _strays(seen: Sequence[Look]) -> Iterator[Finding]:
     sketched = [(one, sketch) for one, sketch in sketched if len(sketch) == sizes.most_common(1)[0][0]]
     if len(sketched) < 4:
         return
-    for stray in misplaced(np.stack([sketch for _, sketch in sketched])):
-        near = " and ".join(str(sketched[at][0].visit.revision) for at in stray.between)
+    order = list(range(len(sketched)))
+    sketches = np.stack([sketch for _, sketch in sketched])
+    for place in exchanged(sketches):
+        order[place], order[place + 1] = place + 1, place
+        one, other = (sketched[at][0] for at in (place, place + 1))
         yield _finding(
-            sketched[stray.place][0],
+            one,
+            "misplaced",
+            f"its head and that of {other.visit.revision} lie the wrong way round between their neighbours: the two "
+            f"steps are likely exchanged; {LEAVE}",
+        )
+    for stray in misplaced(sketches[order]):
+        named, *between = (sketched[order[at]][0] for at in (stray.place, *stray.between))
+        near = " and ".join(str(one.visit.revision) for one in between)
+        yield _finding(
+            named,
             "misplaced",
             f"its head lies with {near} and not with its neighbours: its step is likely wrong; {LEAVE}",
         )

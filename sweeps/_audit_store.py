@@ -21,7 +21,10 @@ def find_look(store: RunStore, visit: Visit, identity: str) -> Look | None:
     if not rows:
         return None
     row = rows[0]
-    layout = frozenset((name, tuple(shape)) for name, shape in json.loads(row["tensors"]))
+    tensors = json.loads(row["tensors"])
+    if any(len(tensor) < 3 for tensor in tensors):  # seen when types were not kept yet
+        return None
+    layout = frozenset((name, tuple(shape), dtype) for name, shape, dtype in tensors)
     head = None if row["head"] is None else Head(row["head"], np.frombuffer(row["sketch"], dtype="<f4"))
     faults = tuple((kind, line) for kind, line in json.loads(row["faults"]))
     return Look(visit, identity, row["content"], layout, head, faults, row["bytes_read"])

@@ -55,13 +55,31 @@ class Desk:
         self._said: set[tuple[str, str, str]] = set()
         self._left: dict[Visit, int] = {}
         self._failed: set[tuple[Visit, str]] = set()
+        self._ahead: Sequence[Finding] = ()
         self.summary = Summary()
 
     def audit_ahead(self) -> None:
         """Looks at what costs little beside measuring it, before days go into what is not what it seems."""
         if self._audit is not None:
             now = self.progress.now
-            self._tell(self._audit.ahead(lambda visit: now(visit.name, "audit"), self.progress.say))
+            self._ahead = self._audit.ahead(lambda visit: now(visit.name, "audit"), self.progress.say)
+            self._tell(self._ahead)
+
+    def copies(self) -> dict[Visit, Visit]:
+        """The checkpoints that are known to hold the same as an earlier one, with that one."""
+        named = {(visit.model, visit.revision): visit for visit in self._job.visits}
+        found = {
+            named[one.model, one.revision]: named[one.model, one.twin] for one in self._ahead if one.kind == "copy"
+        }
+        commits: dict[tuple[str, str], Visit] = {}
+        for visit in self._job.visits:
+            if visit.commit is not None and (first := commits.setdefault((visit.model, visit.commit), visit)) != visit:
+                found[visit] = first
+        return found
+
+    def same_as(self, key: CheckpointKey) -> Sequence[str]:
+        """The identities under which the run knows what a checkpoint holds."""
+        return identities_of(self._store, key)
 
     def finish_audit(self) -> None:
         """Compares all that was looked at."""

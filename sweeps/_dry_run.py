@@ -4,21 +4,17 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from lm_probe.model_adapters import (
-    Checkpoint,
-    UserError,
-    Weights,
-    cached_file,
-    list_files,
-    open_weights,
-    weight_files,
-)
+from lm_probe.model_adapters import Checkpoint, UserError, Weights, cached_file, find_folder, list_files, weight_files
+from lm_probe.sweeps._audit import open_to_look
 from lm_probe.sweeps._audit_store import find_look
 from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._look import identity_to_look_at
 from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._store import RunStore
+from lm_probe.sweeps._units import Unit
 
 
 class Fetch(NamedTuple):
@@ -41,75 +37,122 @@ class Planned(NamedTuple):
     name: str
     measurements: int
     finished: int
-    fetch: Fetch
+    fetch: Fetch | None
+    """None of a local checkpoint."""
     problem: str | None = None
     """Why it could not be looked at."""
+    estimate: Estimate = Estimate()
 
 
-def dry_run(config: SweepConfig) -> Iterator[Planned]:
-    """Says for each checkpoint what is finished and what would be fetched; measures nothing.
+def dry_run(config: SweepConfig, spread: Spread | None = None) -> Iterator[Planned]:
+    """Says for each checkpoint what is finished, what would be fetched, and about how long it takes; measures nothing.
 
-    Config, tokenizer and headers of Hub checkpoints are fetched where tensors are to be read, of the first checkpoint
-    with such files only. What a finished first checkpoint would be read for again, as baseline of others, is left out.
+    Config, tokenizer and headers of Hub checkpoints are fetched where tensors are to be read or a time is calculated,
+    of the first checkpoint with such files only. What a finished first checkpoint would be read for again, as baseline
+    of others, is left out.
 
     Raises:
         UserError: as for `sweep`.
     """
-    job = prepare(config)
-    layouts: dict[tuple[object, ...], Fetch] = {}
+    job = prepare(config, spread)
+    if spread is None:
+        config.refuse_device()
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
-        for visit in job.visits:
-            try:
-                yield _planned(job, visit, store, layouts)
-            except UserError as error:
-                yield Planned(visit.name, job.pieces, 0, Fetch(), str(error))
+        plan = _Plan(job, store, each=True)
+        yield from map(plan.of, job.visits)
 
 
-def _planned(job: Job, visit: Visit, store: RunStore | None, layouts: dict[tuple[object, ...], Fetch]) -> Planned:
-    names, audited = {*(probe.name for probe in job.probes), *job.controls, *job.tasks}, not job.config.audit
-    if store is not None:
-        checkpoint = visit.locate()
-        key = key_of(visit, checkpoint)
-        names = {unit.name for unit in job.units(visit, checkpoint) if not store.has(key, unit.probe, unit.config)}
-        audited = audited or find_look(store, visit, identity_to_look_at(visit)) is not None
-    nothing = visit.commit is None or (not names and audited)
-    fetch = Fetch() if nothing else _fetch(visit.locate(), job, names, audited, layouts)
-    return Planned(visit.name, job.pieces, job.pieces - len(names), fetch)
+def outline(job: Job, store: RunStore) -> list[Planned]:
+    """What a sweep that is about to begin has before it, at little cost.
+
+    Of each repository one listing and the headers of one checkpoint stand for the others. A local checkpoint counts as
+    finished by its name: its files are read at its own turn.
+    """
+    plan = _Plan(job, store, each=False)
+    return [plan.of(visit) for visit in job.visits]
 
 
-def _fetch(
-    checkpoint: Checkpoint, job: Job, names: set[str], audited: bool, layouts: dict[tuple[object, ...], Fetch]
-) -> Fetch:
-    sizes = list_files(checkpoint.source, checkpoint.identity)
-    if sizes is None:  # no network: the cache has what there is
-        return Fetch()
-    files = weight_files(sizes)
-    missing = {file: sizes[file] for file in files if cached_file(checkpoint.source, checkpoint.identity, file) is None}
-    # The same names and lengths of files hold the same tensors: one checkpoint of a series stands for the others.
-    layout = (checkpoint.source, frozenset(names), audited, *((file, sizes[file], file in missing) for file in files))
-    if layout not in layouts:
-        found = _missing(checkpoint, job, names, audited, missing)
-        layouts[layout] = found._replace(size=sum(sizes[file] for file in files))
-    return layouts[layout]
+class _Plan:
+    def __init__(self, job: Job, store: RunStore | None, *, each: bool) -> None:
+        self._job = job
+        self._store = store
+        self._each = each
+        self._estimator = Estimator(job, store)
+        self._layouts: dict[tuple[object, ...], Fetch] = {}
+        self._listings: dict[str, Mapping[str, int] | None] = {}
+        self._opened: dict[str, Weights] = {}
 
+    def of(self, visit: Visit) -> Planned:
+        """One checkpoint."""
+        pieces, fetch = self._job.pieces, None if visit.commit is None else Fetch()
+        try:
+            units = self._lacking(visit)
+            if fetch is not None:
+                fetch = self._fetch(visit, {unit.name for unit in units})
+            estimate = self._estimator.of(visit.model, units, lambda: self._open(visit))
+        except UserError as error:
+            return Planned(visit.name, pieces, 0, fetch, str(error))
+        return Planned(visit.name, pieces, pieces - len(units), fetch, None, estimate)
 
-def _missing(checkpoint: Checkpoint, job: Job, names: set[str], audited: bool, missing: Mapping[str, int]) -> Fetch:
-    readers, whole = job.weight_probes(names), job.needs_model(names)
-    fetch, read = (Fetch(len(missing), sum(missing.values()), whole=True) if whole else Fetch()), set[str]()
-    if not missing or (whole and audited):
-        return fetch
-    weights = open_weights(checkpoint)
-    if readers and not whole:
-        needs = frozenset[str]().union(*(probe.needs for probe in readers))
-        wanted = weights.names_for(
-            head="head" in needs, embedding="embedding" in needs, projections="projections" in needs
+    def _lacking(self, visit: Visit) -> list[Unit]:
+        job, store = self._job, self._store
+        if store is None:  # nothing to compare an identity with, which would cost a reading of every local byte
+            return [Unit(name, name, {}) for name in job.names]
+        if self._each or visit.commit is not None:
+            checkpoint = visit.locate()
+            key = key_of(visit, checkpoint)
+            return [unit for unit in job.units(visit, checkpoint) if not store.has(key, unit.probe, unit.config)]
+        folder = find_folder(visit.source, visit.revision)
+        unread = Checkpoint(visit.source, visit.revision, visit.step, "sha256:", folder)
+        units = job.units(visit, unread)
+        return [unit for unit in units if not store.has_named(visit.model, visit.revision, unit.probe, unit.config)]
+
+    def _open(self, visit: Visit) -> Weights:
+        if visit.source not in self._opened:
+            self._opened[visit.source] = open_to_look(visit)
+        return self._opened[visit.source]
+
+    def _fetch(self, visit: Visit, names: set[str]) -> Fetch:
+        audited = not self._job.config.audit or (
+            self._store is not None and find_look(self._store, visit, identity_to_look_at(visit)) is not None
         )
-        read = {name for name in wanted if weights.file_name(name) in missing}
-        content = sum(weights.listed_as(name).nbytes for name in read)
-        fetch = Fetch(len({weights.file_name(name) for name in read}), content + weights.bytes_read)
-    return fetch if audited else fetch._replace(audit=_first_looked_at(weights, missing, read))
+        sizes = self._listing(visit) if names or not audited else None
+        if sizes is None:  # nothing to do; or no network, and the cache has what there is
+            return Fetch()
+        files = weight_files(sizes)
+        missing = {file: sizes[file] for file in files if cached_file(visit.source, str(visit.commit), file) is None}
+        # The same names and lengths of files hold the same tensors: one checkpoint of a series stands for the others.
+        layout = (visit.source, frozenset(names), audited, *((file, sizes[file], file in missing) for file in files))
+        if layout not in self._layouts:
+            found = self._missing(visit, names, audited, missing)
+            self._layouts[layout] = found._replace(size=sum(sizes[file] for file in files))
+        return self._layouts[layout]
+
+    def _listing(self, visit: Visit) -> Mapping[str, int] | None:
+        if self._each or visit.source not in self._listings:
+            self._listings[visit.source] = list_files(visit.source, str(visit.commit))
+        return self._listings[visit.source]
+
+    def _missing(self, visit: Visit, names: set[str], audited: bool, missing: Mapping[str, int]) -> Fetch:
+        readers, whole = self._job.weight_probes(names), self._job.needs_model(names)
+        fetch, read = (Fetch(len(missing), sum(missing.values()), whole=True) if whole else Fetch()), set[str]()
+        if not missing or (whole and audited):
+            return fetch
+        weights = open_to_look(visit)
+        if readers and not whole:
+            needs = frozenset[str]().union(*(probe.needs for probe in readers))
+            wanted = weights.names_for(
+                head="head" in needs, embedding="embedding" in needs, projections="projections" in needs
+            )
+            read = {name for name in wanted if weights.file_name(name) in missing}
+            content = sum(weights.listed_as(name).nbytes for name in read)
+            fetch = Fetch(len({weights.file_name(name) for name in read}), content + weights.bytes_read)
+        if not audited:
+            fetch = fetch._replace(audit=_first_looked_at(weights, missing, read))
+        self._opened.setdefault(visit.source, weights)  # with what was read of it
+        return fetch
 
 
 def _first_looked_at(weights: Weights, missing: Collection[str], read: Collection[str]) -> int:

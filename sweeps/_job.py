@@ -9,6 +9,7 @@ from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._controls import Control, controlled
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._probe_step import ProbeStep
+from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._units import Unit, control_units, needs_text, probe_units, task_units
 from lm_probe.sweeps.text import read_text
@@ -29,6 +30,11 @@ class Job:
     def pieces(self) -> int:
         """Units of work on one checkpoint."""
         return len(self.probes) + len(self.controls) + len(self.tasks)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of those units."""
+        return [*(probe.name for probe in self.probes), *self.controls, *self.tasks]
 
     def units(self, visit: Visit, checkpoint: Checkpoint) -> list[Unit]:
         """What is asked of one checkpoint."""
@@ -56,13 +62,15 @@ def key_of(visit: Visit, checkpoint: Checkpoint) -> CheckpointKey:
     return CheckpointKey(visit.model, visit.revision, visit.step, checkpoint.identity, visit.where)
 
 
-def prepare(config: SweepConfig) -> Job:
-    """Looks up what the settings name.
+def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
+    """Looks up what the settings name, for a cluster or for this machine.
 
     Raises:
-        UserError: a probe, task, control, source, revision or text does not exist or cannot be used, or a reference has
-            no use.
+        UserError: the settings exclude each other; a probe, task, control, source, revision or text does not exist or
+            cannot be used; or a reference has no use.
     """
+    if spread is not None and config.cache_gb is not None:
+        raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
     probes = find_probes(config.probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(

@@ -2,13 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site, UserError
-from lm_probe.probes import Batch, ForwardProbe, ForwardState, Probe, Reading, Sampled, VectorReading, find_probes
+from lm_probe.probes import (
+    Batch,
+    ForwardProbe,
+    ForwardState,
+    Probe,
+    Reading,
+    Sampled,
+    VectorReading,
+    find_probes,
+    probe_names,
+)
 from lm_probe.sweeps._lm_eval_rows import Row, tokens_that_count
 from lm_probe.sweeps._records import refuse_non_finite
 
@@ -69,11 +80,15 @@ def hidden_state_probes(names: str | Sequence[str | Probe]) -> list[ForwardProbe
         UserError: a name is unknown, or a probe needs more than hidden states.
     """
     given = names.split("+") if isinstance(names, str) else list(names)
-    chosen = find_probes([name for name in given if isinstance(name, str) and name])
+    asked = [name for name in given if isinstance(name, str) and name]
+    if unknown := sorted({*asked} - {*probe_names()}):
+        fit = [name for name in probe_names() if _sees_hidden_states_alone(find_probes([name])[0])]
+        raise UserError(f"probes={unknown[0]}: no such probe; beside a task there are {', '.join(fit)}")
+    chosen = find_probes(asked)
     chosen += [probe for probe in given if not isinstance(probe, str)]
     found = []
     for probe in chosen:
-        if not isinstance(probe, ForwardProbe) or probe.needs != {"hidden"}:
+        if not _sees_hidden_states_alone(probe):
             needs = " and ".join(sorted(probe.needs))
             raise UserError(
                 f"probes={probe.name}: it needs {needs}, and beside a task only hidden states can be seen; "
@@ -81,3 +96,7 @@ def hidden_state_probes(names: str | Sequence[str | Probe]) -> list[ForwardProbe
             )
         found.append(probe)
     return found
+
+
+def _sees_hidden_states_alone(probe: Probe) -> TypeGuard[ForwardProbe]:
+    return isinstance(probe, ForwardProbe) and probe.needs == {"hidden"}

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
     revision: str | None
     step: int | None
     kind: str
-    """`unreadable`, `config`, `not finite`, `other tensors`, `copy`, `same head` or `misplaced`."""
+    """`unreadable`, `config`, `not finite`, `constant`, `other tensors`, `copy`, `same head` or `misplaced`."""
     line: str
     twin: str | None = None
     """The revision of the checkpoint that it equals, where it does."""
@@ -57,10 +57,10 @@ class Look:
     """What was looked at: the Hub's commit, or for a folder names, lengths and times of its files."""
     content: str | None = None
     """On the Hub, a digest of what the commit holds; see `hub_content`."""
-    layout: frozenset[tuple[str, tuple[int, ...]]] = frozenset()
-    """Names and shapes of its tensors."""
+    layout: frozenset[tuple[str, tuple[int, ...], str]] = frozenset()
+    """Names, shapes and types of its tensors."""
     head: Head | None = None
-    """None where it is not finite, or could not be read."""
+    """None where it is not finite, is one number throughout, or could not be read."""
     faults: tuple[tuple[str, str], ...] = ()
     """Kind and line of what is wrong with it, whatever the others are."""
     bytes_read: int = 0
@@ -99,17 +99,21 @@ def look(visit: Visit, open_it: Callable[[], Weights]) -> Look:
     weights, before = None, 0
     faults: list[tuple[str, str]] = []
     identity, content, head = "", None, None
-    layout: frozenset[tuple[str, tuple[int, ...]]] = frozenset()
+    layout: frozenset[tuple[str, tuple[int, ...], str]] = frozenset()
     try:
         identity = identity_to_look_at(visit)
         weights = open_it()
         before = weights.bytes_read
         faults += [("config", f"{line}: {_ANOTHER}") for line in misfits(weights)]
-        layout = frozenset((name, listed.shape) for name, listed in weights.listed().items())
+        layout = frozenset(
+            (name, listed.shape, str(listed.dtype).removeprefix("torch.")) for name, listed in weights.listed().items()
+        )
         content = None if visit.commit is None else hub_content(weights, visit.source, visit.commit)
         tensor = weights.head()
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             faults.append(("not finite", f"its head holds NaN or Inf: {LEAVE}"))
+        elif visit.step != 0 and not bool((tensor != tensor[0, 0]).any()):  # training may begin with a head of zeros
+            faults.append(("constant", f"its head is {float(tensor[0, 0]):g} throughout: {LEAVE}"))
         else:
             head = _head(tensor)
     except Exception as error:

@@ -42,9 +42,9 @@ def misplaced(vectors: Float[np.ndarray, "n k"]) -> list[Misplaced]:
     random walks, lines, and noise around a point raise nothing.
 
     What it does not show: that a series is right. Two neighbours that are exchanged keep one true neighbour each and
-    go unseen, and so does whatever lies within the noise. Where steps grow threefold or more from one to the next, a
-    moved vector may go unseen, or the first of the series be named in its stead. A path that comes back to where it
-    was looks misplaced, and so may noise that has few directions (below about 64).
+    go unseen (see `exchanged`), and so does whatever lies within the noise. Where steps grow threefold or more from one
+    to the next, a moved vector may go unseen, or the first of the series be named in its stead. A path that comes back
+    to where it was looks misplaced, and so may noise that has few directions (below about 64).
     """
     wide = np.asarray(vectors, dtype=np.float64)
     # Not from inner products: checkpoints that stand still differ by less than the rounding of those.

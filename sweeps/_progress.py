@@ -5,6 +5,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from lm_probe.model_adapters import printable
+
 
 class Progress:
     """Counts pieces of work; what was finished before is told at once and left out of the estimate."""
@@ -23,7 +25,7 @@ class Progress:
 
     def now(self, checkpoint: str, doing: str) -> None:
         """Says what is being worked on."""
-        self._bar.set_description(f"{checkpoint} · {doing}", refresh=False)
+        self._bar.set_description(printable(f"{checkpoint} · {doing}"), refresh=False)
         self._bar.refresh() if sys.stderr.isatty() else self._bar.update(0)
 
     def done(self, pieces: int = 1) -> None:
@@ -38,7 +40,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""
-        self._bar.write(line, file=sys.stderr)
+        self._bar.write(printable(line), file=sys.stderr)
 
     def __enter__(self) -> "Progress":
         return self

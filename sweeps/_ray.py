@@ -31,7 +31,7 @@ class Spread:
             )
         if self.cpus < 1:
             raise UserError(f"--cpus-per-task {self.cpus} measures nothing: give 1 or more, e.g. --cpus-per-task 4")
-        if self.gpus is not None and (self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus))):
+        if self.gpus is not None and not (0 <= self.gpus <= 1 or (self.gpus > 1 and float(self.gpus).is_integer())):
             raise UserError(
                 f"--gpus-per-task {self.gpus:g} cannot be given: a share of one GPU, e.g. 0.5, or a whole number"
             )

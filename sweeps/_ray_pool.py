@@ -16,8 +16,9 @@ from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._ray_cluster import cluster, has_gpus, rooms
 from lm_probe.sweeps._ray_worker import actor
+from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._tokens import TextError
-from lm_probe.sweeps._versions import versions
+from lm_probe.sweeps._versions import recorded_versions
 from lm_probe.sweeps._work import Event, Failed, Measured, Now, failed
 
 _PATIENCE = 2.0  # seconds without news, after which the cluster is asked which machines came or went
@@ -44,6 +45,8 @@ class _Line:
     actor: Any
     host: str = ""
     visit: Visit | None = None
+    key: CheckpointKey | None = None
+    """Of what it measures; None while it looks."""
     doing: str = "opening"
     stored: bool = False
     steps: Generator[Any, Any, None] = field(init=False)
@@ -63,6 +66,7 @@ class _Pool:
         self._refused: dict[str, str] = {}
         self._stillborn: Counter[str] = Counter()
         self._died: defaultdict[Visit, list[str]] = defaultdict(list)
+        self._originals = dict(desk.copies())  # what waits for another that holds the same, to take over its values
         self._met = False
         self._noticed = False
         self._begun = time.monotonic()
@@ -70,7 +74,7 @@ class _Pool:
     def run(self) -> None:
         """Until no checkpoint is left."""
         try:
-            while self._queue or any(line.visit is not None for line in self._lines.values()):
+            while self._queue or self._at_work():
                 self._hire()
                 ready, _ = self._ray.wait(list(self._lines), timeout=_PATIENCE) if self._lines else ([], [])
                 for reference in ready:
@@ -106,9 +110,15 @@ class _Pool:
         return min(free, key=held.__getitem__, default=None)
 
     def _may(self, node: str, visit: Visit) -> bool:
-        """Where a worker died at a checkpoint, another machine is tried first."""
+        """Where a worker died at a checkpoint, another machine is tried first; a copy comes after its original."""
+        original = self._originals.get(visit)
+        if original in self._queue or any(line.visit == original for line in self._at_work()):
+            return False
         died = self._died[visit]
         return node not in died or all(other in died for other in self._rooms)
+
+    def _at_work(self) -> list[_Line]:
+        return [line for line in self._lines.values() if line.visit is not None]
 
     def _wait_for_machines(self) -> None:
         asked = f"{self._spread.cpus} CPU{'s' * (self._spread.cpus > 1)}"
@@ -156,7 +166,7 @@ class _Pool:
 
     def _serve(self, line: _Line) -> Generator[Any, Any, None]:
         call = line.actor
-        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), versions())
+        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), recorded_versions())
         problem = problem or (yield call.begin.remote(self._job, self._spread.cpus))
         if problem:
             self._refuse(line, problem)
@@ -166,11 +176,13 @@ class _Pool:
             looked = yield call.look.remote(visit, self._desk.wants_look(visit))
             if isinstance(looked, Failed):
                 self._desk.fail(visit, looked)
-            else:
-                yield from self._measure(line, visit, looked)
+            elif not (yield from self._measure(line, visit, looked)):
+                self._queue.appendleft(visit)
+                continue
             self._leave(line, visit)
 
-    def _measure(self, line: _Line, visit: Visit, looked: Any) -> Generator[Any, Any, None]:
+    def _measure(self, line: _Line, visit: Visit, looked: Any) -> Generator[Any, Any, bool]:
+        """False where another worker is just measuring the same, and it is to come after that."""
         try:
             key = key_of(visit, looked.checkpoint)
             pending = self._desk.lacks(visit, key, looked)
@@ -178,9 +190,13 @@ class _Pool:
             if type(error) is not UserError:  # the store's: nothing more can be kept
                 raise
             self._desk.fail(visit, failed("", error))
-            return
+            return True
         if not pending:
-            return
+            return True
+        if (original := self._at_hand(key)) is not None:
+            self._originals[visit] = original
+            return False
+        line.key = key
         event: Event | None = yield line.actor.measure.remote(visit, looked.checkpoint, pending)
         while event is not None:
             coming = line.actor.next.remote()  # the worker goes on while this is stored
@@ -189,12 +205,19 @@ class _Pool:
             line.stored |= isinstance(event, Measured)
             self._desk.take(visit, key, event)
             event = yield coming
+        return True
+
+    def _at_hand(self, key: CheckpointKey) -> Visit | None:
+        """A checkpoint that holds the same and is being measured."""
+        same = self._desk.same_as(key)
+        at_hand = ((line.visit, line.key) for line in self._at_work() if line.key is not None)
+        return next((visit for visit, one in at_hand if one.model == key.model and one.identity in same), None)
 
     def _take(self, line: _Line) -> Visit | None:
         visit = next((visit for visit in self._queue if self._may(line.node, visit)), None)
         if visit is not None:
             self._queue.remove(visit)
-        line.visit, line.doing, line.stored = visit, "opening", False
+        line.visit, line.key, line.doing, line.stored = visit, None, "opening", False
         return visit
 
     def _leave(self, line: _Line, visit: Visit) -> None:

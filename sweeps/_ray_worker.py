@@ -34,7 +34,7 @@ def actor() -> type:
                 os.chdir(folder)  # so that a relative source is the same one
             host = socket.gethostname()
             try:
-                from lm_probe.sweeps._versions import versions as installed
+                from lm_probe.sweeps._versions import recorded_versions as installed
             except ImportError as error:
                 return host, f"lm-probe does not start there ({error}): install it as on this machine"
             there = installed()

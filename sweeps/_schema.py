@@ -25,8 +25,8 @@ CREATE TABLE measurements (
     probe TEXT NOT NULL,
     config_hash TEXT NOT NULL,
     config TEXT NOT NULL,
-    versions_hash TEXT NOT NULL,
-    versions TEXT NOT NULL,
+    versions_hash TEXT NOT NULL,     -- of the versions that make it another measurement
+    versions TEXT NOT NULL,          -- those, and what is recorded beside them
     dtype TEXT NOT NULL,
     device TEXT NOT NULL,
     attention TEXT NOT NULL,
@@ -99,7 +99,7 @@ CREATE TABLE looks (
     bytes_read INTEGER NOT NULL,
     PRIMARY KEY (model, revision)
 );
-CREATE TABLE layouts (           -- names and shapes of tensors: one for most checkpoints of a series
+CREATE TABLE layouts (           -- names, shapes and types of tensors: one for most checkpoints of a series
     digest TEXT PRIMARY KEY,
     tensors TEXT NOT NULL
 ) WITHOUT ROWID;

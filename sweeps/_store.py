@@ -18,7 +18,7 @@ from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, ROWS, TASK_DETAILS, VALUES, VECTORS
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
-from lm_probe.sweeps._versions import versions
+from lm_probe.sweeps._versions import recorded_versions, versions
 
 __all__ = ["RunStore", "StoreError", "digest", "failure_name"]
 
@@ -87,6 +87,15 @@ class RunStore:
     def has(self, checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> bool:
         """Whether this measurement is finished under the installed versions."""
         return bool(self._rows(f"SELECT 1 {_THIS}", _this(checkpoint, probe, config)))
+
+    def has_named(self, model: str, revision: str | None, probe: str, config: dict[str, Any]) -> bool:
+        """As `has`, of whichever weights had that name."""
+        rows = self._rows(
+            "SELECT 1 FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND "
+            "c.revision = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?",
+            (model, revision or "", probe, digest(config), digest(dict(versions()))),
+        )
+        return bool(rows)
 
     def show(self, checkpoint: CheckpointKey, asked: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Makes finished measurements (probe, config) the ones that the run shows, where later ones hid them."""
@@ -249,6 +258,7 @@ class RunStore:
         made = measurement.conditions
         config = measurement.config
         used = dict(versions() if measurement.versions is None else measurement.versions)
+        recorded = recorded_versions() if measurement.versions is None else used
         same = (checkpoint, measurement.probe, digest(config), digest(used))
         for earlier in db.execute(f"SELECT id FROM measurements WHERE {_SAME}", same).fetchall():
             for table, column in (("vals", "measurement"), ("vectors", "measurement"), ("measurements", "id")):
@@ -263,7 +273,7 @@ class RunStore:
                 digest(config),
                 json.dumps(config, sort_keys=True, allow_nan=False),  # SQLite, which reads it, knows no NaN
                 digest(used),
-                json.dumps(used, sort_keys=True),
+                json.dumps(dict(recorded), sort_keys=True),
                 made.dtype,
                 made.device,
                 made.attention,

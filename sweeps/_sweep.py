@@ -1,13 +1,15 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
-from lm_probe.model_adapters import Checkpoint, UserError
+from lm_probe.model_adapters import Checkpoint
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._desk import Desk, Summary
 from lm_probe.sweeps._downloads import shortage, to_download
+from lm_probe.sweeps._dry_run import outline
 from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._job import key_of, prepare
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._plan_words import summarised
 from lm_probe.sweeps._progress import Progress
 from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._result_files import settle
@@ -20,24 +22,22 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
     """Measures every checkpoint of the sources into the run, and goes on where an earlier sweep stopped.
 
     Each (checkpoint, probe) is stored in one transaction as soon as it is measured. What fails is recorded against
-    its checkpoint and the sweep goes on. Before anything is measured the series is audited (see `audit`): from headers
-    and heads, of local checkpoints and of those on the Hub that are downloaded whole; where single tensors are read
-    from the Hub, each checkpoint just before it is measured, from the same bytes. What the audit finds is told and
-    kept, and stops nothing.
+    its checkpoint and the sweep goes on. The plan is told first, in a few lines (see `dry_run`). Before anything is
+    measured the series is audited (see `audit`): from headers and heads, of local checkpoints and of those on the Hub
+    that are downloaded whole; where single tensors are read from the Hub, each checkpoint just before it is measured,
+    from the same bytes. What the audit finds is told and kept, and stops nothing.
 
     Args:
         config: what is measured, and where it is stored.
         spread: the Ray cluster whose workers measure, several checkpoints at a time; this process stores. None
             measures here, one after the other. The numbers are the same where a worker has as many threads.
-        silent: show no bar.
+        silent: show neither the plan nor a bar.
 
     Raises:
         UserError: the settings, the text, the run or the cluster cannot be used, so that nothing more could be
             measured.
     """
-    if spread is not None and config.cache_gb is not None:
-        raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
-    job = prepare(config)
+    job = prepare(config, spread)
     worker = Worker(job) if spread is None else None
     with (
         exclusive(config.out),
@@ -46,6 +46,9 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
     ):
         settle(store)
         desk = Desk(job, store, progress)
+        if not silent:
+            for line in summarised(outline(job, store), spread):
+                progress.say(line)
         desk.audit_ahead()
         if worker is not None:
             worker.say(desk.say_once)

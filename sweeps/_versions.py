@@ -1,18 +1,27 @@
-"""The versions that a measurement depends on."""
+"""The versions that a measurement depends on, and those that are recorded with it."""
 
+import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("lm-probe", "torch", "transformers", "lm-eval", "datasets")
+_BESIDE = ("numpy",)
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Installed versions by package name; asks the package metadata and imports nothing."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = ""
-    return found
+    """Of the packages that make a measurement another one; asks the package metadata and imports nothing."""
+    return {package: _version(package) for package in _PACKAGES}
+
+
+@cache
+def recorded_versions() -> dict[str, str]:
+    """What is recorded with a measurement: also Python's and numpy's, for which nothing is measured again."""
+    return versions() | {package: _version(package) for package in _BESIDE} | {"python": platform.python_version()}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

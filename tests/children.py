@@ -24,6 +24,15 @@ def run(target: Callable[..., object], *arguments: Any) -> int:
     return int(child.exitcode)
 
 
+def run_until(seconds: float, target: Callable[..., object], *arguments: Any) -> int:
+    """As `run`, and kills it after so long where it has not ended by then."""
+    child = start(target, arguments)
+    child.join(timeout=seconds)
+    child.kill()
+    child.join()
+    return int(child.exitcode)
+
+
 def use_one_core() -> None:
     """For children that run beside each other."""
     import torch

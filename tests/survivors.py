@@ -1,8 +1,10 @@
 """Sweeps that are killed on purpose, in processes of their own, and what is left of them."""
 
+import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -12,12 +14,12 @@ from tests import children
 
 
 def sweep_that_dies(config: Any, out: Path, at: int | None) -> None:
-    """A sweep that is killed at its `at`-th point; it counts its points into `points` beside the run.
+    """A sweep that is killed at its `at`-th point; else its points and seconds are noted in `.points` beside the run.
 
     A point is every statement of the store's, every file that is given its place, and every result file of lm-eval's
     when half of it is written.
     """
-    points = 0
+    points, begun = 0, time.monotonic()
 
     def point(*_: object) -> None:
         nonlocal points
@@ -27,7 +29,7 @@ def sweep_that_dies(config: Any, out: Path, at: int | None) -> None:
 
     _watch(point)
     children.sweep_in_child(config, out)
-    out.with_suffix(".points").write_text(str(points))
+    out.with_suffix(".points").write_text(json.dumps([points, time.monotonic() - begun]))
 
 
 def _watch(point: Callable[..., None]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lm_probe.cli import main
 from lm_probe.sweeps import audit
+from lm_probe.sweeps._exchanged import exchanged
 from lm_probe.sweeps._misplaced import misplaced
 from tests.conftest import CONFIGS, make_model
 from tests.hub_in_process import hub_in_process
@@ -23,15 +25,28 @@ STEPS = (0, 1, 2, 4, 8, 16, 32, 48, 64, 72, 80, 88, 96)
 HEAD = "embed_out.weight"
 
 
-def _train(root: Path, family: str, seed: int, tokens: torch.Tensor, steps: Sequence[int], **saved: Any) -> None:
-    """Trains a model from scratch; its rate rises over 4 steps and falls to 0 shortly before the end."""
+def _falling(part: float) -> float:
+    """To 0 shortly before the end."""
+    return max(0.0, 1 - part / 0.94)
+
+
+def _train(
+    root: Path,
+    family: str,
+    seed: int,
+    tokens: torch.Tensor,
+    steps: Sequence[int],
+    rate: Callable[[float], float] = _falling,
+    **saved: Any,
+) -> None:
+    """Trains a model from scratch; its rate rises over 4 steps and goes as `rate` says of the part that is done."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(CONFIGS[family]())
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(steps[-1] + 1):
         if step in steps:
             model.save_pretrained(root / f"step{step}", **saved)
-        optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 4) * max(0.0, 1 - step / (0.94 * steps[-1]))
+        optimizer.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 4) * rate(step / steps[-1])
         starts = torch.randint(len(tokens) - 33, (8,))
         rows = torch.stack([tokens[start : start + 32] for start in starts])
         model(input_ids=rows, labels=rows).loss.backward()
@@ -139,6 +154,27 @@ def _bin(series: Path, spoil: Callable[[Path], object]) -> None:
     spoil(folder / "pytorch_model.bin")
 
 
+def _twin(series: Path) -> None:
+    """The same weights, converted."""
+    _copied(series)
+    folder = series / "step16"
+    tensors = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+    for file in folder.glob("model*"):
+        file.unlink()
+    torch.save(tensors, folder / "pytorch_model.bin")
+
+
+def _halved(series: Path) -> None:
+    for file in (series / "step48").glob("*.safetensors"):
+        _edit(series, lambda tensors: tensors.update({name: one.half() for name, one in tensors.items()}), file)
+
+
+def _exchanged(series: Path) -> None:
+    (series / "step32").rename(series / "aside")
+    (series / "step16").rename(series / "step32")
+    (series / "aside").rename(series / "step16")
+
+
 def _without(series: Path, part: str, step: str) -> None:
     file = _shard(series / step, lambda name: part in name)
 
@@ -159,10 +195,17 @@ def _other_config(series: Path, step: str, **changed: int) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
-    "copy": (_copied, "step16", "copy", "it holds the same weights and config as tiny step8, byte for byte"),
+    "copy": (_copied, "step16", "copy", "it holds the same weights and config as tiny step8, bit for bit"),
     "mixed": (_mixed, "step16", "same head", "its head is that of tiny step8, byte for byte, though not all of it"),
     "late": (_misplaced, "step2", "misplaced", "its head lies with step72 and step80 and not with its neighbours"),
     "early": (_early, "step64", "misplaced", "its head lies with step1 and step2 and not with its neighbours"),
+    "converted": (_twin, "step16", "copy", "it holds the same weights and config as tiny step8, bit for bit"),
+    "exchanged": (_exchanged, "step16", "misplaced", "that of step32 lie the wrong way round between their neighbours"),
+    "zeros": (
+        lambda series: _edit(series / "step48", lambda tensors: tensors[_head(tensors)].zero_()),
+        *("step48", "constant", "its head is 0 throughout"),
+    ),
+    "type": (_halved, "step48", "other tensors", "as another type, first embed_out.weight as float16 and not float32"),
     "nan": (_not_finite, "step32", "not finite", "its head holds NaN or Inf"),
     "empty": (_without_weights, "step4", "unreadable", "has no weights"),
     "partial": (_partial, "step48", "unreadable", "is damaged or truncated"),
@@ -222,6 +265,22 @@ def test_no_clean_series_raises_anything(family: str, tokens: torch.Tensor, tmp_
         tensors = load_file(file)
         torch.save(tensors, file.with_name("pytorch_model.bin"))
         file.unlink()
+    assert audit([str(tmp_path / f"seed{seed}") for seed in range(3)]).findings == []
+
+
+_RATES: dict[str, Callable[[float], float]] = {
+    "constant": lambda part: 1.0,
+    "cosine": lambda part: (1 + math.cos(math.pi * part)) / 2,
+    "plateau": lambda part: 1.0 if part < 0.3 else 1e-3,
+    "high": lambda part: 30.0,
+}
+
+
+@pytest.mark.parametrize("rate", sorted(_RATES))
+def test_no_schedule_raises_anything(rate: str, tokens: torch.Tensor, tmp_path: Path) -> None:
+    """Checkpoints far apart and close together, also where the weights move to and fro."""
+    for seed, steps in enumerate((range(0, 160, 4), range(60, 84), [0, *(2**power for power in range(8))])):
+        _train(tmp_path / f"seed{seed}", "gpt_neox", seed, tokens, steps, _RATES[rate])
     assert audit([str(tmp_path / f"seed{seed}") for seed in range(3)]).findings == []
 
 
@@ -307,7 +366,7 @@ def test_no_clean_path_is_suspected(kind: str, pace: str) -> None:
     for _ in range(20):
         path = _CLEAN[kind](rng, _PACES[pace])
         for length in (1, 2, 3, 4, len(path)):
-            assert misplaced(path[:length]) == []
+            assert misplaced(path[:length]) == [] == exchanged(path[:length])
 
 
 @pytest.mark.parametrize("pace", ["even", "doubling"])
@@ -322,5 +381,30 @@ def test_what_was_moved_is_named_with_its_place(pace: str) -> None:
         moved, path = path[origin], np.delete(path, origin, 0)
         path[place] = moved
         (found,) = misplaced(path)
+        assert exchanged(path) == []
         assert found.place == place and {max(0, origin - 1), origin} & set(found.between)
         assert [one.place for one in misplaced(3 - 2 * path[::-1])] == [len(steps) - 1 - place]
+
+
+@pytest.mark.parametrize("pace", ["even", "doubling"])
+def test_exchanged_neighbours_are_named(pace: str) -> None:
+    """Nearly all but the first two and the last two, which cannot be told, and no others."""
+    rng, steps, hits = np.random.default_rng(3), _PACES[pace], 0
+    for _ in range(3):
+        path = _walk(rng, steps, 512) + np.outer(steps, rng.normal(size=512)) * rng.choice([0, 0.5])
+        for place in range(len(steps) - 1):
+            turned = path.copy()
+            turned[[place, place + 1]] = path[[place + 1, place]]
+            found = exchanged(turned)
+            assert not found or found == [place]
+            hits += len(found)
+    assert hits > 0.95 * 3 * (len(steps) - 3)
+
+
+@pytest.mark.parametrize("directions", [1, 64])
+def test_a_swing_is_no_exchange(directions: int) -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        path = _walk(rng, np.arange(60.0), 512)
+        path[20:, :directions] += 40 * rng.choice([-1, 1], size=(40, 1)) / np.sqrt(directions)
+        assert exchanged(path) == []

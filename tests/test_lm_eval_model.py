@@ -212,7 +212,7 @@ def test_a_text_whose_score_is_nan_is_refused_by_name(neox, tokenizer) -> None:
     [
         ("loss", "probes=loss: it needs logits.*--probes loss"),
         ("anisotropy+head_spectrum", "probes=head_spectrum: it needs first and head and token_counts"),
-        ("anisotropie", "no probe anisotropie"),
+        ("anisotropie", "probes=anisotropie: no such probe"),
     ],
 )
 def test_probes_that_cannot_be_used_are_refused(name, message, neox, tokenizer) -> None:
@@ -396,8 +396,18 @@ def test_our_command_knows_the_model_type(series, tmp_path, capfd, logging_as_be
 
 
 def test_mistakes_in_the_arguments_are_the_users(series, logging_as_before, without_lm_evals_tasks) -> None:
-    with pytest.raises(UserError, match="no probe isotropy"):
+    with pytest.raises(UserError, match=r"no such probe; beside a task there are anisotropy, geometry$"):
         command("--model", "hf-probe", "--model_args", f"pretrained={series},revision=step8,probes=isotropy")
+    with pytest.raises(UserError, match=r"--num_fewshot asks for more .* 0 to 16 for ours"):
+        command("--model", "hf", "--model_args", f"pretrained={series}/step8", "--num_fewshot", "17")
     with pytest.raises(UserError, match="Attempted to load model 'hf-prob'") as error:
         command("--model", "hf-prob", "--model_args", "pretrained=x")
     assert "\n" not in str(error.value)
+
+
+def test_the_help_is_lm_evals_and_then_ours(capsys) -> None:
+    assert eval_command.run(argparse.Namespace(arguments=["--help"])) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: lm-eval run") and "probes=anisotropy+geometry" in said.split("lm-probe's own:")[1]
+    assert eval_command.run(argparse.Namespace(arguments=["ls", "--help"])) == 0
+    assert "lm-probe's own:" not in capsys.readouterr().out

@@ -25,13 +25,14 @@ from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._ray_cluster import cluster, reachable, rooms
 from lm_probe.sweeps._ray_worker import Measurer
 from tests.conftest import make_model
+from tests.loopback_hub import LoopbackHub
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lm-probe[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 PROBES = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 from lm_probe.probes import Reading
 
@@ -56,6 +57,13 @@ class Fragile(_Probe):
         if checkpoint == "step8" and not (died := Path(__file__).with_name("died")).exists():
             died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return 1.0
+
+class Slow(_Probe):
+    name = "slow"
+
+    def look(self, checkpoint):
+        time.sleep(1)
         return 1.0
 
 class Token(_Probe):
@@ -83,7 +91,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = folder / "deadly_probes-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly-probes\nVersion: 1.0\n")
-    names = ("poison", "fragile", "token")
+    names = ("poison", "fragile", "slow", "token")
     lines = "".join(f"{name} = deadly_probes:{name.title()}\n" for name in names)
     (about / "entry_points.txt").write_text(f"[lm_probe.probes]\n{lines}")
     return folder
@@ -162,6 +170,50 @@ def test_a_killed_worker_costs_no_value(
     assert files == sorted(f"step{step}" for step in STEPS)
 
 
+def test_a_copy_that_nobody_knew_waits_for_its_original(
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path
+) -> None:
+    """Two workers have begun with the same when they find out."""
+    source = tmp_path / "twins"
+    for step in range(4):
+        shutil.copytree(series / "step1", source / f"step{step}")
+    asked = dict(probes=("slow", "head_spectrum"), audit=False)
+    done = _sweep(source, tmp_path / "spread", settings, Spread(), **asked)
+    assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 2, 6, [])
+    assert _sweep(source, tmp_path / "alone", settings, None, **asked).copied == 6
+    pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
+
+
+def test_heads_are_read_from_the_hub_by_every_worker(
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path, hub: LoopbackHub, monkeypatch: Any
+) -> None:
+    """Values, findings, bytes and which one was measured are those of a serial sweep; two steps are one commit."""
+    for name, value in {"ENDPOINT": hub.url, "HUB_OFFLINE": "0", "HUB_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(f"HF_{name}", value)
+    names = {"step0": "step1", "step1": "step1", "step8": "step8", "step9": "step0"}
+    hub.add_model("user/tiny", {name: series / folder for name, folder in names.items()})
+    runs = {}
+    for name, spread in {"spread": Spread(), "alone": None}.items():
+        hub.forget_requests()
+        asked = dict(probes=("slow", "head_spectrum"), revisions="all")
+        done = _sweep(Path("user/tiny"), tmp_path / name, settings, spread, **asked)
+        assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 6, 2, [])
+        assert [(one.revision, one.kind, one.twin) for one in done.findings] == [("step1", "copy", "step0")]
+        runs[name] = sum(request.bytes_sent for request in hub.requests if request.path.endswith(".safetensors"))
+    pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
+    assert _origins(tmp_path / "spread") == _origins(tmp_path / "alone")
+    # Each worker reads the head that all are compared with.
+    head = 320 * 16 * 4
+    assert 3 * head < runs["alone"] <= runs["spread"] < runs["alone"] + 2.5 * head
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def _origins(run: Path) -> list[tuple[str, str | None]]:
+    with RunStore(run) as store:
+        made = store.measurements()
+    return [(row["revision"], row["details"].get("copied_from")) for row in made.to_dict("records")]
+
+
 def test_deaths_and_bad_files_cost_only_what_they_touch(
     series: Path,
     tmp_path: Path,
@@ -213,8 +265,8 @@ def test_machines_that_are_not_fit_are_refused(
         _sweep(series, tmp_path, settings, Spread(cpus=999))
     with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
         _sweep(series, tmp_path, settings, Spread(gpus=1))
-    here = _ray_pool.versions()
-    monkeypatch.setattr(_ray_pool, "versions", lambda: {**here, "torch": "1.0"})
+    here = _ray_pool.recorded_versions()
+    monkeypatch.setattr(_ray_pool, "recorded_versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
         _sweep(series / "step8", tmp_path, settings, Spread())
     assert not _measurements(tmp_path)

@@ -1,6 +1,7 @@
 """The run store: all of a measurement or nothing, and nothing silently."""
 
 import os
+import platform
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -40,6 +41,7 @@ def test_values_come_back_as_they_were(tmp_path: Path) -> None:
         made = store.measurements().iloc[0]
         assert (made["dtype"], made.seed, made.bytes_read, made.identity) == ("float32", 7, 10, "sha256:aa")
         assert made.config == CONFIG and made.versions["torch"]
+        assert (made.versions["python"], made.versions["numpy"]) == (platform.python_version(), np.__version__)
 
 
 def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions(
@@ -53,6 +55,8 @@ def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions
         assert not store.has(KEY, "anisotropy", {**CONFIG, "tokens": 51})
         other = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
         assert not store.has(other, "anisotropy", CONFIG)
+        monkeypatch.setattr(store_module, "recorded_versions", lambda: {**store_module.versions(), "python": "9.9"})
+        assert store.has(KEY, "anisotropy", CONFIG)
         monkeypatch.setattr(store_module, "versions", lambda: {"lm-probe": "9.9"})
         assert not store.has(KEY, "anisotropy", CONFIG)
 

@@ -86,31 +86,35 @@ def _is_as_whole(run: Path, whole: Path) -> None:
         assert json.loads((run / name).read_bytes())["config"]["model_sha"] in set(made.identity)
 
 
-def test_killed_at_many_points_and_run_again_gives_the_same(config: SweepConfig, whole: Path, tmp_path: Path) -> None:
-    """Between any two steps of store and files; every kill but the last is followed by a sweep that is killed again."""
-    chance, run, kills = random.Random(7), tmp_path / "run", 0
-    before: set[tuple[int, str, float]] = set()
-    points = int(whole.with_suffix(".points").read_text())
-    while (code := children.run(survivors.sweep_that_dies, config, run, chance.randint(1, points // 4))) != 0:
-        assert code == -signal.SIGKILL
-        now = survivors.finished(run)
-        assert before <= now, "a finished measurement was lost or made again"
-        kills, before = kills + 1, now
-    assert kills >= 3 and before <= survivors.finished(run)
-    _is_as_whole(run, whole)
+def test_killed_at_fifty_moments_and_run_again_gives_the_same(config: SweepConfig, whole: Path, tmp_path: Path) -> None:
+    """One half between any two steps of store and files, the other whenever it comes; each sweep goes on from the last.
 
-
-def test_killed_at_any_moment_and_run_again_gives_the_same(config: SweepConfig, whole: Path, tmp_path: Path) -> None:
-    chance, run, kills = random.Random(3), tmp_path / "run", 0
-    while kills < 6:
-        child = children.start(survivors.sweep_that_dies, (config, run, None))
-        _wait_for(lambda: (run / "run.db").exists(), child)
-        child.join(timeout=chance.uniform(0, 0.5))
-        child.kill()
-        child.join()
-        kills += 1
-    assert children.run(survivors.sweep_that_dies, config, run, None) == 0
-    _is_as_whole(run, whole)
+    What a kill left is looked at after each, and the table when a sweep has come to its end; then another run begins.
+    """
+    chance, kills, runs = random.Random(7), [0, 0], 0
+    points, seconds = json.loads(whole.with_suffix(".points").read_text())
+    while sum(kills) < 50:
+        run, before, runs = tmp_path / f"run{runs}", set[tuple[int, str, float]](), runs + 1
+        code = -signal.SIGKILL
+        while code == -signal.SIGKILL and sum(kills) < 50:
+            at_a_point = kills[0] <= kills[1]
+            if at_a_point:
+                at = chance.randint(1, points // 6)
+                code = children.run(survivors.sweep_that_dies, config, run, at)
+            else:
+                at = chance.uniform(0, seconds / 6)
+                code = children.run_until(at, survivors.sweep_that_dies, config, run, None)
+            now = survivors.finished(run)
+            moment = f"point {at}" if at_a_point else f"{at:.3f} s"
+            print(f"{run.name}, kill {sum(kills)} at {moment}: status {code}, {len(now)} measurements finished")
+            assert before <= now, "a finished measurement was lost or made again"
+            kills[not at_a_point] += code == -signal.SIGKILL
+            before = now
+        assert code in (0, -signal.SIGKILL)
+        assert code == 0 or children.run(survivors.sweep_that_dies, config, run, None) == 0
+        assert before <= survivors.finished(run)
+        _is_as_whole(run, whole)
+    print(f"{kills[0]} kills at points, {kills[1]} at any moment, over {runs} runs")
 
 
 def _wait_for(happened: Any, child: Any) -> None:
@@ -343,7 +347,7 @@ def test_an_empty_file_holds_nothing_and_is_filled(short: SweepConfig, three: Pa
 
 
 def test_what_a_kill_left_in_sqlites_log_is_read(short: SweepConfig, three: Path, tmp_path: Path) -> None:
-    points = int(three.with_suffix(".points").read_text())
+    points, _ = json.loads(three.with_suffix(".points").read_text())
     run = tmp_path / "run"
     assert children.run(survivors.sweep_that_dies, short, run, points // 2) == -signal.SIGKILL
     log, file = (run / "run.db-wal").read_bytes(), (run / "run.db").read_bytes()

@@ -74,7 +74,7 @@ def test_findings_are_told_kept_and_reported_and_the_sweep_goes_on(
     said = (tmp_path / "run" / "report.md").read_text()
     section = said.split("## Audit\n")[1].split("\n## ")[0]
     assert "of 8 checkpoints" in section and "3 findings" in section
-    assert "| walk | 5 | copy | it holds the same weights and config as walk step4, byte for byte" in section
+    assert "| walk | 5 | copy | it holds the same weights and config as walk step4, bit for bit" in section
     assert "walk step 5 was not measured: it holds the same as step4" in section
     assert (tmp_path / "run" / "tables" / "audit.csv").read_text().count("\n") == 4
 

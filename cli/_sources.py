@@ -1,0 +1,25 @@
+"""The SOURCE argument and `--revisions`, which commands that look at checkpoints share."""
+
+import argparse
+
+
+def add_source_arguments(parser: argparse.ArgumentParser, revisions: str | None, usually: str) -> None:
+    """Adds them.
+
+    Args:
+        parser: of the command.
+        revisions: the default of `--revisions`.
+        usually: how the help says that default.
+    """
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of step<N> checkpoints",
+    )
+    parser.add_argument(
+        "--revisions",
+        metavar="WHICH",
+        default=revisions,
+        help=f"all, log2, start:stop:stride in steps, or a list such as step0,step1000 (default: {usually})",
+    )

@@ -1,0 +1,79 @@
+"""What a plan says to people: a line for each checkpoint, and what they come to."""
+
+from collections.abc import Sequence
+
+from lm_probe.sweeps._dry_run import Fetch, Planned
+from lm_probe.sweeps._ray import Spread
+
+_WIRE = 12.5e6  # bytes a second; nothing is fetched in order to measure it
+
+
+def line_of(one: Planned) -> str:
+    """One checkpoint in a line."""
+    if one.problem is not None:
+        return f"{one.name}: {one.problem}"
+    fetched = "" if one.fetch is None else f", {_fetched(one.fetch)}"
+    return f"{one.name}: {one.finished} of {one.measurements} finished{fetched}"
+
+
+def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list[str]:
+    """The whole plan: how much there is to do and to fetch, and about how long that takes."""
+    fetches = [one.fetch for one in planned if one.fetch is not None]
+    lines = [
+        f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
+        f"{sum(one.measurements for one in planned)} measurements finished"
+    ]
+    if fetches:
+        disk, audit = sum(one.bytes for one in fetches if one.whole), sum(one.audit for one in fetches)
+        lines[0] += (
+            f"; to fetch {_size(fetches)} from {sum(one.files for one in fetches)} weight files, of which "
+            f"{disk / 1e6:,.1f} MB stay in the Hub cache, and {audit / 1e6:,.1f} MB for the audit"
+        )
+    return [*lines, *_time(planned, sum(one.bytes + one.audit for one in fetches), spread)]
+
+
+def _time(planned: Sequence[Planned], wire: int, spread: Spread | None) -> list[str]:
+    recorded = sum(one.estimate.recorded for one in planned)
+    calculated = sum(one.estimate.calculated for one in planned)
+    unknown = sorted(set[str]().union(*(one.estimate.unknown for one in planned)))
+    if not recorded and not calculated and not unknown and not wire:
+        return []
+    how = {"as this run has taken so far": recorded, "by operations and a timed matrix product": calculated}
+    said = [why for why, seconds in how.items() if seconds]
+    parts = []
+    if said:
+        one_by_one = "" if spread is None else " on one worker"
+        parts.append(f"{duration(recorded + calculated)} of measuring{one_by_one} ({', '.join(said)})")
+    if wire:
+        parts.append(f"{duration(wire / _WIRE)} of fetching at {_WIRE * 8 / 1e6:.0f} Mbit/s, which is assumed")
+    if unknown:
+        shown = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 4 else "")
+        parts.append(f"without {shown}, told once a checkpoint is measured")
+    return [f"estimated time: {'; '.join(parts)}"]
+
+
+def duration(seconds: float) -> str:
+    """A time in two units at most."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _fetched(fetch: Fetch) -> str:
+    if not fetch.bytes and not fetch.audit:
+        return "nothing to fetch"
+    if not fetch.bytes:
+        return f"to fetch {fetch.audit / 1e6:,.1f} MB for the audit"
+    how = "all" if fetch.whole else "single tensors"
+    audit = f", before that {fetch.audit / 1e6:,.1f} MB for the audit" if fetch.audit else ""
+    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how}){audit}"
+
+
+def _size(fetches: Sequence[Fetch]) -> str:
+    return f"{sum(fetch.bytes for fetch in fetches) / 1e6:,.1f} MB of {sum(fetch.size for fetch in fetches) / 1e6:,.1f}"

@@ -1,0 +1,138 @@
+"""The plan of a sweep of folders: what is left, about how long it takes, and what is refused before anything starts."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from lm_probe.cli import main
+from lm_probe.model_adapters import open_weights
+from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
+from lm_probe.sweeps._dry_run import outline
+from lm_probe.sweeps._estimate import Estimate
+from lm_probe.sweeps._flops import pass_flops, shape_of
+from lm_probe.sweeps._job import prepare
+from lm_probe.sweeps._plan_words import duration
+from tests.conftest import make_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def config(series: Path, text_file: Path, tmp_path: Path) -> SweepConfig:
+    return SweepConfig(
+        sources=(str(series),), out=tmp_path / "run", text=str(text_file), tokens=300, context=32, device="cpu",
+        probes=("loss", "anisotropy", "head_spectrum"), tasks=("count_query_m5",), task_documents=2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gpt2", "opt-350m", "llama"])
+def test_a_pass_takes_the_operations_that_torch_counts(name: str, tmp_path: Path) -> None:
+    model = make_model(name)
+    model.save_pretrained(tmp_path)
+    model.set_attn_implementation("eager")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.ones(3, 48, dtype=torch.long))
+    counted = pass_flops(shape_of(open_weights(str(tmp_path))), 3 * 48, 48, logits=True)
+    # Beside them only the projections between OPT-350m's two widths, and products that make no number.
+    assert counted == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_what_this_run_took_is_what_is_expected(config: SweepConfig) -> None:
+    def estimates() -> list[Estimate]:
+        return [one.estimate for one in dry_run(config)]
+
+    for one in estimates():
+        assert one.calculated > 0 and not one.recorded and not one.unknown
+    sweep(replace(config, revisions="0,1"), silent=True)
+    with RunStore(config.out) as store:
+        made = store.measurements()
+    took = {probe: rows.seconds.median() for probe, rows in made.groupby("probe")}
+    shared = max(took["loss"], took["anisotropy"])  # one pass
+    *finished, left = estimates()
+    assert finished == [Estimate(), Estimate()]
+    assert left.recorded == pytest.approx(shared + took["head_spectrum"] + took["lm_eval"]) and not left.calculated
+    job = prepare(config)
+    with RunStore(config.out) as store:
+        assert [(one.finished, one.estimate.recorded) for one in outline(job, store)] == [
+            *((4, 0.0), (4, 0.0)),
+            (0, left.recorded),
+        ]
+
+
+def test_what_cannot_be_told_is_named(config: SweepConfig) -> None:
+    asked = replace(config, probes=("condensation",), tasks=("count_query_m5", "count_query_m5_gen"))
+    assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", *asked.tasks}] * 3
+
+
+def test_no_estimate_ends_a_sweep(config: SweepConfig, tmp_path: Path) -> None:
+    """The first checkpoint, which stands for the others, is not what a header should be."""
+    source = Path(shutil.copytree(config.sources[0], tmp_path / "bad"))
+    save_file({"embed_out.weight": torch.ones(320, 16)}, source / "step0" / "model.safetensors")
+    done = sweep(replace(config, sources=(str(source),), tasks=()))
+    assert {failure.checkpoint for failure in done.failures} == {"bad step0"} and done.measured >= 6
+
+
+def _arguments(config: SweepConfig, *more: str) -> list[str]:
+    probes = ["--probes", "head_spectrum,loss", "--tasks", "none", "--text", str(config.text), "--tokens", "300"]
+    return ["sweep", *config.sources, "--out", str(config.out), "--context", "32", "--no-report", *probes, *more]
+
+
+def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_arguments(config, "--dry-run")) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        *(f"tiny step{step}: 0 of 2 finished" for step in (0, 1, 8)),
+        "3 checkpoints, 0 of 6 measurements finished",
+        "estimated time: less than a minute of measuring (by operations and a timed matrix product); nothing was "
+        "started",
+    ]
+    assert not config.out.exists()
+
+
+def test_a_sweep_begins_with_its_plan(config: SweepConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(_arguments(config, "--revisions", "0,1")) == 0
+    assert "2 checkpoints, 0 of 4 measurements finished\nestimated time: " in _lines(capsys.readouterr().err)
+    assert main(_arguments(config)) == 0
+    said = _lines(capsys.readouterr().err)
+    assert "3 checkpoints, 4 of 6 measurements finished\nestimated time: " in said
+    assert "as this run has taken so far" in said
+    assert main(_arguments(config, "--dry-run")) == 0
+    assert capsys.readouterr().out.endswith("3 checkpoints, 6 of 6 measurements finished; nothing was started\n")
+
+
+def _lines(said: str) -> str:
+    """Without the bar."""
+    return "\n".join(line for line in said.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--tries", "0", "--ray"], "--tries 0"),
+        (["--gpus-per-task", "nan", "--ray"], "--gpus-per-task nan cannot be given"),
+        (["--gpus-per-task", "inf", "--ray"], "--gpus-per-task inf cannot be given"),
+        (["--cache-gb", "1", "--ray"], "--cache-gb bounds the Hub cache of this machine alone"),
+        (["--ray", "nowhere at all"], "--ray nowhere at all is no address"),
+        (["--device", "abacus"], "device abacus cannot be used"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_sweep_would(
+    more: list[str], said: str, config: SweepConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dry in ([], ["--dry-run"]):
+        assert main(_arguments(config, *more, *dry)) == 2
+        out, err = capsys.readouterr()
+        assert said in err and not out and not config.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(3, "less than a minute"), (90, "2 min"), (3599, "1 h 0 min"), (12_000, "3 h 20 min"), (200_000, "2 d 7 h")],
+)
+def test_a_time_is_said_in_two_units(seconds: float, said: Any) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,39 @@
+"""Outside text on a terminal: what would move the cursor or turn the writing is written out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lm_probe.cli import main
+from lm_probe.model_adapters import printable
+
+EVIL = "\x1b[2J\x1b]0;title\x07 \u202egnp.exe \x9b31m\r\x08"
+
+
+def test_what_is_visible_stays_and_the_rest_is_written_out() -> None:
+    assert printable("über 猫 🎉, one\ttwo\n") == "über 猫 🎉, one\ttwo\n"
+    assert printable("\x1b[2J\x9b\u202e\ud800\U000e0041\\n") == r"\x1b[2J\x9b\u202e\ud800\U000e0041\n"
+
+
+def test_nothing_of_a_checkpoint_commands_the_terminal(
+    series: Path, tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a type in a config, nor a folder's name, nor what a damaged file makes a library say."""
+    source = Path(shutil.copytree(series, tmp_path / EVIL.strip()))
+    config = source / "step1" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": EVIL}))
+    (source / "step8" / "model.safetensors").write_bytes(b"\x1b[31m" * 4)
+    asked = ["--out", str(tmp_path / "run"), "--probes", "head_spectrum", "--tasks", "none", "--no-report"]
+    for command in (
+        ["audit", str(source)],
+        ["sweep", str(source), *asked],
+        ["sweep", str(source), *asked, "--dry-run"],
+        ["sweep", f"{source}/{EVIL}", *asked],
+        ["report", f"{tmp_path}/{EVIL}"],
+    ):
+        assert main(command)
+        out, err = capsys.readouterr()
+        said = out + err
+        assert "\\x1b[2J" in said and not set(said) & set("\x1b\x07\x9b\u202e\x08"), said
