@@ -198,7 +198,7 @@ def _mixed(model: str, made: Sequence[Made]) -> list[str]:
     )
     for what, of in kinds:
         for probe in dict.fromkeys(row.probe for row in made):
-            several = {of(row) for row in made if row.probe == probe}
+            several = {of(row) for row in made if row.probe == probe} - {""}  # imported scores do not say
             if len(several) > 1:
                 found.append(
                     f"{escape(model)}: {escape(probe)} was measured with {len(several)} {what} "

@@ -25,7 +25,11 @@ def _outliers(vectors: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("change", [torch.clone, _outliers, lambda v: v * 1e-4, lambda v: v + 5], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [torch.clone, _outliers, lambda v: v * 1e-4, lambda v: v + 5],
+    ids=["plain", "outliers", "small", "shifted"],
+)
 @pytest.mark.parametrize("shape", [(2, 8), (300, 64), (5000, 16)])
 def test_equals_the_mean_over_all_pairs(change, dtype, shape) -> None:
     vectors = change(torch.randn(shape, generator=torch.Generator().manual_seed(1))).to(dtype)

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from lm_probe.probes import Reading
-from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
+from lm_probe.reports._load import load
+from lm_probe.reports._provenance import warnings
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
 from tests.importing import CSV, HARNESS_3, HARNESS_4, changed, imported, written
 
 
@@ -48,7 +50,7 @@ def test_imported_scores_stand_beside_what_a_sweep_measured(tmp_path: Path) -> N
         key = CheckpointKey("somebody/tiny", "step3000", 3000, identity, "somebody/tiny")
         with RunStore.create(tmp_path / "run") as store:
             assert store.namesake(key) is None
-            store.record(key, [Measurement(probe, config, readings)])
+            store.record(key, [Measurement(probe, config, readings, Conditions("float32", "cpu", "sdpa"))])
 
     path = written(tmp_path / "r.json", HARNESS_3)
     imported(tmp_path / "run", path)
@@ -62,10 +64,14 @@ def test_imported_scores_stand_beside_what_a_sweep_measured(tmp_path: Path) -> N
     said, again = imported(tmp_path / "run", path)
     assert "wikitext: measured by a sweep of this run, which counts" in said[-1]
     assert again.set_index("metric").value["word_perplexity"] == 9.0
+    assert not any("dtypes" in line for line in warnings(load([tmp_path / "run"])))  # a file that says none has no other
     record("loss", {}, Reading("loss", 3.0), identity="fedcba9876543210")  # new weights hide the old, not the file
     with RunStore(tmp_path / "run") as store:
         values = store.values().set_index(["probe", "metric"]).value
     assert values["loss", "loss"] == 3.0 and values["lm_eval", "ppl"] == 94.3
+    assert not any(
+        "dtypes" in line for line in warnings(load([tmp_path / "run"]))
+    )  # a file that says none has no other
 
 
 def test_scores_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:

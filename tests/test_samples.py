@@ -91,7 +91,9 @@ def test_what_a_filter_took_out_stays(task_run: TaskRun, tmp_path: Path) -> None
 _DAMAGED = [b"no gzip", gzip.compress(b"[1]" * 99)[:40], gzip.compress(b"{}" * 9)[:10] + b"\xff" * 20]
 
 
-@pytest.mark.parametrize("content", [*_DAMAGED, gzip.compress(b'{"results": {}}\n')])
+@pytest.mark.parametrize(
+    "content", [*_DAMAGED, gzip.compress(b'{"results": {}}\n')], ids=["no-gzip", "cut", "garbled", "other"]
+)
 def test_what_is_no_samples_file_is_said(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl.gz").write_bytes(content)
     with pytest.raises(UserError, match=r"is no samples file of lm-eval, or is damaged"):
