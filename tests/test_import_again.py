@@ -64,14 +64,11 @@ def test_imported_scores_stand_beside_what_a_sweep_measured(tmp_path: Path) -> N
     said, again = imported(tmp_path / "run", path)
     assert "wikitext: measured by a sweep of this run, which counts" in said[-1]
     assert again.set_index("metric").value["word_perplexity"] == 9.0
-    assert not any("dtypes" in line for line in warnings(load([tmp_path / "run"])))  # a file that says none has no other
+    assert not any("dtypes" in line for line in warnings(load([tmp_path / "run"])))  # a file names none
     record("loss", {}, Reading("loss", 3.0), identity="fedcba9876543210")  # new weights hide the old, not the file
     with RunStore(tmp_path / "run") as store:
         values = store.values().set_index(["probe", "metric"]).value
     assert values["loss", "loss"] == 3.0 and values["lm_eval", "ppl"] == 94.3
-    assert not any(
-        "dtypes" in line for line in warnings(load([tmp_path / "run"]))
-    )  # a file that says none has no other
 
 
 def test_scores_of_other_weights_are_not_mixed_in(tmp_path: Path) -> None:
