@@ -4,7 +4,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any
 
 import torch
@@ -115,11 +115,15 @@ def _own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _is_patched(model: nn.Module) -> bool:
-    """Whether a copy of a module would still call the original: accelerate and others set methods on objects."""
+    """Whether a copy of a module would still call the original: accelerate and others set methods on objects.
+
+    A function under a name of its own is no patch: it knows no module (transformers 4 keeps `rope_init_fn` so).
+    """
     return any(
         module._forward_hooks
         or module._forward_pre_hooks
-        or any(isinstance(value, MethodType | FunctionType) for value in vars(module).values())
+        or any(isinstance(value, MethodType) for value in vars(module).values())
+        or any(hasattr(type(module), name) for name, value in vars(module).items() if callable(value))
         for module in model.modules()
     )
 

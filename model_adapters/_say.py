@@ -1,6 +1,7 @@
 """What people read: where notices go, and outside text made safe for a terminal."""
 
 import sys
+import unicodedata
 from collections.abc import Callable
 
 Say = Callable[[str], None]
@@ -17,9 +18,14 @@ def say_on_stdout(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""The text with whatever is no visible character written out (`\x1b`), save spaces, tabs and line breaks.
+    r"""The text with every character that commands written out (`\x1b`).
 
     Names, configs and errors come from strangers, and a terminal obeys what it is sent: sequences that rewrite lines
-    above, set titles or turn the direction of writing.
+    above, set titles or turn the direction of writing. What stays beside visible characters: spaces of every width,
+    tabs, line breaks, and the joiners of Persian, Hindi and emoji.
     """
-    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+    return "".join(one if _is_text(one) else ascii(one)[1:-1] for one in text.replace("\r\n", "\n"))
+
+
+def _is_text(one: str) -> bool:
+    return one.isprintable() or unicodedata.category(one) == "Zs" or one in "\n\t\u200c\u200d"

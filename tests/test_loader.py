@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -11,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lm_probe.model_adapters import CheckpointLoader, OpenCheckpoint, UserError, _loader, open_checkpoint
+from lm_probe.model_adapters._mould import mould_of
+from lm_probe.model_adapters._weights import Weights
 from tests.conftest import CONFIGS, make_model
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, None)
@@ -214,6 +217,15 @@ def test_what_was_done_to_a_model_is_gone_with_it(pairs: Path) -> None:
         model.half()
         with torch.no_grad():
             model.transformer.wte.weight.fill_(5)
+
+
+def test_a_function_that_a_module_keeps_is_no_patch_and_a_method_over_its_own_is(pairs: Path) -> None:
+    folder = pairs / "gpt_neox" / "step1"
+    model, weights = open_checkpoint(str(folder)).model, Weights(folder)
+    model.gpt_neox.rotary_emb.rope_init_fn = torch.sin
+    assert mould_of(model, weights)
+    model.gpt_neox.rotary_emb.forward = partial(model.gpt_neox.rotary_emb.forward)
+    assert mould_of(model, weights) is None
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

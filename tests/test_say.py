@@ -14,6 +14,8 @@ EVIL = "\x1b[2J\x1b]0;title\x07 \u202egnp.exe \x9b31m\r\x08"
 
 def test_what_is_visible_stays_and_the_rest_is_written_out() -> None:
     assert printable("über 猫 🎉, one\ttwo\n") == "über 猫 🎉, one\ttwo\n"
+    kept = "中文\u3000路径 10\u00a0000 \u202f% 👩\u200d👩\u200d👧 नि\u200dष"
+    assert printable(f"{kept}\r\n") == f"{kept}\n"
     assert printable("\x1b[2J\x9b\u202e\ud800\U000e0041\\n") == r"\x1b[2J\x9b\u202e\ud800\U000e0041\n"
 
 
