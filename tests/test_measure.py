@@ -162,6 +162,19 @@ def test_probes_of_weights_count_the_tokens_that_are_given(neox: PreTrainedModel
     measure(neox, ["head_spectrum"], token_ids=torch.ones(1, 1100, dtype=torch.int64))  # nothing reads its context
 
 
+def test_a_site_without_directions_costs_the_others_nothing(neox: PreTrainedModel) -> None:
+    ids = torch.tensor(ROWS[0] * 2).reshape(2, -1)
+    whole = {(v.layer, v.site): v for v in measure(neox, ["anisotropy"], token_ids=ids)}
+    neox.gpt_neox.final_layer_norm.weight.data.zero_()
+    neox.gpt_neox.final_layer_norm.bias.data.zero_()
+    found = {(v.layer, v.site): v for v in measure(neox, ["anisotropy"], token_ids=ids)}
+    silent = found.pop((3, "final_norm"))
+    assert (silent.metric, silent.value, silent.n) == ("zero_vectors", ids.numel(), ids.numel())
+    assert found == {at: value for at, value in whole.items() if at in found} and len(found) == 4
+    with pytest.raises(UserError, match=r"anisotropy: layer 0 \(embedding\): a mean cosine needs two vectors"):
+        measure(neox, ["anisotropy"], token_ids=torch.tensor([[5]]))
+
+
 def test_measuring_leaves_every_module_in_its_mode(neox: PreTrainedModel) -> None:
     neox.train()
     neox.gpt_neox.layers[1].eval()
