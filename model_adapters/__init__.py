@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from lm_probe.model_adapters._lazy import lazily
 
 if TYPE_CHECKING:
+    from lm_probe.model_adapters._adapter_files import adapter_identity
     from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
     from lm_probe.model_adapters._audit import misfits
     from lm_probe.model_adapters._blobs import cached_file
@@ -35,6 +36,7 @@ __all__ = [
     "Site",
     "UserError",
     "Weights",
+    "adapter_identity",
     "architecture_of",
     "cached_file",
     "family_of",
@@ -68,6 +70,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
+        "_adapter_files": ("adapter_identity",),
         "_architecture": ("Architecture", "Site", "architecture_of"),
         "_audit": ("misfits",),
         "_blobs": ("cached_file",),

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lm_probe.model_adapters._adapted import inner_model, is_adapted
 from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
 from lm_probe.model_adapters._offload import values_of
 from lm_probe.model_adapters._table import family_of
@@ -47,7 +48,7 @@ class Architecture:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The model that this is a view of."""
+        """The model that this is a view of: inside a model of peft the one with the adapters in its layers."""
         return self._model
 
     @property
@@ -85,7 +86,9 @@ class Architecture:
     @property
     def tied(self) -> bool:
         """Whether the output head is the input embedding."""
-        return self.head.weight is self._model.get_input_embeddings().weight
+        embedding = self._model.get_input_embeddings()
+        adapted = is_adapted(self.head) or is_adapted(embedding)
+        return not adapted and self.head.weight is embedding.weight
 
     @property
     def head_size(self) -> int:
@@ -218,10 +221,13 @@ class Architecture:
             yield
 
 
-def architecture_of(model: PreTrainedModel) -> Architecture:
-    """The model's modules by role.
+def architecture_of(model: nn.Module) -> Architecture:
+    """The modules by role of a causal model of transformers, or of one that peft has put adapters on.
+
+    Adapters in layers (LoRA and others) take part in passes, and weights are given with them merged.
 
     Raises:
-        UserError: no adapter covers the model's `model_type`.
+        UserError: no adapter covers the model's `model_type`, or peft adds to the model what is no part of a layer.
     """
-    return Architecture(model, family_of(model.config.model_type))
+    inner = inner_model(model)
+    return Architecture(inner, family_of(inner.config.model_type))

@@ -1,14 +1,24 @@
-"""Weights that accelerate keeps in memory or on disk until a forward pass brings them to the device."""
+"""The values of a parameter, also where accelerate fetches them for a pass, or an adapter of peft adds to them."""
 
 import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 
+from lm_probe.model_adapters._adapted import is_adapted, merged_weight
+
 
 def values_of(module: nn.Module, parameter: str) -> Tensor:
-    """A parameter (a dotted name below the module) with its values, on the CPU where they have to be fetched."""
+    """A parameter (a dotted name below the module) as a forward pass uses it, on the CPU where it has to be fetched.
+
+    Raises:
+        UserError: an adapter on it cannot be merged.
+    """
     path, _, name = parameter.rpartition(".")
     owner = module.get_submodule(path)
+    # peft wraps what is trained beside adapters; the wrapper hands on what is active in it.
+    owner = getattr(owner, "token_adapter", owner)
+    if is_adapted(owner):
+        return merged_weight(owner, name)
     found = owner.get_parameter(name)
     if not found.is_meta:
         return found

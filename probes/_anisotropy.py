@@ -47,7 +47,8 @@ class AnisotropyProbe:
     """Mean cosine over all ordered pairs of a layer's hidden states, for every layer and site, in one forward pass.
 
     See `mean_cosine` for the formula and what it does not show. The standard error is from balanced half-samples of 20
-    groups of documents (McCarthy 1969; see `docs/geometry.md`).
+    groups of documents (McCarthy 1969; see `docs/geometry.md`). Vectors of length zero are left out and counted
+    (`zero_vectors`); a site with fewer than two others has that count alone.
     """
 
     name = "anisotropy"

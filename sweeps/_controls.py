@@ -12,7 +12,8 @@ from lm_probe.probes import (
     shuffle_tokens,
     token_curve,
 )
-from lm_probe.sweeps._measure import Outcome, check_fit, read_forward
+from lm_probe.sweeps._given import check_fit
+from lm_probe.sweeps._measure import Outcome, read_forward
 from lm_probe.sweeps._tokens import TokenSample
 
 Control = Callable[[ForwardProbe, Architecture, TokenSample, int, int], Outcome]

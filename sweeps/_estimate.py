@@ -13,8 +13,8 @@ from lm_probe.model_adapters import Weights, load_tokenizer
 from lm_probe.probes import EmbeddingSpectrumProbe, ForwardProbe, HeadSpectrumProbe, Probe, WeightSpectraProbe
 from lm_probe.sweeps._config import DTYPES
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
+from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
-from lm_probe.sweeps._measure import default_context
 from lm_probe.sweeps._store import RunStore, digest, failure_name
 from lm_probe.sweeps._units import Unit
 

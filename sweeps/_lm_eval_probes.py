@@ -14,14 +14,12 @@ from lm_probe.probes import (
     ForwardProbe,
     ForwardState,
     Probe,
-    Reading,
     Sampled,
-    VectorReading,
     find_probes,
     probe_names,
 )
 from lm_probe.sweeps._lm_eval_rows import Row, tokens_that_count
-from lm_probe.sweeps._records import refuse_non_finite
+from lm_probe.sweeps._measure import Outcome, only_finite, result_of
 
 # A probe must know their number before the first batch, and lm-eval tells it batch by batch: beyond it documents share
 # clusters, which keeps a standard error right. Far more than the groups of any jackknife.
@@ -56,21 +54,11 @@ class TaskProbes:
         with self._architecture.observe(see):
             yield
 
-    def readings(self) -> list[tuple[str, Reading]]:
-        """Each probe's name with each of its numbers; none before the first batch.
-
-        Raises:
-            UserError: a number is not finite, or too little was seen for one.
-        """
-        found = []
-        for probe, state in self._states.items() if self._has_seen else ():
-            try:
-                readings: list[Reading | VectorReading] = list(state.result())
-            except ValueError as error:
-                raise UserError(f"{probe.name}: {error}; ask more documents with --limit") from error
-            refuse_non_finite(probe.name, readings)
-            found += [(probe.name, reading) for reading in readings if isinstance(reading, Reading)]
-        return found
+    def outcomes(self) -> dict[str, Outcome]:
+        """By each probe's name what came of it, or why nothing did; empty before the first batch."""
+        if not self._has_seen:
+            return {}
+        return {probe.name: only_finite(probe, result_of(probe, state)) for probe, state in self._states.items()}
 
 
 def hidden_state_probes(names: str | Sequence[str | Probe]) -> list[ForwardProbe]:

@@ -1,13 +1,13 @@
 """Runs probes on a model in memory: the one path that the sweep and `measure` share."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lm_probe.model_adapters import Architecture, Role, UserError, architecture_of, step_of
@@ -21,11 +21,11 @@ from lm_probe.probes import (
     WeightContext,
     WeightProbe,
     WeightsByRole,
-    find_probes,
     run_forward,
 )
+from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
 from lm_probe.sweeps._records import Value, refuse_non_finite
-from lm_probe.sweeps._tokens import DEFAULT_CONTEXT, TokenSample, sample_of_rows, sample_tokens
+from lm_probe.sweeps._tokens import TokenSample
 
 
 @dataclass(frozen=True)
@@ -69,34 +69,24 @@ def read_forward(
     for _ in run_forward(architecture, own if batches is None else batches, states):
         pass
     seconds = time.perf_counter() - begun
-    outcomes = []
-    for probe, state in states.items():
-        try:
-            outcomes.append(Outcome(list(state.result()), None, seconds))
-        except ValueError as error:
-            outcomes.append(Outcome([], f"{probe.name}: {error}", seconds))
-    return outcomes
+    return [result_of(probe, state, seconds) for probe, state in states.items()]
 
 
-def check_fit(architecture: Architecture, sample: TokenSample) -> None:
-    """Refuses a sample that the model cannot take.
+def result_of(probe: ForwardProbe, state: ForwardState, seconds: float = 0.0) -> Outcome:
+    """What a forward probe says in the end, or why it says nothing."""
+    try:
+        return Outcome(list(state.result()), None, seconds)
+    except ValueError as error:
+        return Outcome([], f"{probe.name}: {error}", seconds)
 
-    Raises:
-        UserError: a token id beyond the vocabulary, or windows longer than the model's positions.
-    """
-    rows = architecture.model.get_input_embeddings().weight.shape[0]  # type: ignore[index]
-    highest = max(max(window) for window in sample.windows)
-    if highest >= rows:
-        raise UserError(
-            f"the tokens do not fit the model: there is token {highest} and the embedding has {rows} rows; "
-            f"use the model's own tokenizer"
-        )
-    # The context that was asked for, not the longest window: which text there is must not decide what is refused.
-    limit = architecture.max_context
-    if limit is not None and sample.context > limit:
-        raise UserError(
-            f"a context of {sample.context} tokens is longer than the model's {limit}: give --context {limit}"
-        )
+
+def only_finite(probe: Probe, outcome: Outcome) -> Outcome:
+    """The outcome, or which of its numbers is not finite."""
+    try:
+        refuse_non_finite(probe.name, outcome.readings)
+    except UserError as error:
+        return Outcome([], str(error), outcome.seconds)
+    return outcome
 
 
 class _InMemory:
@@ -132,7 +122,7 @@ class _InMemory:
 
 
 def measure(
-    model: PreTrainedModel,
+    model: nn.Module,
     probes: Sequence[str | Probe],
     *,
     token_ids: Int[Tensor, "b t"] | None = None,
@@ -145,8 +135,10 @@ def measure(
 
     Args:
         model: a causal language model of transformers, of a known family; put into eval mode while it is measured.
+            Adapters of peft in its layers (LoRA and others) are part of it: weights are measured with them merged.
         probes: names (`"loss"`, `"anisotropy"`, `"head_spectrum"`) or probes.
-        token_ids: rows of tokens without padding; each row is a cluster for standard errors.
+        token_ids: rows of tokens without padding; each row is a cluster for standard errors. Probes of weights take
+            the tokens' frequencies from them, or from the text.
         text: one document or several; needs `tokenizer`. All of it is used.
         tokenizer: the model's tokenizer.
         batch_size: rows in a forward pass.
@@ -159,106 +151,64 @@ def measure(
         UserError: the family is unknown, a forward probe has no text, the text does not fit the model, or a value is
             not finite.
     """
-    outcomes, _ = measure_outcomes(
-        model,
-        probes,
-        token_ids=token_ids,
-        text=text,
-        tokenizer=tokenizer,
-        batch_size=batch_size,
-        context=context,
-    )
-    name = str(model.config.name_or_path or "in memory")
+    chosen = chosen_probes(probes, batch_size, context)
+    architecture = architecture_of(model)
+    sample = given_sample(architecture, chosen, token_ids, text, tokenizer, context)
+    outcomes = read_probes(architecture, chosen, sample, weight_context(tokenizer, sample), batch_size)
+    for outcome in outcomes.values():
+        if outcome.error:
+            raise UserError(outcome.error)
+    name = str(architecture.model.config.name_or_path or "in memory")
     return [
         Value(name, None, step_of(name), probe.name, *_address(reading), reading.value, reading.stderr, reading.n)
-        for probe, readings in outcomes.items()
-        for reading in readings
+        for probe in chosen
+        for reading in outcomes[probe].readings
         if isinstance(reading, Reading)
     ]
 
 
-def measure_outcomes(
-    model: PreTrainedModel,
-    probes: Sequence[str | Probe],
-    *,
-    token_ids: Int[Tensor, "b t"] | None = None,
-    text: str | Sequence[str] | None = None,
-    tokenizer: Any = None,
-    batch_size: int = 8,
-    context: int | None = None,
-) -> tuple[dict[Probe, list[Reading | VectorReading]], TokenSample | None]:
-    """What `measure` gives, with its vectors, by probe; and the token sample, where one was needed."""
-    _refuse_odd(probes, batch_size, context)
-    chosen = find_probes([probe for probe in probes if isinstance(probe, str)])
-    chosen += [probe for probe in probes if not isinstance(probe, str)]
-    architecture = architecture_of(model)
-    forward = [probe for probe in chosen if isinstance(probe, ForwardProbe)]
-    outcomes: dict[str, Outcome] = {}
-    sample = None
-    training = model.training
+def read_probes(
+    architecture: Architecture,
+    probes: Sequence[Probe],
+    sample: TokenSample | None,
+    beside: WeightContext,
+    batch_size: int,
+) -> dict[Probe, Outcome]:
+    """Runs probes on a model in memory, in eval mode: forward probes together, weight probes one after the other.
+
+    Args:
+        architecture: the model.
+        probes: what to run.
+        sample: what forward probes read; they are refused without it.
+        beside: what weight probes may know.
+        batch_size: rows in a forward pass.
+
+    Raises:
+        UserError: the sample does not fit the model.
+    """
+    outcomes: dict[Probe, Outcome] = {}
+    forward = [probe for probe in probes if isinstance(probe, ForwardProbe)]
+    with _evaluating(architecture.model):
+        if forward:
+            assert sample is not None
+            outcomes |= zip(forward, read_forward(forward, architecture, sample, batch_size), strict=True)
+        for probe in probes:
+            if isinstance(probe, WeightProbe):
+                outcomes[probe] = read_weights(probe, _InMemory(architecture), beside)
+    return {probe: only_finite(probe, outcome) for probe, outcome in outcomes.items()}
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Puts a model into eval mode, and every module back into its own afterwards: some may be frozen in it."""
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        if forward:
-            sample = _sample(architecture, token_ids, text, tokenizer, context)
-            found = read_forward(forward, architecture, sample, batch_size)
-            outcomes.update(zip((probe.name for probe in forward), found, strict=True))
-        beside = WeightContext(
-            None if tokenizer is None else len(tokenizer), None if sample is None else sample.token_counts()
-        )
-        for probe in chosen:
-            if isinstance(probe, WeightProbe):
-                outcomes[probe.name] = read_weights(probe, _InMemory(architecture), beside)
+        yield
     finally:
-        model.train(training)
-    for name, outcome in outcomes.items():
-        if outcome.error:
-            raise UserError(outcome.error)
-        refuse_non_finite(name, outcome.readings)
-    return {probe: outcomes[probe.name].readings for probe in chosen}, sample
-
-
-def _refuse_odd(probes: Sequence[str | Probe], batch_size: int, context: int | None) -> None:
-    if isinstance(probes, str):
-        raise UserError(f"probes is one text: give a list, e.g. probes=[{probes!r}]")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size} is no batch: give 1 or more, e.g. batch_size=8")
-    if not isinstance(context, int | None) or (context is not None and context < 2):
-        raise UserError(f"context={context} leaves nothing to predict: give 2 or more, e.g. context=512")
+        for module in training:
+            module.training = True
 
 
 def _address(reading: Reading) -> tuple[str, int | None, str | None, str | None]:
     return reading.metric, reading.layer, reading.site, reading.component
-
-
-def _sample(
-    architecture: Architecture,
-    token_ids: Tensor | None,
-    text: str | Sequence[str] | None,
-    tokenizer: Any,
-    context: int | None,
-) -> TokenSample:
-    if (token_ids is None) == (text is None):
-        raise UserError("measure needs either token_ids or text: give one of them")
-    if token_ids is not None:
-        try:
-            rows = torch.atleast_2d(torch.as_tensor(token_ids))
-        except (ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"token_ids are no rows of one length ({error}): give a (rows, tokens) tensor") from error
-        return sample_of_rows(rows)
-    if tokenizer is None:
-        raise UserError("measure needs a tokenizer for text: give tokenizer=, or token_ids=")
-    assert text is not None
-    documents = [text] if isinstance(text, str) else list(text)
-    if not all(isinstance(document, str) for document in documents):
-        raise UserError("text holds something that is no text: give one str, or a list of them")
-    documents = [document for document in documents if document.strip()]
-    if not documents:
-        raise UserError("text is empty or blank: give a text to read")
-    length = default_context(architecture.max_context) if context is None else context
-    everything = sum(len(document.encode()) for document in documents) + 2 * len(documents)
-    return sample_tokens(documents, tokenizer, tokens=max(2, everything), context=length, seed=0, allow_short=True)
-
-
-def default_context(limit: int | None) -> int:
-    """512 tokens, or what the model takes where that is less."""
-    return DEFAULT_CONTEXT if limit is None else min(DEFAULT_CONTEXT, limit)

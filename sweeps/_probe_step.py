@@ -31,7 +31,8 @@ from lm_probe.probes import (
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._controls import Control
 from lm_probe.sweeps._fetched import Fetched
-from lm_probe.sweeps._measure import Outcome, default_context, read_forward, read_weights
+from lm_probe.sweeps._given import default_context
+from lm_probe.sweeps._measure import Outcome, read_forward, read_weights
 from lm_probe.sweeps._memory import Batched, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._prefetch import Prefetch

@@ -85,5 +85,5 @@ def refuse_non_finite(probe: str, readings: Sequence[Reading | VectorReading]) -
             where = "" if reading.layer is None else f" at layer {reading.layer} ({reading.site})"
             raise UserError(
                 f"{probe}: {reading.metric}{where} is not finite: the hidden states or logits overflow or hold NaN; "
-                f"try --dtype float32, or look at the checkpoint"
+                f"measure it in float32, or look at the checkpoint"
             )

@@ -12,11 +12,20 @@ from lm_eval.utils import warning_once
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import UserError, architecture_of, is_local, locate, step_of
-from lm_probe.probes import Probe
+from lm_probe.model_adapters import (
+    UserError,
+    adapter_identity,
+    architecture_of,
+    is_local,
+    locate,
+    say_on_stderr,
+    step_of,
+)
+from lm_probe.probes import Probe, Reading
 from lm_probe.sweeps._lm_eval_probes import TaskProbes, hidden_state_probes
 from lm_probe.sweeps._lm_eval_rows import Row, RowsOfBatches, head_at_last, last_positions
 from lm_probe.sweeps._lm_eval_tokens import PairEncoder, cuts_between_words
+from lm_probe.sweeps._measure import Outcome
 from lm_probe.sweeps._records import Value
 
 if TYPE_CHECKING:
@@ -36,11 +45,13 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     - `probes=anisotropy+geometry` measures hidden states in the passes that log-likelihood tasks make anyway.
     - A prompt that does not fit the context is refused; `hf` would cut off its beginning.
     - A NaN among log-likelihoods is refused; `hf` would let it choose an answer.
-    - The result file names the revision and the identity of what was loaded, also for local folders.
+    - The result file names the revision and the identity of what was loaded, also for local folders and adapters.
 
     Probes see every token that a row of a log-likelihood batch reads, pads left out: a prompt once for all its answers
     of one token, and again for each longer answer. Standard errors are over documents (windows, in rolling tasks).
-    What `generate_until` runs is not seen.
+    What `generate_until` runs is not seen. How often each token occurs is not known before the passes, so `geometry`
+    has neither strata of frequency (`mean_cosine_q1` to `q4`) nor self-similarity here. An adapter (`peft=`) takes
+    part in the passes, and so in what is measured.
     """
 
     def __init__(
@@ -67,6 +78,7 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             UserError: there is no such checkpoint, or a probe cannot be used here.
         """
         chosen = hidden_state_probes(probes)
+        added = {}
         if isinstance(pretrained, str):
             name, inside = pretrained, None if revision == "main" else revision
             if is_local(pretrained):
@@ -76,12 +88,17 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
             else:
                 found = locate(pretrained, inside)
             checkpoint = {"pretrained": name, "revision": found.revision, "sha": found.identity}
+            if kwargs.get("peft"):
+                added["peft_sha"] = adapter_identity(kwargs["peft"], revision)
+            if kwargs.get("delta"):
+                added["delta_sha"] = locate(kwargs["delta"], revision).identity
         # lm-eval encodes the prompt again for each of its answers; two entries hold the prompt and the current answer.
         self._encode = functools.lru_cache(maxsize=2)(super().tok_encode)
         super().__init__(pretrained, revision=revision or "main", subfolder=subfolder, **kwargs)
         exact = self.backend == "causal" and cuts_between_words(self.tokenizer)
         self._pairs = PairEncoder(super().tok_encode) if exact else None
         self._checkpoint = checkpoint or {}
+        self._added = added
         self._probes = TaskProbes(chosen, architecture_of(self.model)) if chosen else None
         self._asking: list[Instance] = []
         self._rows: RowsOfBatches | None = None
@@ -89,31 +106,46 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     @property
     def probe_values(self) -> list[Value]:
-        """What the probes found in all that this object has run so far.
-
-        Raises:
-            UserError: a number is not finite, or too little was seen for one.
-        """
+        """What the probes found in all that this object has run so far; `probe_errors` says which found nothing."""
         name = str(self._checkpoint.get("pretrained") or self.model.config.name_or_path or "in memory")
         revision = self._checkpoint.get("revision")
         return [
-            Value(name, revision, step_of(revision or name), probe, **reading._asdict())
-            for probe, reading in (self._probes.readings() if self._probes else ())
+            Value(name, revision, step_of(revision or name), row.pop("probe"), **row) for row in _rows(self._outcomes())
         ]
 
+    @property
+    def probe_errors(self) -> dict[str, str]:
+        """By its name, why a probe has no values: a number is not finite, or too little was seen for one."""
+        return _errors(self._outcomes())
+
+    def _outcomes(self) -> dict[str, Outcome]:
+        return self._probes.outcomes() if self._probes else {}
+
     def get_model_info(self) -> dict[str, Any]:
-        """What the result file's `config` says about the model; probes are its `lm_probe`, one row per number."""
+        """What the result file's `config` says about the model; lm-eval asks once, after the last task.
+
+        `lm_probe` are the probes' numbers, one row each, and `lm_probe_errors` says why a probe has none: that is told
+        on stderr too, and costs no score. `peft_sha` and `delta_sha` are the identity of what is added to the model.
+        """
         info: dict[str, Any] = {
             "model_num_parameters": self.model.num_parameters(),
             "model_dtype": str(self.model.dtype),
             "model_revision": self._checkpoint.get("revision"),
             "model_sha": self._checkpoint.get("sha", ""),
         }
-        if self.peft or self.delta:
-            info = super().get_model_info() | info
         if self._probes:
-            info["lm_probe"] = [{"probe": probe, **reading._asdict()} for probe, reading in self._probes.readings()]
-        return info
+            outcomes = self._outcomes()
+            info["lm_probe"] = _rows(outcomes)
+            if errors := _errors(outcomes):
+                info["lm_probe_errors"] = errors
+            for line in errors.values():
+                say_on_stderr(f"{line}; the tasks' scores are complete")
+            if not outcomes:
+                say_on_stderr(
+                    "probes= has measured nothing: no task asked for log-likelihoods, and what is generated is not "
+                    "seen; add one that does to --tasks"
+                )
+        return info | self._added
 
     def tok_encode(self, string: str, *args: Any, **kwargs: Any) -> list[int]:
         """The string's tokens, remembered while the same prompt comes back."""
@@ -185,6 +217,19 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         finally:
             self._rows = rows
         return size
+
+
+def _rows(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+    return [
+        {"probe": name, **reading._asdict()}
+        for name, outcome in outcomes.items()
+        for reading in outcome.readings
+        if isinstance(reading, Reading)
+    ]
+
+
+def _errors(outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    return {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
 
 
 def _refuse_nan(requests: "Sequence[Instance]", likelihoods: Sequence[float]) -> None:

@@ -1,6 +1,7 @@
 """lm-eval's model type `hf-probe`: the numbers of `hf`, fewer positions in the head, probes in the same passes."""
 
 import argparse
+import copy
 import json
 import logging
 import re
@@ -19,13 +20,14 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import Collator
 from lm_eval.tasks._index import TaskIndex
+from peft import LoraConfig, get_peft_model
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from lm_probe.cli import eval as eval_command
 from lm_probe.eval_tasks import task_manager
 from lm_probe.model_adapters import UserError, architecture_of
-from lm_probe.probes import AnisotropyProbe, Batch, Sampled, run_forward, two_nn_dimension
+from lm_probe.probes import AnisotropyProbe, Batch, GeometryProbe, Sampled, run_forward, two_nn_dimension
 from lm_probe.sweeps import _lm_eval_quiet
 from lm_probe.sweeps._lm_eval_tokens import PairEncoder, cuts_between_words
 from lm_probe.sweeps.hf_probe import HFProbe
@@ -318,6 +320,47 @@ def test_values_carry_the_checkpoint_and_land_in_lm_evals_results(neox, tokenize
     assert "lm_probe" not in make(HFProbe, neox, tokenizer).get_model_info()
 
 
+def test_a_probe_that_has_no_value_costs_no_score(neox, tokenizer, capsys) -> None:
+    neox.gpt_neox.embed_in.weight.data.zero_()
+    lm = make(HFProbe, neox, tokenizer, probes=[AnisotropyProbe(), GeometryProbe(), Broken()])
+    found = evaluate(lm)
+    assert found["results"] == evaluate(make(HFLM, neox, tokenizer))["results"]
+    config = found["config"]
+    rows = [row for row in config["lm_probe"] if row["probe"] == "anisotropy"]
+    embedding = [(row["metric"], row["value"] == row["n"] > 0) for row in rows if row["site"] == "embedding"]
+    assert embedding == [("zero_vectors", True)]
+    assert {row["layer"] for row in rows if row["metric"] == "mean_cosine"} == {1, 2, 3}
+    assert config["lm_probe_errors"]["broken"] == lm.probe_errors["broken"] == "broken: too little was seen"
+    assert lm.get_model_info()["lm_probe"] == config["lm_probe"]  # `evaluate` lets nothing through to stderr
+    assert "broken: too little was seen; the tasks' scores are complete" in capsys.readouterr().err
+    assert {value.probe for value in lm.probe_values} >= {"anisotropy"}
+
+
+class Broken(AnisotropyProbe):
+    """Sees everything, and has nothing to say."""
+
+    name = "broken"
+
+    def start(self, architecture, sampled):
+        state = super().start(architecture, sampled)
+
+        def result():
+            raise ValueError("too little was seen")
+
+        state.result = result
+        return state
+
+
+def test_probes_that_see_no_task_say_so(neox, tokenizer, capsys) -> None:
+    lm = make(HFProbe, neox, tokenizer, probes="anisotropy")
+    with _lm_eval_quiet.quiet():
+        lm.generate_until(
+            [Instance("generate_until", {}, ("a cat", {"max_gen_toks": 2}), 0, metadata=("t", 0, 1))], True
+        )
+    assert lm.get_model_info()["lm_probe"] == []
+    assert capsys.readouterr().err.startswith("probes= has measured nothing: no task asked for log-likelihoods")
+
+
 def evaluate(lm):
     with _lm_eval_quiet.quiet(), _lm_eval_quiet.same_random_state(), _lm_eval_quiet.system_report_once():
         manager = task_manager({"num_docs": 3})
@@ -346,6 +389,32 @@ def test_what_was_loaded_is_named(series) -> None:
     )
     with pytest.raises(UserError, match="has no checkpoint step9: found step0, step1, step8"):
         from_folder(series, revision="step9")
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+def test_an_adapter_is_named_and_takes_part(family, tmp_path, tokenizer) -> None:
+    base, target = make_model(family), {"gpt_neox": "query_key_value", "llama": "q_proj"}[family]
+    base.resize_token_embeddings(len(tokenizer))
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    merged, infos = None, []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        settings = LoraConfig(target_modules=[target], r=2, init_lora_weights=False, task_type="CAUSAL_LM")
+        adapted = get_peft_model(copy.deepcopy(base), settings)
+        adapted.save_pretrained(tmp_path / f"lora{seed}")
+        merged = adapted.merge_and_unload()
+        lm = from_folder(tmp_path / "base", peft=str(tmp_path / f"lora{seed}"), probes="anisotropy", dtype="float32")
+        score(lm)
+        infos.append(lm.get_model_info())
+    assert infos[0]["model_sha"] == infos[1]["model_sha"]
+    assert infos[0]["peft_sha"] != infos[1]["peft_sha"] and infos[0]["peft_sha"].startswith("sha256:")
+    whole = make(HFProbe, merged, tokenizer, probes="anisotropy")
+    score(whole)
+    assert [value.value for value in lm.probe_values] == pytest.approx([v.value for v in whole.probe_values], rel=1e-4)
+    with pytest.raises(UserError, match="base holds no adapter"):
+        from_folder(tmp_path / "base", peft=str(tmp_path / "base"))
 
 
 def from_folder(folder, **keywords):

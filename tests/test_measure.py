@@ -148,6 +148,40 @@ def test_rows_that_give_no_number_are_named(neox: PreTrainedModel, tokenizer: Pr
         measure(neox, ["loss"], token_ids=ids([[5, 6]]))
 
 
+def test_probes_of_weights_count_the_tokens_that_are_given(neox: PreTrainedModel) -> None:
+    ids = torch.tensor(ROWS[0] * 4 + list(range(40))).reshape(4, -1)
+    alone = measure(neox, ["head_spectrum"], token_ids=ids)
+    beside = measure(neox, ["head_spectrum", "loss"], token_ids=ids)
+    assert alone == [value for value in beside if value.probe == "head_spectrum"]
+    assert "log_frequency_r2" in {value.metric for value in alone}
+    assert len(measure(neox, ["head_spectrum"])) < len(alone)
+    with pytest.raises(UserError, match="token_ids hold -5"):
+        measure(neox, ["head_spectrum"], token_ids=torch.tensor([[-5]]))
+    with pytest.raises(UserError, match="token 320 and the embedding has 320 rows"):
+        measure(neox, ["head_spectrum"], token_ids=torch.tensor([[320]]))
+    measure(neox, ["head_spectrum"], token_ids=torch.ones(1, 1100, dtype=torch.int64))  # nothing reads its context
+
+
+def test_a_site_without_directions_costs_the_others_nothing(neox: PreTrainedModel) -> None:
+    ids = torch.tensor(ROWS[0] * 2).reshape(2, -1)
+    whole = {(v.layer, v.site): v for v in measure(neox, ["anisotropy"], token_ids=ids)}
+    neox.gpt_neox.final_layer_norm.weight.data.zero_()
+    neox.gpt_neox.final_layer_norm.bias.data.zero_()
+    found = {(v.layer, v.site): v for v in measure(neox, ["anisotropy"], token_ids=ids)}
+    silent = found.pop((3, "final_norm"))
+    assert (silent.metric, silent.value, silent.n) == ("zero_vectors", ids.numel(), ids.numel())
+    assert found == {at: value for at, value in whole.items() if at in found} and len(found) == 4
+    with pytest.raises(UserError, match=r"anisotropy: layer 0 \(embedding\): a mean cosine needs two vectors"):
+        measure(neox, ["anisotropy"], token_ids=torch.tensor([[5]]))
+
+
+def test_measuring_leaves_every_module_in_its_mode(neox: PreTrainedModel) -> None:
+    neox.train()
+    neox.gpt_neox.layers[1].eval()
+    measure(neox, ["loss"], token_ids=torch.tensor([[5, 6]]))
+    assert neox.training and neox.gpt_neox.layers[0].mlp.training and not neox.gpt_neox.layers[1].mlp.training
+
+
 def _sample(documents: list[str], tokenizer: PreTrainedTokenizerFast, tokens: int, **more: int) -> TokenSample:
     return sample_tokens(documents, tokenizer, tokens=tokens, context=more.get("context", 16), seed=more.get("seed", 1))
 
