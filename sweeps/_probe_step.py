@@ -23,6 +23,7 @@ from lm_probe.model_adapters import (
 from lm_probe.probes import (
     ForwardProbe,
     GeometryProbe,
+    Need,
     SampledVectors,
     WeightContext,
     WeightProbe,
@@ -31,6 +32,7 @@ from lm_probe.probes import (
 from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._controls import Control
 from lm_probe.sweeps._fetched import Fetched
+from lm_probe.sweeps._first_checkpoint import why_unlike, why_unsound
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._measure import Outcome, read_forward, read_weights
 from lm_probe.sweeps._memory import Batched, with_smaller_batches
@@ -66,6 +68,8 @@ class ProbeStep:
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
         self._references = {visit.source: visit for visit in visits if _is(visit, config.reference)}
         self._located: dict[Visit, Checkpoint | None] = {}
+        self._unsound: dict[tuple[str, frozenset[Need]], str | None] = {}
+        self._told: set[str] = set()
         self._reference_samples: dict[str, Mapping[Site, SampledVectors]] = {}
         for visit in visits:
             if config.reference is not None and visit.source not in self._references:
@@ -156,12 +160,8 @@ class ProbeStep:
             sample = None
             if tokenizer is not None and "token_counts" in probe.needs:
                 sample = self._sample(tokenizer, weights.folder, weights.max_context)
-            first = self.first(source) if "first" in probe.needs else None
-            context = WeightContext(
-                rows,
-                None if sample is None else sample.token_counts(),
-                None if first is None else self.weights_of(first),
-            )
+            first = self._first_beside(source, weights, probe) if "first" in probe.needs else None
+            context = WeightContext(rows, None if sample is None else sample.token_counts(), first)
             dtype = str(weights.head_dtype()).removeprefix("torch.")
             outcome = read_weights(probe, weights, context)
         made = Conditions(
@@ -174,6 +174,26 @@ class ProbeStep:
             details={"token_rows": rows} | ({} if sample is None else {"counted_sample": sample.digest()}),
         )
         return outcome, made
+
+    def _first_beside(self, source: str, weights: Weights, probe: WeightProbe) -> Weights | None:
+        """The first checkpoint's weights where these can be compared with them; else the reason is said, once."""
+        found = self.first(source)
+        if found is None:
+            return None
+        asked = found.identity, probe.needs
+        if asked not in self._unsound:
+            self._unsound[asked] = why_unsound(lambda: self.weights_of(found), probe.needs)
+        why = self._unsound[asked]
+        if why is None:
+            first = self.weights_of(found)
+            why = why_unlike(first, weights, probe.needs)
+            if why is None:
+                return first
+        line = f"{source}: nothing is compared with {self._starts[source].revision or 'the first checkpoint'}: {why}"
+        if line not in self._told:
+            self._told.add(line)
+            self.say(line)
+        return None
 
     def weights_of(self, checkpoint: Checkpoint) -> Weights:
         """A checkpoint's weights: from the Hub, what one probe read is there for the next, of the first one for all."""

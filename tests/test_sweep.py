@@ -96,6 +96,34 @@ def test_weight_probes_are_handed_the_first_checkpoint_and_the_token_counts(
     assert alone.measured == 3 and "distance_from_first" not in set(_values(tmp_path / "alone").metric)
 
 
+def _spoilt(folder: Path, **changed: Any) -> None:
+    """Other tensors, or none for a name, in a checkpoint's file."""
+    tensors = load_file(folder / "model.safetensors") | changed
+    save_file({name: one for name, one in tensors.items() if one is not None}, folder / "model.safetensors")
+
+
+FIRSTS = {
+    "NaN": lambda folder: _spoilt(folder, **{"embed_out.weight": torch.full((320, 16), torch.nan)}),
+    "gone": lambda folder: _spoilt(folder, **{"embed_out.weight": None}),
+    "rows": lambda folder: _spoilt(folder, **{"embed_out.weight": torch.ones(300, 16)}),
+    "config": lambda folder: (folder / "config.json").write_text('{"model_type": "gpt_neox", "hidden_size": "x"}'),
+}
+
+
+@pytest.mark.parametrize("kind", FIRSTS)
+def test_a_first_checkpoint_that_cannot_be_compared_with_costs_the_comparison_alone(
+    kind: str, series: Path, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copytree(series, tmp_path / "series"))
+    FIRSTS[kind](source / "step0")
+    _sweep(source, tmp_path / "run", settings, probes=("head_spectrum", "weight_spectra"), audit=False)
+    values = _values(tmp_path / "run")
+    sound = values[(values.step > 0) & (values.probe == "head_spectrum")]
+    assert set(sound.step) == {1, 8} and "singular_entropy" in set(sound.metric)
+    assert "distance_from_first" not in set(sound.metric)
+    assert capsys.readouterr().err.count("nothing is compared with step0") == 1
+
+
 def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     done = _sweep(
         series / "step8", tmp_path, settings, tasks=("count_query_m5", "most_frequent_word_m5"), task_documents=6
