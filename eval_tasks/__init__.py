@@ -14,7 +14,7 @@ from lm_probe.eval_tasks._cells import CELLS, GROUPS, cell_of
 from lm_probe.eval_tasks._documents import first_hashes, options_of
 from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._kind import GENERATOR_VERSION
-from lm_probe.eval_tasks._options import Options
+from lm_probe.eval_tasks._options import NUM_DOCS, Options
 from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer, tokenizer_at_hand
 from lm_probe.eval_tasks._vocabulary import choose_vocabulary, list_tokens
 from lm_probe.eval_tasks._words import INVENTED_WORDS, LONGER_WORDS, WORDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 __all__ = [
+    "NUM_DOCS",
     "TaskError",
     "describe",
     "fingerprint",

@@ -9,6 +9,7 @@ from lm_probe.sweeps._audit import open_to_look
 from lm_probe.sweeps._audit_store import find_look
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._estimate import Estimate, Estimator
+from lm_probe.sweeps._flops import shape_of
 from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._look import identity_to_look_at
 from lm_probe.sweeps._plan import Visit
@@ -111,7 +112,9 @@ class _Plan:
 
     def _open(self, visit: Visit) -> Weights:
         if visit.source not in self._opened:
-            self._opened[visit.source] = open_to_look(visit)
+            weights = open_to_look(visit)
+            shape_of(weights)  # one that cannot be read stands for no other
+            self._opened[visit.source] = weights
         return self._opened[visit.source]
 
     def _fetch(self, visit: Visit, names: set[str]) -> Fetch:

@@ -1,25 +1,26 @@
 """How long measuring is going to take: as it took so far, else from operations and a timed matrix product."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 
-from lm_probe.eval_tasks import task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import Weights, load_tokenizer
 from lm_probe.probes import EmbeddingSpectrumProbe, ForwardProbe, HeadSpectrumProbe, Probe, WeightSpectraProbe
-from lm_probe.sweeps._config import DTYPES
+from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
 from lm_probe.sweeps._store import RunStore, digest, failure_name
+from lm_probe.sweeps._task_tokens import tokens_of_task
 from lm_probe.sweeps._units import Unit
 
 _SIDE = 1024
 _TIMES = 5
+_TRIES = 3
 _IDENTITIES = ("tokenizer", "first", "reference")  # which of two checkpoints it is changes no time
 
 
@@ -35,13 +36,14 @@ class Estimate(NamedTuple):
 
 
 class Estimator:
-    """Estimates the checkpoints of a job; the first of a source stands for the others."""
+    """Estimates the checkpoints of a job; the first sound one of a source stands for the others."""
 
     def __init__(self, job: Job, store: RunStore | None) -> None:
         """Reads what the run's measurements took."""
         self._job = job
         self._took = {} if store is None else _recorded(store, job.config.where)
         self._calculated: dict[tuple[str, frozenset[str]], float | None] = {}
+        self._tried: Counter[tuple[str, frozenset[str]]] = Counter()
         self._rates: dict[tuple[torch.dtype, str], float] = {}
 
     def of(self, model: str, units: Sequence[Unit], open_it: Callable[[], Weights]) -> Estimate:
@@ -61,11 +63,15 @@ class Estimator:
         for group in (passes, tasks, *({name} for name in sorted(names - passes - tasks))):
             known = group & {*took}
             recorded += max((took[name] for name in known), default=0.0)
-            lacking = set() if known and group is passes else group - known
-            if lacking:
-                seconds = self._calculate(model, frozenset(lacking), open_it)
+            lacking = group - known
+            if group is passes:
+                parts = [lacking] if lacking and not known else []
+            else:
+                parts = [{name} for name in sorted(lacking)]
+            for part in parts:
+                seconds = self._calculate(model, frozenset(part), open_it)
                 calculated += seconds or 0.0
-                unknown |= lacking if seconds is None else set()
+                unknown |= part if seconds is None else set()
         return Estimate(recorded, calculated, frozenset(unknown))
 
     def _calculate(self, model: str, names: frozenset[str], open_it: Callable[[], Weights]) -> float | None:
@@ -73,6 +79,9 @@ class Estimator:
             try:
                 self._calculated[model, names] = self._seconds(open_it(), names)
             except Exception:  # of whatever kind: told at its own turn, and no estimate may end a sweep
+                self._tried[model, names] += 1
+                if self._tried[model, names] < _TRIES:  # the checkpoint may be at fault: the next one is asked
+                    return None
                 self._calculated[model, names] = None
         return self._calculated[model, names]
 
@@ -81,7 +90,8 @@ class Estimator:
         context = config.context or default_context(weights.max_context)
         rate = self._rate(DTYPES[config.dtype] or torch.float32, config.where)
         if names & {*self._job.tasks}:
-            tokens = _prompt_tokens(self._job, names, weights)
+            (task,) = names
+            tokens = _task_tokens(config, task, weights)
             return None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / rate
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
@@ -115,25 +125,14 @@ def _weight_flops(shape: Shape, probe: Probe) -> float | None:
     return None
 
 
-def _prompt_tokens(job: Job, names: Collection[str], weights: Weights) -> int | None:
-    """Tokens of all prompts, each read once, as where the answers are single tokens; None of tasks that are not so."""
-    if not {*names} <= {name for name in task_names() if not name.endswith("_gen")}:
-        return None
-    from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state
-
-    config, tokenizer = job.config, load_tokenizer(weights.folder)
+def _task_tokens(config: SweepConfig, name: str, weights: Weights) -> int | None:
+    tokenizer = load_tokenizer(weights.folder)
     if tokenizer is None:
         return None
-    asked: dict[str, Any] = {**config.metadata, "seed": config.seed}
+    options: dict[str, Any] = {**config.metadata, "seed": config.seed}
     if config.task_documents is not None:
-        asked["num_docs"] = config.task_documents
-    try:
-        with quiet(), same_random_state(), tokenizer_at_hand(tokenizer, weights.max_context):
-            tasks = task_manager(asked).load(sorted(names))["tasks"]
-            prompts = [task.doc_to_text(document) for task in tasks.values() for document in task.eval_docs]
-    except Exception:  # whatever is wrong with a task is told where it is asked
-        return None
-    return sum(map(len, tokenizer(prompts)["input_ids"]))
+        options["num_docs"] = config.task_documents
+    return tokens_of_task(name, tokenizer, weights.max_context, options)
 
 
 def _key(model: str, unit: Unit) -> tuple[str, str, str]:

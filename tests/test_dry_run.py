@@ -11,13 +11,15 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from lm_probe.cli import main
-from lm_probe.model_adapters import open_weights
+from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
 from lm_probe.sweeps._dry_run import outline
 from lm_probe.sweeps._estimate import Estimate
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._plan_words import duration
+from lm_probe.sweeps._task_tokens import tokens_of_task
+from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -67,7 +69,35 @@ def test_what_this_run_took_is_what_is_expected(config: SweepConfig) -> None:
 
 def test_what_cannot_be_told_is_named(config: SweepConfig) -> None:
     asked = replace(config, probes=("condensation",), tasks=("count_query_m5", "count_query_m5_gen"))
-    assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", *asked.tasks}] * 3
+    assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", "count_query_m5_gen"}] * 3
+
+
+def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
+    """Those that the model is given, of prompts whose answers are one token and of others."""
+    opened = open_checkpoint(str(series), "step1")
+    seen: list[int] = []
+    for task in ("count_query_m5", "most_frequent_word_m5"):
+        seen.clear()
+        hook = opened.model.base_model.register_forward_pre_hook(
+            lambda _, given, named: seen.append((given[0] if given else named["input_ids"]).numel()), with_kwargs=True
+        )
+        run_tasks(opened.model, opened.needed_tokenizer(), [task], batch_size=1, num_docs=12, seed=0, model_args={})
+        hook.remove()
+        told = tokens_of_task(task, opened.needed_tokenizer(), 512, {"num_docs": 12, "seed": 0})
+        assert told == pytest.approx(sum(seen), rel=0.1)
+
+
+def test_of_several_tasks_those_that_can_be_asked_are_told(config: SweepConfig) -> None:
+    asked = replace(config, probes=(), tasks=("count_query_m5", "count_query_m150"))
+    assert [one.estimate.unknown for one in dry_run(asked)] == [{"count_query_m150"}] * 3
+    assert all(one.estimate.calculated > 0 for one in dry_run(asked))
+
+
+def test_a_damaged_first_checkpoint_does_not_stand_for_the_others(config: SweepConfig, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(config.sources[0], tmp_path / "bad"))
+    (source / "step0" / "config.json").write_text("[1, 2]")
+    _, *others = dry_run(replace(config, sources=(str(source),), tasks=()))
+    assert all(one.estimate.calculated > 0 and not one.estimate.unknown for one in others)
 
 
 def test_no_estimate_ends_a_sweep(config: SweepConfig, tmp_path: Path) -> None:
