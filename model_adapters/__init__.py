@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
-    from lm_probe.model_adapters._errors import UserError
+    from lm_probe.model_adapters._errors import NoAnswer, UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
@@ -30,6 +30,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointLoader",
     "Family",
+    "NoAnswer",
     "OpenCheckpoint",
     "Projection",
     "Role",
@@ -77,7 +78,7 @@ __getattr__ = lazily(
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
-        "_errors": ("UserError",),
+        "_errors": ("NoAnswer", "UserError"),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("list_files", "list_revisions", "weight_files"),
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),

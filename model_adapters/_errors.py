@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line: what was asked for, what was found, what to type next. The command line prints it to
     stderr without a traceback and exits with status 2; a sweep records it against the checkpoint.
     """
+
+
+class NoAnswer(UserError):
+    """The Hub did not answer, after all patience: another request to it would wait as long."""

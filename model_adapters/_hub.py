@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
-from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._errors import NoAnswer, UserError
 from lm_probe.model_adapters._patience import TRANSPORT, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
 
@@ -216,7 +216,7 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     """Turns what huggingface_hub raises into one line.
 
     Raises:
-        UserError: always.
+        UserError: always; NoAnswer where the Hub gave none.
     """
     if (full := no_room(error)) is not None:
         raise full from error
@@ -236,5 +236,7 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     else:
         endpoint = os.environ.get("HF_ENDPOINT", "the Hub")
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        message = f"{repository}: {endpoint} did not answer ({reason}): check the network, then run it again"
+        raise NoAnswer(
+            f"{repository}: {endpoint} did not answer ({reason}): check the network, then run it again"
+        ) from error
     raise UserError(message) from error

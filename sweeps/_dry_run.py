@@ -4,7 +4,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from lm_probe.model_adapters import Checkpoint, UserError, Weights, cached_file, find_folder, list_files, weight_files
+from lm_probe.model_adapters import (
+    Checkpoint,
+    NoAnswer,
+    UserError,
+    Weights,
+    cached_file,
+    find_folder,
+    list_files,
+    weight_files,
+)
 from lm_probe.sweeps._audit import open_to_look
 from lm_probe.sweeps._audit_store import find_look
 from lm_probe.sweeps._config import SweepConfig
@@ -61,39 +70,44 @@ def dry_run(config: SweepConfig, spread: Spread | None = None) -> Iterator[Plann
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
-        plan = _Plan(job, store, each=True)
+        plan = _Plan(job, store, spread, each=True)
         yield from map(plan.of, job.visits)
 
 
-def outline(job: Job, store: RunStore) -> list[Planned]:
+def outline(job: Job, store: RunStore, spread: Spread | None = None) -> list[Planned]:
     """What a sweep that is about to begin has before it, at little cost.
 
     Of each repository one listing and the headers of one checkpoint stand for the others. A local checkpoint counts as
     finished by its name: its files are read at its own turn.
     """
-    plan = _Plan(job, store, each=False)
+    plan = _Plan(job, store, spread, each=False)
     return [plan.of(visit) for visit in job.visits]
 
 
 class _Plan:
-    def __init__(self, job: Job, store: RunStore | None, *, each: bool) -> None:
+    def __init__(self, job: Job, store: RunStore | None, spread: Spread | None, *, each: bool) -> None:
         self._job = job
         self._store = store
         self._each = each
-        self._estimator = Estimator(job, store)
+        self._estimator = Estimator(job, store, elsewhere=spread is not None)
         self._layouts: dict[tuple[object, ...], Fetch] = {}
         self._listings: dict[str, Mapping[str, int] | None] = {}
+        self._silent: dict[str, str] = {}
         self._opened: dict[str, Weights] = {}
 
     def of(self, visit: Visit) -> Planned:
         """One checkpoint."""
         pieces, fetch = self._job.pieces, None if visit.commit is None else Fetch()
+        if visit.source in self._silent:  # patience is not spent on every checkpoint
+            return Planned(visit.name, pieces, 0, fetch, self._silent[visit.source])
         try:
             units = self._lacking(visit)
             if fetch is not None:
                 fetch = self._fetch(visit, {unit.name for unit in units})
             estimate = self._estimator.of(visit.model, units, lambda: self._open(visit))
         except UserError as error:
+            if isinstance(error, NoAnswer):
+                self._silent[visit.source] = str(error)
             return Planned(visit.name, pieces, 0, fetch, str(error))
         return Planned(visit.name, pieces, pieces - len(units), fetch, None, estimate)
 

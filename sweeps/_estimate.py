@@ -38,10 +38,11 @@ class Estimate(NamedTuple):
 class Estimator:
     """Estimates the checkpoints of a job; the first sound one of a source stands for the others."""
 
-    def __init__(self, job: Job, store: RunStore | None) -> None:
-        """Reads what the run's measurements took."""
+    def __init__(self, job: Job, store: RunStore | None, *, elsewhere: bool = False) -> None:
+        """Reads what the run's measurements took; `elsewhere` if others than this machine are going to measure."""
         self._job = job
-        self._took = {} if store is None else _recorded(store, job.config.where)
+        where = None if elsewhere or job.config.where == "auto" else job.config.where
+        self._took = {} if store is None else _recorded(store, where)
         self._calculated: dict[tuple[str, frozenset[str]], float | None] = {}
         self._tried: Counter[tuple[str, frozenset[str]]] = Counter()
         self._rates: dict[tuple[torch.dtype, str], float] = {}
@@ -88,18 +89,20 @@ class Estimator:
     def _seconds(self, weights: Weights, names: frozenset[str]) -> float | None:
         config, shape = self._job.config, shape_of(weights)
         context = config.context or default_context(weights.max_context)
-        rate = self._rate(DTYPES[config.dtype] or torch.float32, config.where)
         if names & {*self._job.tasks}:
             (task,) = names
             tokens = _task_tokens(config, task, weights)
-            return None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / rate
+            return None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / self._rate_of_passes()
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
         if all(isinstance(probe, ForwardProbe) for probe in probes):
             logits = any("logits" in probe.needs for probe in probes)
-            return pass_flops(shape, config.tokens, context, logits=logits) / rate
+            return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes()
         flops = _weight_flops(shape, probes[0])
         return None if flops is None else flops / self._rate(torch.float32, "cpu")
+
+    def _rate_of_passes(self) -> float:
+        return self._rate(DTYPES[self._job.config.dtype] or torch.float32, self._job.config.where)
 
     def _rate(self, dtype: torch.dtype, device: str) -> float:
         """Operations a second of a matrix product."""
@@ -143,12 +146,15 @@ def _asked(config: dict[str, Any]) -> str:
     return digest({name: value for name, value in config.items() if name not in _IDENTITIES})
 
 
-def _recorded(store: RunStore, device: str) -> dict[tuple[str, str, str], float]:
-    """The median seconds of what was measured, not copied, here or on the CPU, where weights are read."""
+def _recorded(store: RunStore, device: str | None) -> dict[tuple[str, str, str], float]:
+    """The median seconds of what was measured, not copied, on such a device or on the CPU, where weights are read.
+
+    None stands for any device, where it is not known on which there will be room.
+    """
     took: defaultdict[tuple[str, str, str], list[float]] = defaultdict(list)
-    kinds = {"cpu", device.partition(":")[0]}
+    kinds = device and {"cpu", device.partition(":")[0]}
     for row in store.measurements().to_dict("records"):
-        if row["device"].partition(":")[0] in kinds and "copied_from" not in row["details"]:
+        if (kinds is None or row["device"].partition(":")[0] in kinds) and "copied_from" not in row["details"]:
             name, asked = failure_name(row["probe"], row["config"]), _asked(row["config"])
             took[row["model"], name, asked].append(row["seconds"])
     return {key: median(seconds) for key, seconds in took.items()}

@@ -23,6 +23,9 @@ def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list
         f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
         f"{sum(one.measurements for one in planned)} measurements finished"
     ]
+    problems = [one.problem for one in planned if one.problem is not None]
+    if problems:
+        lines[0] += f"; {len(problems)} could not be looked at, the first: {problems[0]}"
     if fetches:
         disk, audit = sum(one.bytes for one in fetches if one.whole), sum(one.audit for one in fetches)
         lines[0] += (

@@ -1,5 +1,6 @@
 """Where a sweep is spread: which Ray cluster, and what of its machines a checkpoint gets."""
 
+import importlib.util
 import re
 from dataclasses import dataclass
 
@@ -23,7 +24,9 @@ class Spread:
     """Workers that may die at a checkpoint, one after the other without finishing anything, before it is given up."""
 
     def __post_init__(self) -> None:
-        """Refuses what no cluster could give."""
+        """Refuses what no cluster could give, and any without Ray."""
+        if importlib.util.find_spec("ray") is None:
+            raise UserError("--ray needs Ray, which is not installed: pip install 'lm-probe[ray]'")
         if not _ADDRESS.fullmatch(self.address):
             raise UserError(
                 f"--ray {self.address} is no address: give auto, host:6379 or ray://host:10001; without one, put "

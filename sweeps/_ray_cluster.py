@@ -74,10 +74,8 @@ def has_gpus(ray: Any) -> bool:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray needs Ray, which is not installed: pip install 'lm-probe[ray]'") from error
+    import ray
+
     return ray
 
 

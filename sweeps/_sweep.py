@@ -47,7 +47,7 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         settle(store)
         desk = Desk(job, store, progress)
         if not silent:
-            for line in summarised(outline(job, store), spread):
+            for line in summarised(outline(job, store, spread), spread):
                 progress.say(line)
         desk.audit_ahead()
         if worker is not None:

@@ -1,6 +1,8 @@
 """The plan of a sweep of folders: what is left, about how long it takes, and what is refused before anything starts."""
 
+import math
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
-from lm_probe.sweeps import RunStore, SweepConfig, dry_run, sweep
+from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
 from lm_probe.sweeps._dry_run import outline
 from lm_probe.sweeps._estimate import Estimate
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
-from lm_probe.sweeps._plan_words import duration
+from lm_probe.sweeps._plan_words import duration, summarised
 from lm_probe.sweeps._task_tokens import tokens_of_task
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
+from tests.loopback_hub import LoopbackHub
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -98,6 +101,32 @@ def test_a_damaged_first_checkpoint_does_not_stand_for_the_others(config: SweepC
     (source / "step0" / "config.json").write_text("[1, 2]")
     _, *others = dry_run(replace(config, sources=(str(source),), tasks=()))
     assert all(one.estimate.calculated > 0 and not one.estimate.unknown for one in others)
+
+
+def test_a_hub_that_gives_no_listing_is_waited_for_once(
+    config: SweepConfig, series: Path, hub: LoopbackHub, no_pauses: list[float], tmp_path: Path
+) -> None:
+    steps = ("step0", "step1", "step8")
+    hub.add_model("user/tiny", {step: series / step for step in steps})
+    job = prepare(replace(config, sources=("user/tiny",), revisions="all", probes=("head_spectrum",), tasks=()))
+    hub.fail("/tree/", "503", math.inf)
+    with RunStore.create(tmp_path / "other") as store:
+        planned = outline(job, store)
+    assert [one.problem is not None for one in planned] == [True] * 3
+    assert "3 could not be looked at, the first: " in summarised(planned)[0]
+    assert len({request.path for request in hub.requests if "/tree/" in request.path}) == 1
+
+
+def test_times_count_wherever_they_were_taken_when_nobody_knows_where_there_is_room(config: SweepConfig) -> None:
+    sweep(replace(config, revisions="0,1", tasks=()), silent=True)
+    with RunStore(config.out) as store, sqlite3.connect(config.out / "run.db") as database:
+        database.execute("UPDATE measurements SET device = 'cuda:0', seconds = 3600 WHERE probe = 'loss'")
+        database.commit()
+        told = [
+            outline(prepare(replace(config, tasks=(), device=device)), store, spread)[-1].estimate.recorded > 3600
+            for device, spread in (("auto", None), ("cpu", Spread()), ("cpu", None))
+        ]
+    assert told == [True, True, False]
 
 
 def test_no_estimate_ends_a_sweep(config: SweepConfig, tmp_path: Path) -> None:

@@ -353,3 +353,4 @@ def test_without_ray_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"not installed: pip install 'lm-probe\[ray\]'"):
         _sweep(series, tmp_path, settings, Spread())
+    assert not list(tmp_path.iterdir())
