@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     found = audit(args.sources, args.revisions)
     for finding in found.findings:
         say_on_stdout(f"{finding.checkpoint}: {finding.line}")
-    said = f"{len(found.findings)} findings" if found.findings else "nothing found"
+    number = len(found.findings)
+    said = f"{number} finding{'s' * (number > 1)}" if number else "nothing found"
     say_on_stdout(f"{found.checkpoints} checkpoints, {found.bytes_read / 1e6:,.1f} MB read: {said}")
     return 1 if found.findings else 0

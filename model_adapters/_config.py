@@ -33,8 +33,9 @@ def load_config(folder: Path) -> PretrainedConfig:
     """The configuration with the defaults of its family, where the file is silent.
 
     Raises:
-        UserError: transformers cannot make sense of it.
+        UserError: it is missing, no JSON object, or transformers cannot make sense of it.
     """
+    read_config(folder)
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each version of transformers has its own for a field of the wrong type

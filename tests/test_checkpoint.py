@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
 from lm_probe.model_adapters import UserError, load_tokenizer, locate, open_checkpoint, open_weights, tokenizer_digest
+from lm_probe.model_adapters._config import load_config
 from tests.conftest import CONFIGS, make_model
 
 
@@ -253,6 +254,12 @@ def test_a_config_that_makes_no_sense_is_named(folder: Path, wrong: dict[str, ob
     if "hidden_size" in wrong:
         with pytest.raises(UserError, match=r"config\.json is no configuration"):
             load_tokenizer(folder)  # and not the tokenizer is blamed
+
+
+def test_a_config_that_is_missing_is_no_config_that_makes_no_sense(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        load_config(folder)
 
 
 def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
