@@ -70,6 +70,9 @@ def test_one_click_shows_the_whole_training_on_axes_that_suit_it(opened: Opened)
     figure.get_by_label("last nine tenths only").check()
     assert len(opened.line(PERPLEXITY)["x"]) < len(STEPS)
     assert not figure.get_by_label("log steps").is_checked()
+    figure.get_by_label("log values").check()
+    ticks = figure.locator(".ytick text").all_text_contents()
+    assert {"200", "500", "1000"} <= set(ticks) and "9" not in ticks
 
 
 def test_models_are_chosen_and_points_tell_what_they_are(opened: Opened) -> None:

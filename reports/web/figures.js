@@ -184,6 +184,7 @@ class Figure {
     const style = getComputedStyle(document.documentElement);
     const [text, line, page] = ["--text", "--line", "--page"].map((name) => style.getPropertyValue(name).trim());
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true };
+    const ticks = yaxis.type === "log" && !yaxis.dtick ? valueTicks(traces) : {};
     const named = traces.filter(({ showlegend, type }) => showlegend !== false && type !== "heatmap");
     return {
       uirevision: this.drawn,
@@ -192,7 +193,7 @@ class Figure {
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
       margin: { l: 56, r: 12, t: 12, b: 48 },
       xaxis: { ...axis, ...xaxis },
-      yaxis: { ...axis, ...yaxis },
+      yaxis: { ...axis, ...ticks, ...yaxis },
       showlegend: named.length > 1,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal", itemclick: false, itemdoubleclick: false },
       hoverlabel: { bgcolor: page, bordercolor: text, font: { color: text }, align: "left" },
@@ -211,6 +212,12 @@ function spansDecades(data, grids, place) {
     return column < 0 ? [] : grid.rows.map((_, row) => valueAt(data, grid, row, column)).filter(Number.isFinite);
   });
   return all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > DECADES * Math.min(...all);
+}
+
+// On a short logarithmic axis whole numbers: plotly would write a 9 for 90.
+function valueTicks(traces) {
+  const all = traces.flatMap(({ y }) => y).filter((value) => value > 0);
+  return Math.max(...all) <= DECADES * Math.min(...all) ? { dtick: "D2", tickformat: "~g" } : {};
 }
 
 // The place that stands for a model where one number is shown: its last.
