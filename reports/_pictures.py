@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from lm_probe.reports._data import Checkpoint, Profiles, RunData, Vectors
+from lm_probe.reports._data import Checkpoint, Profiles, RunData, Scores, Vectors
 from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._markdown import number
+from lm_probe.reports._numbers import Address
 from lm_probe.reports._provenance import conditions
 from lm_probe.reports._thin import lines_of
 
@@ -35,6 +36,15 @@ class View(NamedTuple):
     """Quantity and unit."""
     component: str | None = None
     """Of a counting figure the question."""
+    late: bool = False
+    """Whether it opens on the late part of training (see `late_from`)."""
+    derived: Scores | None = None
+    """Its values, where they are computed from stored ones and no run has them."""
+
+    @property
+    def address(self) -> Address:
+        """Which quantity it shows."""
+        return Address(self.probe, self.metric, self.component)
 
 
 class Picture(NamedTuple):

@@ -7,10 +7,11 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from lm_probe.reports._analysis import Analysis
+from lm_probe.reports._counting import TASKS
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._markdown import escape
-from lm_probe.reports._pictures import Picture
+from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._series import Measure, Series
 
 _MOST = 6
@@ -18,6 +19,7 @@ _MOST = 6
 
 def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
     """One for each measure of the first list beside the loss, which has a section of its own."""
+    means = {one.series.measure for one in analysis.headline if one.series.tasks}
     found: dict[Measure, Scores] = {}
     for one in analysis.headline:
         if one.series.measure.task is not None:
@@ -28,6 +30,9 @@ def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
             f"{measure.name} over training",
             partial(_draw, scores, data.checkpoints, measure),
             f"{escape(measure.name)}; bands are 95 % intervals where an error is known.",
+            View("trend", TASKS, measure.metric, measure.name, measure.task, late=True)
+            if measure not in means
+            else View("trend", "", measure.metric, measure.name, measure.task, late=True, derived=scores),
         )
         for place, (measure, scores) in enumerate(list(found.items())[:_MOST])
     ]

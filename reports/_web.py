@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,24 +13,14 @@ from markupsafe import Markup
 from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, Section
 from lm_probe.reports._markdown import plain
-from lm_probe.reports._pictures import Picture
-from lm_probe.reports._web_data import packed
+from lm_probe.reports._pictures import Picture, View
+from lm_probe.reports._web_captions import captions
+from lm_probe.reports._web_data import named, packed
 from lm_probe.reports._web_pack import compressed
 from lm_probe.reports._web_text import anchor, inline, rendered
 
 _FOLDER = Path(__file__).with_name("web")
 _SCRIPTS = ("data.js", "charts.js", "counting.js", "figures.js", "numbers.js", "page.js")
-_SHOWN = {
-    "trend": "On the logarithmic axis step 0 stands at half of the first step after it. Of more than six models the "
-    "bands are left out, and what is pointed at tells its interval.",
-    "profile": "The slider chooses the step. The first checkpoint is dotted and the last one heavy. Blocks 1 to L are "
-    "before any final norm; hollow, also at layer L, is what comes after it.",
-    "models": "The slider chooses the step: of each model its last checkpoint up to there.",
-    "map": "Blocks 1 to L are before any final norm, which follows them.",
-    "spectrum": "The slider chooses the step. The first checkpoint is dotted and the last one heavy.",
-    "arms": "The slider chooses the step. Full lists are solid, their controls dashed.",
-    "gap": "The slider chooses the step.",
-}
 
 
 def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> bytes:
@@ -41,6 +31,8 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
         said: the report.
         drawn: the SVG of a picture that the page does not draw itself.
     """
+    shown = captions(data)
+    views = [picture.view for section in said.sections for picture in section.pictures]
     script = "\n".join((_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}}})();\n'
     plotly = _plotly()
@@ -50,19 +42,19 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
     environment.globals |= {
         "html": lambda blocks, name: Markup(rendered(blocks, name)),
         "inline": lambda text: Markup(inline(text)),
-        "shown": _SHOWN,
+        "shown": shown,
     }
     made = environment.get_template("page.html").render(
         # Scripts run by their hash and nothing else does, whatever came in with a name.
         policy=f"default-src 'none'; script-src {_hash(script)} {plotly.hash}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
         title=said.title,
-        sections=[_section(section, drawn) for section in said.sections],
+        sections=[_section(section, shown, drawn) for section in said.sections],
         lead=said.lead,
         models=[plain(model, 80) for model in data.models],
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        data=packed(data),
+        data=packed(data, [view for view in views if view and view.derived]),
         plotly=plotly.packed,
     )
     return made.encode()
@@ -79,14 +71,20 @@ def _plotly() -> _Library:
     return _Library(_hash(source), compressed(source.encode()))
 
 
-def _section(section: Section, drawn: Callable[[Picture], bytes]) -> dict[str, Any]:
+def _section(section: Section, shown: Mapping[str, str], drawn: Callable[[Picture], bytes]) -> dict[str, Any]:
     figures = []
     for picture in section.pictures:
-        caption = [f"{picture.caption} {_SHOWN[picture.view.kind] if picture.view else picture.drawing}".strip()]
-        view = None if picture.view is None else picture.view._asdict()
+        caption = [f"{picture.caption} {shown[picture.view.kind] if picture.view else picture.drawing}".strip()]
+        view = None if picture.view is None else _named(picture.view)
         image = "" if view else f"data:image/svg+xml;base64,{base64.b64encode(drawn(picture)).decode()}"
-        figures.append({"name": picture.name, "title": picture.title, "caption": caption, "view": view, "image": image})
+        title = plain(picture.title)
+        figures.append({"name": picture.name, "title": title, "caption": caption, "view": view, "image": image})
     return {"title": section.title, "anchor": anchor(section.title), "blocks": section.blocks, "figures": figures}
+
+
+def _named(view: View) -> dict[str, Any]:
+    """A view as the page's figure has it: its quantity under the name that the page's data have."""
+    return view._asdict() | named(view.address) | {"label": plain(view.label)}
 
 
 def _hash(script: str) -> str:

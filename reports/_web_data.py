@@ -16,23 +16,28 @@ from lm_probe.reports._counting import (
     different_words,
     task_metrics,
 )
-from lm_probe.reports._data import Checkpoint, RunData, Score
+from lm_probe.reports._data import Checkpoint, Place, RunData, Score, Scores
 from lm_probe.reports._figure_spectrum import ranks_shown
 from lm_probe.reports._intervals import Interval, Z, interval_of, normal
 from lm_probe.reports._markdown import plain
 from lm_probe.reports._numbers import Address, Grid
+from lm_probe.reports._pictures import View
 from lm_probe.reports._step_axis import short, step_axis
 from lm_probe.reports._style import look
 from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_pack import Numbered, Pack
 
 
-def packed(data: RunData) -> str:
+def packed(data: RunData, derived: Sequence[View]) -> str:
     """Everything that a page shows, as base64 (see `Pack.text`).
 
     A *grid* is one metric and component of one model: its checkpoints by its places. Values, sizes, and the ends of
     intervals that are not the value ± 1.96 standard errors have six digits, standard errors and spectra four. A size
     that is the same throughout a grid is exact.
+
+    Args:
+        data: what the runs hold.
+        derived: figures of what is computed from that; their values are in no table of stored ones.
     """
     pack = Pack()
     order = {model: number for number, model in enumerate(data.checkpoints)}
@@ -46,6 +51,11 @@ def packed(data: RunData) -> str:
             _grid(pack, places, made, order[model], known[model], address, numbers)
             for address in sorted(data.indexed, key=lambda address: (*address[:2], address[2] or ""))
             for model, numbers in sorted(data.indexed.grids(address).items(), key=lambda one: order[one[0]])
+        ],
+        "derived": [
+            _grid(pack, places, made, order[model], known[model], view.address, numbers) | {"derived": True}
+            for view in derived
+            for model, numbers in _grids_of(view.derived or {}).items()
         ],
         "spectra": _spectra(pack, data),
         "counting": _counting(data),
@@ -132,9 +142,7 @@ def _grid(
     probe, metric, component = address
     grid: dict[str, Any] = {
         "model": model,
-        "probe": plain(probe, 80),
-        "metric": plain(metric, 120),
-        "component": None if component is None else plain(component, 120),
+        **named(address),
         "rows": [known[one] for one in numbers.checkpoints],
         "places": [places(place) for place in numbers.places],
         "made": made.of(numbers.checkpoints, probe, component),
@@ -148,6 +156,26 @@ def _grid(
         for place, name in enumerate(Interval._fields):
             grid[name] = pack.values(np.array([[(ends(one) or (np.nan,) * 2)[place] for one in row] for row in found]))
     return grid
+
+
+def named(address: Address) -> dict[str, str | None]:
+    """What a page calls a quantity: names from outside are cut, and without characters that are not seen."""
+    probe, metric, component = address
+    shown = None if component is None else plain(component, 120)
+    return {"probe": plain(probe, 80), "metric": plain(metric, 120), "component": shown}
+
+
+def _grids_of(scores: Scores) -> dict[str, Grid]:
+    """Scores that have no layer, by model."""
+    found: dict[str, list[Checkpoint]] = {}
+    for one in scores:
+        found.setdefault(one.model, []).append(one)
+    return {model: _column(own, [scores[one] for one in own]) for model, own in found.items()}
+
+
+def _column(known: list[Checkpoint], scores: Sequence[Score]) -> Grid:
+    cells = np.array([[np.nan if part is None else part for part in one] for one in scores], dtype=float)
+    return Grid(known, [Place(-1, "")], *cells.T[:, :, None])
 
 
 def _score(value: float, stderr: float, n: float) -> Score:

@@ -66,7 +66,7 @@ def test_two_runs_in_one_page(browser: Browser, web_run: Path, tmp_path: Path) -
     names = opened.page.locator("#models label").all_inner_texts()
     assert names == ["demo-d16 (run other)", "demo-d16 (run run)", "demo-d32"]
     slider = opened.page.locator("#figure-anisotropy_depth input[type=range]")
-    assert opened.line("anisotropy_depth")["name"] == "demo-d16 (run run)"  # the other has no step 512
+    assert opened.line("anisotropy_depth")["name"] == "demo-d16 (run other), step 3"  # it has no step 512
     slider.focus()
     slider.press("Home")
     assert opened.line("anisotropy_depth")["name"] == "demo-d16 (run other)"
@@ -106,6 +106,16 @@ def test_markdown_has_no_html_and_few_links() -> None:
     assert "&lt;b&gt;" in said and "javascript:y)" in said and 'href="tables/a.csv"' in said and "<img" not in said
     assert "<details><summary>more | x</summary><p><em>in</em> it</p>" in said
     assert 'aria-label="Table: &lt;n&quot;"' in rendered(["| a |\n| --- |\n| b |"], '<n"')
+
+
+def test_without_javascript_there_are_no_empty_frames(browser: Browser, web_run: Path) -> None:
+    context = browser.new_context(offline=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((web_run / "report.html").as_uri())
+    assert "lm-probe export" in page.locator(".note:visible").inner_text()
+    assert page.locator(".plot:visible, .controls:visible, .words:visible, fieldset:visible").count() == 0
+    assert page.locator("#figure-loss figcaption").is_visible() and page.locator("#numbers").is_hidden()
+    context.close()
 
 
 def test_a_section_of_anybody_appears(web_run: Path) -> None:

@@ -99,7 +99,10 @@ def test_hovering_tells_value_interval_size_and_checkpoint(wide: Opened, web_run
     ends = interval("loss", score)
     assert ends is not None and score.n is not None
     assert "demo-d32, step 512" in said and f"value {score.value:.6g}" in said
-    assert f"95 % interval {ends.low:.6g} to {ends.high:.6g}" in said
+    assert (
+        score.stderr is not None and 0.1 <= score.stderr < 1
+    )  # so that the last of its four digits is the fourth place
+    assert f"95 % interval {ends.low:.4f} to {ends.high:.4f}" in said
     assert f"n = {score.n:,}" in said and f"checkpoint {made.identity[:19]}" in said
     assert f"measurement {made.id}" in said
 
@@ -184,6 +187,27 @@ def test_a_slider_keeps_what_was_zoomed_into_and_a_button_shows_all(wide: Opened
     with wide.page.expect_download() as download:
         figure.get_by_role("button", name="Save as PNG").click()
     assert download.value.suggested_filename == "figure-anisotropy_depth.png" and wide.troubles == []
+
+
+def test_ranks_are_read_off_the_axis_of_a_spectrum(wide: Opened) -> None:
+    box = wide.page.locator("#figure-head_spectrum").get_by_label("log ranks")
+    box.check()
+    low, high = wide.axis("head_spectrum", "xaxis")["range"]
+    ticks = wide.page.locator("#figure-head_spectrum .xtick text").all_text_contents()
+    assert 10**low > 0.8 and 10**high < 40 and ticks == ["1", "2", "5", "10", "20"]
+    box.uncheck()
+
+
+def test_models_at_one_step_stand_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    for place, model in enumerate(("big", "middle", "small")):
+        record(tmp_path / "run", model, (1000,), width=8 << place, probes=("loss",))
+    with Opened(browser, write_page([tmp_path / "run"], tmp_path)) as opened:
+        assert [opened.line("loss", place)["x"] for place in range(3)] == [[0], [1], [2]]
+        names = {opened.line("loss", place)["name"] for place in range(3)}
+        assert set(opened.axis("loss", "xaxis")["ticktext"]) == names == {"big", "middle", "small"}
+        assert "step 1000" in opened.line("loss")["text"][0]
+        assert opened.page.locator("#figure-loss").get_by_label("log steps").count() == 0
+        assert opened.troubles == []
 
 
 def test_nothing_lies_over_a_figure(wide: Opened) -> None:

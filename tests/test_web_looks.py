@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from lm_probe.probes import Reading
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_data import _Measurements, _model
-from tests.browsing import Opened
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
+from tests.browsing import Opened, write_page
 
 
 def test_dark_and_light(small: Opened) -> None:
@@ -49,6 +51,27 @@ def test_it_fits_a_telephone_and_reads_in_order(small: Opened) -> None:
     assert first.inner_text() == "Skip to the report"
     first.press("Enter")
     assert page.evaluate("document.activeElement.id") == "content"
+
+
+def test_long_names_fit_a_telephone(browser: Browser, tmp_path: Path) -> None:
+    long = "a_task_with_a_name_that_goes_on_and_on" * 3
+    scores = [Reading("acc", 0.5, component=f"{long}{place}", stderr=0.02, n=600) for place in range(2)]
+    profiles = [Reading(f"spread_{long}", 0.1, layer, "block", component=long) for layer in (1, 2)]
+    with RunStore.create(tmp_path / "run") as store:
+        for model in (f"org/{long}", "other"):
+            for step in (0, 1000):
+                key = CheckpointKey(model, f"step{step}", step, f"sha256:{step}", "drawn")
+                tasks = [Measurement("lm_eval", {"task": one.component}, [one]) for one in scores]
+                store.record(key, [Measurement("geometry", {}, profiles), *tasks])
+    page = write_page([tmp_path / "run"], tmp_path)
+    for width in (360, 390):
+        with Opened(browser, page, viewport={"width": width, "height": 740}) as opened:
+            measure = opened.page.locator("#quantity").get_by_label("Measure")
+            for option in measure.locator("option").all():
+                measure.select_option(value=option.get_attribute("value"))
+                assert opened.page.evaluate("document.documentElement.scrollWidth") == width
+            assert opened.page.locator("#quantity").get_by_label("Component").count() == 1
+            assert opened.troubles == []
 
 
 def test_wide_tables_say_so_and_scroll_by_keyboard(small: Opened, wide: Opened) -> None:

@@ -161,6 +161,22 @@ def test_shortened_numbers_keep_their_order_and_their_digits(numbers: list[float
     assert shortened(np.array([np.nan]), dropped).tolist() == [0]
 
 
+def test_errors_and_what_is_made_of_them_have_no_digits_that_are_not_stored(browser: Browser, tmp_path: Path) -> None:
+    pairs = [(1_600_000.0, 1_536_425.14), (5.0, 12_345.67), (7.25, 0.0), (0.123456, 0.0012345678)]
+    readings = [Reading("odd", value, layer, "block", stderr=error) for layer, (value, error) in enumerate(pairs, 1)]
+    with RunStore.create(tmp_path / "run") as store:
+        key = CheckpointKey("tiny", "step0", 0, "sha256:0", "drawn")
+        store.record(key, [Measurement("geometry", {}, readings, Conditions("float32", "cpu"))])
+    with Opened(browser, write_page([tmp_path / "run"], tmp_path)) as opened:
+        rows = opened.page.locator("#numbers tbody tr")
+        cells = rows.evaluate_all("all => all.map(one => one.cells[6].textContent)")
+        assert cells == ["1536000", "12346", "0", "0.001235"]
+        hovers = [text.split("interval ")[1].split("<br>")[0] for text in opened.line("any-profile")["text"]]
+        assert hovers[0] == "-1,411,000 to 4,611,000" and hovers[3] == "0.121036 to 0.125876"
+        rows.first.get_by_role("button").click()
+        assert hovers[0] in opened.page.get_by_role("dialog").inner_text()
+
+
 def test_the_page_has_six_digits_of_numbers_of_any_size(browser: Browser, tmp_path: Path) -> None:
     readings = [Reading("odd", value, layer, "block") for layer, value in enumerate(EXTREMES, 1)]
     with RunStore.create(tmp_path / "run") as store:

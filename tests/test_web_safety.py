@@ -19,6 +19,7 @@ EVIL = (
 
 def test_nothing_that_came_in_is_run(browser: Browser, tmp_path: Path) -> None:
     extra = [Reading(f"m{EVIL}", 0.5, component=EVIL, stderr=0.1, n=9), Reading("acc", 0.5, component=f"t{EVIL}", n=9)]
+    extra.append(Reading("perplexity", 50.0, component=f"p{EVIL}", stderr=1.0, n=9))
     record(tmp_path, EVIL, (0, 1), text=EVIL, sample=EVIL, extra=extra)
     record(tmp_path, f"_{EVIL}", (None,), text=EVIL)
     key = CheckpointKey(EVIL, EVIL, 7, EVIL, EVIL)
@@ -37,6 +38,8 @@ def test_nothing_that_came_in_is_run(browser: Browser, tmp_path: Path) -> None:
     measure = page.locator("#quantity").get_by_label("Measure")
     for option in measure.locator("option").all():
         measure.select_option(value=option.get_attribute("value"))
+    (line,) = page.evaluate("[...document.querySelectorAll('[data-late] .plot')].map(one => one.data.at(-1).text[0])")
+    assert "perplexity (p&lt;img" in line
     figure = page.locator("#figure-loss")
     figure.locator(".scatterlayer .trace path.point").first.hover(force=True)
     hover = figure.locator(".hoverlayer").text_content() or ""

@@ -6,21 +6,23 @@ function harmless(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 }
 
-function hoverText(data, grid, row, column) {
+function hoverText(data, grid, row, column, checkpointName = data.models[grid.model].whens[grid.rows[row]]) {
   const model = data.models[grid.model];
   const checkpoint = grid.rows[row];
-  const { value, low, high, n } = numberAt(data, grid, row, column);
+  const number = numberAt(data, grid, row, column);
+  const { value, n } = number;
   const origin = originOf(data, grid, row);
   const place = placeName(data, grid.places[column]);
   const lines = [
-    `${model.name}, ${model.whens[checkpoint]}`,
+    `${model.name}, ${checkpointName}`,
     quantityName(grid) + (place && `, ${place}`),
     `value ${shown(value)}`,
   ];
-  if (Number.isFinite(low)) lines.push(`95 % interval ${shown(low)} to ${shown(high)}`);
+  if (Number.isFinite(number.low)) lines.push(`95 % interval ${intervalText(number)}`);
   if (Number.isFinite(n)) lines.push(`n = ${n.toLocaleString("en")}`);
   if (model.identities[checkpoint]) lines.push(`checkpoint ${shortIdentity(model.identities[checkpoint])}`);
   if (origin) lines.push(`measurement ${origin.id}${data.runs > 1 ? ` of ${origin.run}` : ""}`);
+  if (grid.derived) lines.push("computed for the report from stored scores");
   return lines.map(harmless).join("<br>");
 }
 
@@ -45,20 +47,28 @@ function faint(color) {
   return `${color}38`;
 }
 
-function stepAxis(data, log) {
+function stepAxis(data, log, late) {
   const { zero, ticks } = data.axis;
   const title = { text: log ? "training step (log scale)" : "training step" };
+  if (late) return { title, ...(log ? { type: "log", dtick: "D2", tickformat: "~s" } : {}) }; // few of the ticks below are in it
   if (!log) return { title, rangemode: "tozero" };
   const tickvals = ticks.map(([step]) => step || zero);
   return { title, type: "log", tickmode: "array", tickvals, ticktext: ticks.map(([, text]) => text) };
 }
 
 const MOST_BANDS = 6;
+const LATE_CHECKPOINTS = 8;
+
+// As late_from of _noise.py: the last nine tenths of training, but eight checkpoints at least.
+function latePart(points) {
+  const from = points.findIndex(({ step }) => step >= points.at(-1).step / 10);
+  return points.slice(Math.max(0, Math.min(from, points.length - LATE_CHECKPOINTS)));
+}
 
 function trend(data, view) {
   const traces = [];
   const said = [];
-  const single = [];
+  const single = []; // what is no point of a line
   for (const grid of view.grids) {
     const model = data.models[grid.model];
     const column = grid.places.indexOf(view.place ?? grid.places[0]);
@@ -68,8 +78,9 @@ function trend(data, view) {
       .map((point) => ({ ...point, ...numberAt(data, grid, point.row, column) }))
       .filter((point) => Number.isFinite(point.value));
     const text = (some) => some.map(({ row }) => hoverText(data, grid, row, column));
-    const stepped = points.filter(({ step }) => step !== null);
-    single.push(...points.filter(({ step }) => step === null).map((point) => ({ model, text: text([point]), ...point })));
+    const all = view.over ? points.filter(({ step }) => step !== null) : [];
+    const stepped = view.late && all.length ? latePart(all) : all;
+    single.push(...points.filter((point) => !all.includes(point)).map((point) => ({ model, text: text([point]), ...point })));
     if (!stepped.length) continue;
     const x = stepped.map(({ step }) => (view.logX && step === 0 ? data.axis.zero : step));
     const sure = stepped.every(({ low }) => Number.isFinite(low));
@@ -80,14 +91,15 @@ function trend(data, view) {
     }
     const bars = sure && stepped.length === 1 ? barsOf(stepped) : undefined;
     traces.push(lineOf(model, { x, y: stepped.map(({ value }) => value), text: text(stepped), error_y: bars }));
-    said.push(course(model, stepped));
+    said.push(course(model.name, stepped));
   }
   const lines = traces.length > 0;
+  const begin = view.late ? Math.min(...traces.flatMap(({ x }) => x)) : view.logX ? data.axis.zero : 0;
   const end = Math.max(1, ...view.grids.flatMap(({ model }) => data.models[model].steps));
   const names = single.map(({ model, when }) => (model.whens.length > 1 ? `${model.name} (${when})` : model.name));
   for (const [place, point] of single.entries()) {
     // Beside series a checkpoint without a step is a level; alone they stand side by side.
-    const x = lines ? [view.logX ? data.axis.zero : 0, end] : [place];
+    const x = lines ? [begin, end] : [place];
     const level = lines ? { line: { color: point.model.color, dash: "dot", width: 2 } } : { mode: "markers" };
     const error_y = Number.isFinite(point.low) && !lines ? barsOf([point]) : undefined;
     const more = { name: harmless(names[place]), ...level, x, y: x.map(() => point.value), text: x.map(() => point.text[0]) };
@@ -95,8 +107,9 @@ function trend(data, view) {
     said.push(`${names[place]}: ${shown(point.value, 4)}`);
   }
   const beside = { tickmode: "array", tickvals: names.map((_, place) => place), ticktext: names.map(harmless) };
-  const xaxis = lines || !single.length ? stepAxis(data, view.logX) : beside;
-  return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, type: view.logY ? "log" : "linear" } };
+  const xaxis = lines || !single.length ? stepAxis(data, view.logX, view.late) : beside;
+  const part = view.late && lines ? "Last nine tenths of training. " : "";
+  return { traces, said: said.length ? part + said.join(". ") : "", xaxis, yaxis: { title: { text: view.name }, type: view.logY ? "log" : "linear" } };
 }
 
 function barsOf(points) {
@@ -108,13 +121,15 @@ function barsOf(points) {
   };
 }
 
-function course(model, points) {
+function course(name, points) {
   const least = points.reduce((a, b) => (b.value < a.value ? b : a));
   const most = points.reduce((a, b) => (b.value > a.value ? b : a));
   const at = ({ value, when }) => `${shown(value, 4)} at ${when}`;
   const last = points.at(-1);
-  return `${model.name}: ${at(points[0])}, lowest ${at(least)}, highest ${at(most)}, last ${at(last)}`;
+  return `${name}: ${at(points[0])}, lowest ${at(least)}, highest ${at(most)}, last ${at(last)}`;
 }
+
+const FEW_LAYERS = 10;
 
 function profile(data, view) {
   const traces = [];
@@ -128,24 +143,27 @@ function profile(data, view) {
     const row = view.rowOf(grid);
     if (!view.columnsOf) traces.push(...ghosts(model, grid.rows.length, (one) => ({ x, y: valuesOf(one) })));
     if (row === undefined) continue;
+    const { name, checkpoint } = view.standing.get(grid.model);
     const y = valuesOf(row);
     const bars = columns.map((column) => numberAt(data, grid, row, column));
     const error_y = bars.some(({ low }) => Number.isFinite(low)) ? { ...barsOf(bars), thickness: 1, width: 2 } : undefined;
-    const line = lineOf(model, { x, y, error_y, text: columns.map((column) => hoverText(data, grid, row, column)) });
+    const line = lineOf(model, { x, y, error_y, text: columns.map((column) => hoverText(data, grid, row, column, checkpoint)) });
     const hollow = columns.map((column) => AFTER.includes(data.places[grid.places[column]][1]));
     line.marker.symbol = hollow.map((after) => (after ? `${model.symbol}-open` : model.symbol));
     line.marker.size = hollow.map((after) => (after ? 9 : 6));
     traces.push(line);
-    if (view.columnsOf && model.steps.length > 1) line.name = harmless(`${model.name}, ${model.whens[grid.rows[row]]}`);
+    const each = view.columnsOf && model.steps.length > 1; // beside one another all of them say which they are
+    line.name = harmless(each ? `${model.name}, ${model.whens[grid.rows[row]]}` : name);
     const seen = y.map((value, at) => ({ value, when: placeName(data, grid.places[columns[at]]) }));
     const finite = seen.filter(({ value }) => Number.isFinite(value));
-    if (finite.length) said.push(course(model, finite));
+    if (finite.length) said.push(course(name, finite));
   }
   const title = { text: view.relative ? "relative depth l / L" : "layer" };
+  const few = !view.relative && Math.max(...traces.flatMap(({ x }) => x)) < FEW_LAYERS;
   return {
     traces,
     said: said.join(". "),
-    xaxis: { title },
+    xaxis: { title, ...(few ? { dtick: 1 } : {}) }, // there is no layer 0.5
     yaxis: { title: { text: view.name }, ...fixedRange({ ...view, bars: true }, data) },
   };
 }
@@ -212,7 +230,7 @@ function map(data, view) {
   );
   return {
     traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: "" } } }],
-    said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model, all) : "no value"}`,
+    said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model.name, all) : "no value"}`,
     xaxis: { title: { text: "checkpoint (a column each)" }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
     yaxis: { showgrid: false, ...someTicks(names, 9) },
   };
@@ -230,8 +248,10 @@ function spectrum(data, view) {
   const traces = [];
   const said = [];
   let low = 1;
+  let last = 1;
   for (const one of view.grids) {
     const model = data.models[one.model];
+    last = Math.max(last, one.ranks.at(-1));
     const size = one.ranks.length;
     const ratiosOf = (row) => data.errors.subarray(one.at + row * size, one.at + (row + 1) * size);
     for (let row = 0; row < one.rows.length; row++) for (const ratio of ratiosOf(row)) if (ratio > 0) low = Math.min(low, ratio);
@@ -239,16 +259,17 @@ function spectrum(data, view) {
     traces.push(...ghosts(model, one.rows.length, (which) => ({ x: one.ranks, y: Array.from(ratiosOf(which)) })));
     if (row === undefined) continue;
     const y = Array.from(ratiosOf(row));
-    const head = harmless(`${model.name}, ${model.whens[one.rows[row]]}`);
+    const { name, checkpoint } = view.standing.get(one.model);
+    const head = harmless(`${model.name}, ${checkpoint}`);
     const text = y.map((ratio, place) => `${head}<br>rank ${one.ranks[place]}<br>σ / σ₁ ${shown(ratio)}`);
-    traces.push(lineOf(model, { x: one.ranks, y, text }));
+    traces.push(lineOf(model, { x: one.ranks, y, text, name: harmless(name) }));
     const tenth = one.ranks[y.findIndex((ratio) => ratio < 0.1)];
-    said.push(`${model.name}: ${tenth ? `below a tenth of the largest from rank ${tenth}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${one.ranks.at(-1)}`);
+    said.push(`${name}: ${tenth ? `below a tenth of the largest from rank ${tenth}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${one.ranks.at(-1)}`);
   }
   return {
     traces,
     said: said.join(". "),
-    xaxis: { title: { text: view.logX ? "rank (log scale)" : "rank" }, type: view.logX ? "log" : "linear" },
+    xaxis: { title: { text: view.logX ? "rank (log scale)" : "rank" }, ...rangeOf(1, last, view.logX) },
     yaxis: { title: { text: view.name }, ...rangeOf(view.logY ? Math.max(low, 1e-8) : 0, 1, view.logY) },
   };
 }

@@ -4,23 +4,25 @@ function counting(data, view, lines) {
   const said = [];
   const sizes = [...new Set(view.question.tasks.map(([m]) => m))].sort((a, b) => a - b);
   for (const model of view.models) {
+    if (!view.standing.has(model)) continue;
+    const { name: called, checkpoint } = view.standing.get(model);
     for (const [metricOf, name, look, blind] of lines) {
       const points = view.question.tasks.flatMap(([m, task]) => {
         const grid = view.find(metricOf(view.question), task, model);
         const row = grid && view.rowOf(grid);
-        if (row === undefined || row === null || !grid) return [];
-        return [{ m, text: hoverText(data, grid, row, 0), ...numberAt(data, grid, row, 0) }];
+        if (!grid || row === undefined) return [];
+        return [{ m, text: hoverText(data, grid, row, 0, checkpoint), ...numberAt(data, grid, row, 0) }];
       });
       if (!points.length) continue;
       const style = data.models[model];
       const trace = lineOf(style, { x: points.map(({ m }) => sizes.indexOf(m)), y: points.map(({ value }) => value) });
-      Object.assign(trace, { name: harmless(`${style.name}, ${name}`), text: points.map(({ text }) => text) });
+      Object.assign(trace, { name: harmless(`${called}, ${name}`), text: points.map(({ text }) => text) });
       trace.line = { ...trace.line, dash: look };
       if (look === "dash") trace.marker = { ...trace.marker, symbol: `${style.symbol}-open` };
       if (blind) Object.assign(trace, { mode: "lines", opacity: 0.6 });
       else if (points.some(({ low }) => Number.isFinite(low))) trace.error_y = { ...barsOf(points), thickness: 1.3, width: 3 };
       traces.push(trace);
-      said.push(`${style.name}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);
+      said.push(`${called}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);
     }
   }
   if (view.question.control_floor !== null && traces.length && lines.some(([, , , blind]) => blind)) {

@@ -32,7 +32,7 @@ async function readData() {
     data[kind] = numbersOf(bytes, start, count, dropped);
     start += 4 * count;
   }
-  for (const grid of data.grids) grid.width = grid.places.length;
+  for (const grid of [...data.grids, ...data.derived]) grid.width = grid.places.length;
   return data;
 }
 
@@ -50,7 +50,7 @@ function numberAt(data, grid, row, column) {
     grid.low === undefined
       ? [value - data.z * stderr, value + data.z * stderr]
       : [data.values[grid.low + at], data.values[grid.high + at]];
-  return { value, stderr, n, low, high };
+  return { value, stderr, n, low, high, stored: grid.low !== undefined };
 }
 
 const SITES = { embedding: "embedding", final_norm: "final norm", head_input: "head input" };
@@ -86,10 +86,13 @@ function originOf(data, grid, row) {
   return Object.fromEntries([...said, ...numbers]);
 }
 
+const [VALUE, ERROR] = [6, 4]; // digits
+const WHOLE = { [VALUE]: 2 ** 21, [ERROR]: 2 ** 14 }; // below it whole numbers have all their digits in the pack
+
 // As many digits as the page has, without a comma that a calculation would trip over. Whole numbers beyond them come
 // out exact where they are the same throughout (see `same` in numberAt).
 function digits(value, many) {
-  if (Number.isInteger(value) && Math.abs(value) < 2 ** 21) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < WHOLE[many]) return String(value);
   return Number.isFinite(value) ? String(Number(value.toPrecision(many))) : "–";
 }
 
@@ -102,6 +105,13 @@ function shown(value, digits = 6) {
   if (value !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(digits - 1);
   if (!WRITERS.has(digits)) WRITERS.set(digits, new Intl.NumberFormat("en", { maximumSignificantDigits: digits }));
   return WRITERS.get(digits).format(value);
+}
+
+// To the decimal place of the standard error's last digit: what is beyond it was made up by the calculation.
+function intervalText({ low, high, stderr, stored }) {
+  const unit = stored || !(stderr > 0) ? 0 : 10 ** (Math.floor(Math.log10(stderr)) - ERROR + 1);
+  const [from, to] = [low, high].map((end) => shown(unit ? Math.round(end / unit) * unit : end));
+  return `${from} to ${to}`;
 }
 
 function element(name, attributes = {}, ...children) {

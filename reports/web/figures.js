@@ -5,9 +5,9 @@ function keyOf(probe, metric, component) {
   return JSON.stringify([probe, metric, component || null]);
 }
 
-function gridsByKey(data) {
+function gridsByKey(grids) {
   const found = new Map();
-  for (const grid of data.grids) {
+  for (const grid of grids) {
     const key = keyOf(grid.probe, grid.metric, grid.component);
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(grid);
@@ -25,18 +25,37 @@ function momentsOf(data, grids) {
   return stepped.length ? stepped : all;
 }
 
-// The row of a grid that belongs to a moment, if any; beside steps a model without them always shows its last.
-function rowAt(data, { model, rows }, { when, step }, upTo) {
-  const steps = rows.map((checkpoint) => data.models[model].steps[checkpoint]);
-  if (step === null) return rows.findIndex((checkpoint) => data.models[model].whens[checkpoint] === when);
-  if (steps.every((one) => one === null)) return rows.length - 1;
-  return upTo ? steps.findLastIndex((one) => one !== null && one <= step) : steps.indexOf(step);
+// With which checkpoint each model stands at a moment: its last up to there. Without steps it is the one of that name,
+// or the last. One for all grids of a model, so that what is drawn of it was measured together.
+function standingAt(data, grids, moment) {
+  const known = new Map();
+  for (const { model, rows } of grids) known.set(model, [...(known.get(model) ?? []), ...rows]);
+  const found = new Map();
+  for (const [number, rows] of known) {
+    const model = data.models[number];
+    const at = checkpointAt(model, [...new Set(rows)].sort((a, b) => a - b), moment);
+    if (at !== undefined) found.set(number, { at, ...namesOf(model, at, moment) });
+  }
+  return found;
+}
+
+function checkpointAt({ steps, whens }, known, { when, step }) {
+  if (step === null) return known.find((one) => whens[one] === when) ?? known.at(-1);
+  const stepped = known.filter((one) => steps[one] !== null);
+  return stepped.length ? stepped.findLast((one) => steps[one] <= step) : known.at(-1);
+}
+
+// How a model and its checkpoint are called: a checkpoint of another moment says so.
+function namesOf({ name, steps, whens }, at, { when, step }) {
+  const own = whens[at];
+  if (own === when || (step !== null && steps[at] === null)) return { name, checkpoint: own };
+  return { name: `${name}, ${own}`, checkpoint: `${own} (its last${step === null ? `, without ${when}` : ` up to ${when}`})` };
 }
 
 class Figure {
   constructor(page, node) {
     Object.assign(this, { page, node, kind: node.dataset.kind, drawn: 1 });
-    this.settings = { logX: this.kind === "trend", logY: false, relative: this.kind === "models" };
+    this.settings = { logX: false, logY: false, late: "late" in node.dataset, relative: this.kind === "models" };
     for (const part of ["controls", "plot", "said"]) this[part] = node.querySelector(`.${part}`);
   }
 
@@ -48,11 +67,13 @@ class Figure {
     this.name = label ?? (component ? `${metric} (${component})` : metric);
     this.moments = momentsOf(data, this.all);
     this.settings.moment = this.moments.length - 1;
+    this.over = this.kind === "trend" && this.moments.length > 1 && this.moments[0].step !== null; // over steps
     if (this.kind === "spectrum") {
       this.settings.logX = this.all.some(({ ranks }) => ranks.at(-1) > 40);
       this.settings.logY = true;
     }
     this.settings.place = this.kind === "trend" && this.all.length ? lastPlace(data, this.all) : undefined;
+    if (this.kind === "trend") this.suit();
     this.build();
     this.draw();
   }
@@ -61,6 +82,13 @@ class Figure {
     if (this.kind === "spectrum") return this.page.data.spectra;
     if (!this.question) return known.get(keyOf(probe, metric, component)) ?? [];
     return this.question.tasks.flatMap(([, task]) => known.get(keyOf(probe, metric, task)) ?? []);
+  }
+
+  // The axes that suit a part of training: late its steps are even and its values near one another.
+  suit() {
+    const { late, place } = this.settings;
+    this.settings.logX = !late;
+    this.settings.logY = !late && spansDecades(this.page.data, this.all, place);
   }
 
   build() {
@@ -83,9 +111,22 @@ class Figure {
       this.controls.append(label);
     }
     if (this.kind !== "trend" && this.kind !== "map" && this.moments.length > 1) this.controls.append(this.slider());
-    if (this.kind === "trend" || this.kind === "spectrum") this.controls.append(tick(this.kind === "trend" ? "log steps" : "log ranks", this.settings.logX, set("logX")));
-    if (this.kind === "profile" || this.kind === "models") this.controls.append(tick("relative depth", this.settings.relative, set("relative")));
-    if (this.kind !== "map" && this.kind !== "gap") this.controls.append(tick("log values", this.settings.logY, set("logY")));
+    const box = (label, name) => {
+      const made = tick(label, this.settings[name], set(name));
+      this.controls.append(made);
+      return made.querySelector("input");
+    };
+    const boxes = {};
+    const part = (late) => {
+      this.settings.late = late;
+      this.suit();
+      for (const name of ["logX", "logY"]) boxes[name].checked = this.settings[name];
+      this.whole();
+    };
+    if (this.over) this.controls.append(tick("last nine tenths only", this.settings.late, part));
+    if (this.over || this.kind === "spectrum") boxes.logX = box(this.over ? "log steps" : "log ranks", "logX");
+    if (this.kind === "profile" || this.kind === "models") box("relative depth", "relative");
+    if (this.kind !== "map" && this.kind !== "gap") boxes.logY = box("log values", "logY");
     const title = this.plot.getAttribute("aria-label");
     const act = (name, onclick) => element("button", { type: "button", "aria-label": `${name}: ${title}`, onclick }, name);
     const save = () => window.Plotly.downloadImage(this.plot, { format: "png", scale: 2, filename: this.node.id });
@@ -117,13 +158,14 @@ class Figure {
 
   view() {
     const { data, grids, models } = this.page;
-    const rowOf = (grid) => {
-      const found = rowAt(data, grid, this.moments[this.settings.moment], this.kind === "models");
+    const standing = standingAt(data, this.all, this.moments[this.settings.moment]);
+    const rowOf = ({ model, rows }) => {
+      const found = rows.indexOf(standing.get(model)?.at);
       return found < 0 ? undefined : found;
     };
     const find = (metric, task, model) => (grids.get(keyOf("lm_eval", metric, task)) ?? []).find((grid) => grid.model === model);
     const shownGrids = this.all.filter(({ model }) => models.has(model));
-    return { ...this.settings, grids: shownGrids, models: [...models], question: this.question, name: harmless(this.name), rowOf, find };
+    return { ...this.settings, over: this.over, grids: shownGrids, models: [...models], question: this.question, name: harmless(this.name), standing, rowOf, find };
   }
 
   draw() {
@@ -142,6 +184,7 @@ class Figure {
     const style = getComputedStyle(document.documentElement);
     const [text, line, page] = ["--text", "--line", "--page"].map((name) => style.getPropertyValue(name).trim());
     const axis = { gridcolor: line, linecolor: line, zerolinecolor: line, automargin: true };
+    const ticks = yaxis.type === "log" && !yaxis.dtick ? valueTicks(traces) : {};
     const named = traces.filter(({ showlegend, type }) => showlegend !== false && type !== "heatmap");
     return {
       uirevision: this.drawn,
@@ -150,7 +193,7 @@ class Figure {
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
       margin: { l: 56, r: 12, t: 12, b: 48 },
       xaxis: { ...axis, ...xaxis },
-      yaxis: { ...axis, ...yaxis },
+      yaxis: { ...axis, ...ticks, ...yaxis },
       showlegend: named.length > 1,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal", itemclick: false, itemdoubleclick: false },
       hoverlabel: { bgcolor: page, bordercolor: text, font: { color: text }, align: "left" },
@@ -158,6 +201,23 @@ class Figure {
       dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };
   }
+}
+
+const DECADES = 100;
+
+// Whether values are so far apart that on a linear axis the small ones are one line.
+function spansDecades(data, grids, place) {
+  const all = grids.flatMap((grid) => {
+    const column = grid.places.indexOf(place);
+    return column < 0 ? [] : grid.rows.map((_, row) => valueAt(data, grid, row, column)).filter(Number.isFinite);
+  });
+  return all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > DECADES * Math.min(...all);
+}
+
+// On a short logarithmic axis whole numbers: plotly would write a 9 for 90.
+function valueTicks(traces) {
+  const all = traces.flatMap(({ y }) => y).filter((value) => value > 0);
+  return Math.max(...all) <= DECADES * Math.min(...all) ? { dtick: "D2", tickformat: "~g" } : {};
 }
 
 // The place that stands for a model where one number is shown: its last.

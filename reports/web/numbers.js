@@ -139,7 +139,7 @@ class Numbers {
     const identity = model.identities[checkpoint];
     const cells = [
       model.name, model.whens[checkpoint], `${grid.probe}: ${grid.metric}`, grid.component ?? "", placeName(data, grid.places[column]),
-      digits(value, 6), digits(stderr, 4), digits(n, 6),
+      digits(value, VALUE), digits(stderr, ERROR), digits(n, VALUE),
       identity ? shortIdentity(identity) : "–",
     ];
     const made = cells.map((text, place) => element("td", { class: COLUMNS[place][1] ? "number" : "" }, text));
@@ -154,14 +154,15 @@ class Numbers {
     const { data } = this;
     const model = data.models[grid.model];
     const checkpoint = grid.rows[row];
-    const { value, stderr, n, low, high } = numberAt(data, grid, row, column);
+    const number = numberAt(data, grid, row, column);
+    const { value, stderr, n } = number;
     const origin = originOf(data, grid, row);
     const [layer, site] = data.places[grid.places[column]];
     const lines = [
-      ["value", `${digits(value, 6)} (all digits are in its row)`],
-      ["standard error", Number.isFinite(stderr) ? digits(stderr, 4) : "none stored"],
-      ["95 % interval", Number.isFinite(low) ? `${shown(low)} to ${shown(high)}` : "none"],
-      ["n", Number.isFinite(n) ? digits(n, 6) : "none stored"],
+      ["value", `${digits(value, VALUE)} (all digits are in its row)`],
+      ["standard error", Number.isFinite(stderr) ? digits(stderr, ERROR) : "none stored"],
+      ["95 % interval", Number.isFinite(number.low) ? intervalText(number) : "none"],
+      ["n", Number.isFinite(n) ? digits(n, VALUE) : "none stored"],
       ["checkpoint", `${model.name}, ${model.whens[checkpoint]}`],
       ["identity", model.identities[checkpoint] ?? "–"],
     ];

@@ -123,7 +123,7 @@ function makeAny(page, figures) {
       if (!figure.node.hidden) figure.show({ probe, metric, component });
     }
   };
-  const place = element("span");
+  const place = element("span", { class: "slot" });
   const pick = (key) => {
     const components = [...measures.get(key)].map((component) => [component, component || "none"]);
     place.replaceChildren();
@@ -147,7 +147,7 @@ async function start() {
     tellWidth(region);
   });
   const data = await readData();
-  const page = { data, grids: gridsByKey(data), models: new Set(data.models.keys()) };
+  const page = { data, grids: gridsByKey([...data.grids, ...data.derived]), models: new Set(data.models.keys()) };
   // Runs by its hash in the page's policy.
   document.head.append(element("script", {}, new TextDecoder().decode(await inflated("plotly"))));
   if (!window.Plotly) throw new Error("plotly did not start");
