@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lm_probe.reports._directions import has_no_direction
+from lm_probe.reports._directions import has_no_direction, may_be_luck
 from lm_probe.reports._directions import lower_is_better as known_direction
-from lm_probe.reports._saturation import Saturation, detect_saturation
+from lm_probe.reports._saturation import EARLY, Saturation, detect_saturation
 
 COLUMNS = ("model", "step", "task", "metric", "value")
 _OF_BEST = ("best_step", "best", "best_corrected", "final_minus_best", "relative", "low", "high", "p_value")
@@ -25,7 +25,8 @@ def best_and_final_table(
 
     The best value is the highest (lowest) of many and so flattering; `best_corrected` is not. Rows of one checkpoint
     only are left out, having nothing to compare. Where neither way of a metric is better, or nobody says which, there
-    is no best: those cells are NaN, the verdict is `cannot tell`, and the column `reason` says so. A mean over tasks
+    is no best: those cells are NaN, the verdict is `cannot tell`, and the column `reason` says so. Of all metrics but
+    likelihoods a level in the first tenth of training may be luck and is none to fall from. A mean over tasks
     uses only the steps at which every task of it has a value, and takes the tasks' standard errors as independent. Does
     not show what the tables behind it do not hold: two harness versions or shot numbers under one name make one series
     here, so select first.
@@ -70,6 +71,7 @@ def best_and_final_table(
             None if np.isnan(errors).any() else errors,
             lower_is_better=direction,
             margin=margin,
+            early=EARLY if may_be_luck(str(metric)) else 0.0,
             seed=seed,
         )
         rows.append({**row, **_of_best(found), **last, "verdict": found.verdict, "reason": found.reason})

@@ -27,7 +27,7 @@ def counting_pictures(data: RunData) -> list[Picture]:
             caption = (
                 "Full list of m different words against its control of two words with the same length, the same "
                 f"question and the same answers; bars are 95 % intervals"
-                f"{_documents(cells)}.{_blind(cells)}{_remark(kind)} Measured in {conditions(data, 'lm_eval')}."
+                f"{_documents(cells)}.{_blind(cells)}{_remark(kind)}{conditions(data, 'lm_eval', 'Measured in ')}"
             )
 
             def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:

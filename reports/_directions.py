@@ -54,6 +54,7 @@ HIGHER_IS_BETTER = frozenset(
 PERPLEXITIES = frozenset({"ppl", "perplexity", "word_perplexity"})
 """Of lm-eval's names for one quantity; those by byte of the same task say nothing new."""
 _SAME = frozenset({"byte_perplexity", "bits_per_byte"})
+_LIKELIHOODS = PERPLEXITIES | _SAME | {"loss", "weighted_perplexity"}
 _NEITHER = frozenset({"pct_stereotype", "likelihood_diff", "likelihood_difference", "bypass"})
 """No way is better: a share of stereotypes, a difference of two sentences."""
 
@@ -76,6 +77,15 @@ def lower_is_better(metric: str, declared: bool | None = None) -> bool | None:
 def is_twin(metric: str) -> bool:
     """Whether a metric is another one's of the same task in other units."""
     return metric.partition(",")[0] in _SAME
+
+
+def may_be_luck(metric: str) -> bool:
+    """Whether answers without skill can score well: all but the likelihoods of text, where what is low is learned.
+
+    Near chance a model answers alike whatever is asked, and an accuracy is then the share of that answer among the
+    right ones, to any number of standard errors: WSC goes from 63 to 37 % and back in the first tenth of training.
+    """
+    return metric.partition(",")[0] not in _LIKELIHOODS
 
 
 def has_no_direction(metric: str) -> bool:

@@ -30,7 +30,7 @@ def heat_map(profiles: Profiles, checkpoints: Mapping[str, Sequence[Checkpoint]]
         if place % 2 == 0:
             panel.set_ylabel("layer")
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, shrink=0.9 if len(axes) < 5 else 0.4, pad=0.015)
-    bar.set_label(name)
+    label(bar.ax.yaxis.label, name)
     bar.outline.set_visible(False)
     return figure
 
@@ -84,7 +84,7 @@ def depth_curves(profiles: Profiles, chosen: Mapping[str, Sequence[Checkpoint]],
             )
         label(panel.set_title(""), model)
         if place % 2 == 0:
-            panel.set_ylabel(name)
+            label(panel.set_ylabel(""), name)
         if place >= len(models) - 2:
             panel.set_xlabel("relative depth l / L")
     add_step_bar(figure, axes, colours)

@@ -10,7 +10,7 @@ from lm_probe.reports._data import Checkpoint, Scores
 from lm_probe.reports._intervals import Z
 from lm_probe.reports._statistics import of_model
 from lm_probe.reports._step_axis import StepAxis, step_axis
-from lm_probe.reports._style import Look, legend, look, panels, tick_names
+from lm_probe.reports._style import Look, label, legend, look, panels, tick_names
 
 _MARKED = 40  # points; on longer lines markers stand at even distances instead
 _ONE_ROW = 3  # models in a legend above the figure; more stand below it
@@ -66,7 +66,7 @@ def _lines(
             names.append(f"{model}{notes.get(model, '')}")
     axis.apply(axes)
     axes.set_xlabel("training step (log scale)")
-    axes.set_ylabel(ylabel)
+    label(axes.set_ylabel(""), ylabel)
     if len(names) > _ONE_ROW:
         legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=3.2)
     else:
@@ -102,7 +102,7 @@ def _points(
         axes.errorbar([score.value], [place], xerr=error, fmt=style.marker, color=style.color, capsize=3)
     tick_names(axes.yaxis, range(len(shown)), [point_name(one) for one in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlabel(xlabel)
+    label(axes.set_xlabel(""), xlabel)
 
 
 def point_name(checkpoint: Checkpoint) -> str:

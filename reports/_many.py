@@ -22,9 +22,17 @@ def false_discovery(p_values: Sequence[float]) -> list[float]:
 
     Holds for independent tests and for those that go together; for long lists in which several findings are expected.
     """
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    raised = p[order] * len(p) / np.arange(1, len(p) + 1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.minimum.accumulate(raised[::-1])[::-1])
-    return [float(one) for one in adjusted]
+    return within_findings(p_values, p_values)
+
+
+def within_findings(p_values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """`others` adjusted by the threshold that `false_discovery` sets for `p_values`.
+
+    Where each of `p_values` selects a family, and the members of selected families are tested at this threshold, the
+    average rate of error over the selected families stays at most the level (Benjamini and Bogomolov 2014).
+    """
+    rank = np.arange(1, len(p_values) + 1)
+    raised = np.sort(np.asarray(p_values, dtype=float)) * len(p_values) / rank
+    adjusted = np.minimum.accumulate(raised[::-1])[::-1]
+    # The level at which i are selected is at least adjusted[i - 1], and the threshold is then i / m of it.
+    return [float(min(1.0, np.maximum(adjusted, one * len(p_values) / rank).min())) for one in others]

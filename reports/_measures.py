@@ -40,7 +40,7 @@ def _folded(data: RunData, probe: str) -> str:
             for one, profile in zip(shown, profiles, strict=True)
             for cell in (step_cell(one), with_error(_one_number(profile, averaged)))
         ]
-        rows.append([address.metric, escape(address.component or MISSING), escape(model), *cells])
+        rows.append([escape(address.metric), escape(address.component or MISSING), escape(model), *cells])
     remark = (
         ", mean over blocks (every block is in the export)"
         if averaged

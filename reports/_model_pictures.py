@@ -25,8 +25,8 @@ def model_pictures(data: RunData) -> list[Picture]:
         groups.setdefault(family_in_name(model) if len(last) > _ONE_PANEL else "", []).append(one)
     caption = (
         "Each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, blocks 1 to L - 1, and the "
-        "final norm (or in a model without one what the head multiplies) in the place of block L. "
-        f"{conditions(data, 'anisotropy')}."
+        "final norm (or in a model without one what the head multiplies) in the place of block L."
+        f"{conditions(data, 'anisotropy')}"
     )
     drawing = "The last checkpoint of each." + (
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""

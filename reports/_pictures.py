@@ -13,7 +13,7 @@ from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._markdown import number
 from lm_probe.reports._numbers import Address
-from lm_probe.reports._provenance import conditions
+from lm_probe.reports._provenance import clustered, conditions
 from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
@@ -65,9 +65,7 @@ def loss_picture(data: RunData) -> list[Picture]:
     losses = data.scores("loss", "loss")
     if not losses:
         return []
-    caption = (
-        f"Mean next-token cross-entropy; {_band(losses, 'clustered by piece of text')}. {conditions(data, 'loss')}."
-    )
+    caption = f"Mean next-token cross-entropy; {_band(losses)}{clustered(data, 'loss')}.{conditions(data, 'loss')}"
     name = "loss (nats per token)"
     return [
         Picture(
@@ -92,7 +90,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
     if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
         caption = (
             "Mean cosine over all ordered pairs of hidden states of a layer. A column is a checkpoint, so steps are "
-            f"not to scale; an empty column has no value. {made}."
+            f"not to scale; an empty column has no value.{made}"
         )
         pictures.append(
             Picture(
@@ -104,7 +102,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 _SITES,
             )
         )
-    caption = f"The same over depth. {made}."
+    caption = f"The same over depth.{made}"
     pictures.append(
         Picture(
             "anisotropy_depth",
@@ -123,14 +121,11 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
     """Singular values, and singular entropy over steps."""
     sigmas = {one: sigma for one, sigma in data.vectors["singular_values"].items() if len(sigma) and sigma.max() > 0}
     entropies = data.scores("head_spectrum", "singular_entropy", "all_rows")
-    made = conditions(data, "head_spectrum")
+    made = conditions(data, "head_spectrum", "Weights as stored: ")
     pictures = []
     if sigmas:
         chosen = lines_of(data, sigmas, _SPECTRUM_LINES)
-        caption = (
-            "Singular values of the output head (all rows, uncentred, float64) over the largest one. "
-            f"Weights as stored: {made}."
-        )
+        caption = f"Singular values of the output head (all rows, uncentred, float64) over the largest one.{made}"
         pictures.append(
             Picture(
                 "head_spectrum",
@@ -147,7 +142,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
         caption = (
             "Kullback-Leibler divergence of the squared, normalised singular values (power 2, all rows) from the "
             "uniform distribution: 0 for a flat spectrum, ln d (d the number of singular values) for rank one. It is a "
-            f"function of the weights alone and has no sampling error. Weights as stored: {made}."
+            f"function of the weights alone and has no sampling error.{made}"
         )
         name = "singular entropy (nats)"
         pictures.append(
@@ -172,7 +167,7 @@ def condensation_pictures(data: RunData) -> list[Picture]:
     caption = (
         "Cosines between the incoming weights of 48 evenly spaced neurons of a projection, sorted so that neurons of "
         "one direction stand together: block 1 of the last checkpoint. Blocks of red are condensed neurons; a Gaussian "
-        f"matrix shows none. {conditions(data, 'condensation')}."
+        f"matrix shows none.{conditions(data, 'condensation')}"
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 
@@ -197,9 +192,9 @@ def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
     return "The first checkpoint is dotted and the last one heavy."
 
 
-def _band(scores: Mapping[Checkpoint, object], how: str) -> str:
+def _band(scores: Mapping[Checkpoint, object]) -> str:
     stepped = any(one.step is not None for one in scores)
-    return f"the {'band is' if stepped else 'bars are'} the 95 % interval, {how}"
+    return f"the {'band is' if stepped else 'bars are'} the 95 % interval"
 
 
 def _zero(scores: Mapping[Checkpoint, object]) -> str:

@@ -26,20 +26,31 @@ def short_identity(identity: str) -> str:
     return f"{kind}{colon}{sha[:_SHOWN]}"
 
 
-def conditions(data: RunData, probe: str) -> str:
-    """One phrase for captions: how many tokens of which text, context, dtype and device."""
+def conditions(data: RunData, probe: str, before: str = "") -> str:
+    """A sentence for captions, after a space: how many tokens of which text, context, dtype and device.
+
+    Empty where nothing of it is known, as of numbers from a file that does not say.
+    """
     made = [row for row in data.made if row.probe == probe]
     parts = []
     tokens, contexts = _details(made, "tokens"), _details(made, "context")
     if tokens:
         clusters = _details(made, "clusters")
-        unit = listed(sorted({str(row.details.get("cluster_unit", "cluster")) for row in made}))
-        parts.append(f"n = {_span(tokens)} tokens" + (f" in {_span(clusters)} {escape(unit)}s" if clusters else ""))
-        parts.append(f"text: {listed(sorted({escape(row.details.get('text')) for row in made}))}")
+        unit = _several(made, lambda row: row.details.get("cluster_unit"))
+        parts.append(f"n = {_span(tokens)} tokens" + (f" in {_span(clusters)} {unit}s" if clusters else ""))
+        parts.append(f"text: {_several(made, lambda row: row.details.get('text'))}")
     if contexts:
         parts.append(f"context {_span(contexts)}")
-    parts.append(f"{_several(made, lambda row: row.dtype)} on {_several(made, lambda row: row.device)}")
-    return ", ".join(parts)
+    known = {"": lambda row: row.dtype, "on ": lambda row: row.device}
+    told = [f"{how}{said}" for how, of in known.items() if (said := _several(made, of)) != MISSING]
+    parts += [" ".join(told)] * bool(told)
+    return f" {before}{', '.join(parts)}." if parts else ""
+
+
+def clustered(data: RunData, probe: str) -> str:
+    """What the errors of a probe are clustered by, where that is known."""
+    made = [row for row in data.made if row.probe == probe]
+    return ", clustered by piece of text" if made and all("clusters" in row.details for row in made) else ""
 
 
 def _details(made: Iterable[Made], key: str) -> list[int]:

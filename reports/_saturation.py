@@ -24,6 +24,9 @@ LEVEL = 3
 FIRST, DOUBTLESS = 99, 4
 """Draws after which a p value above four times alpha is taken as it is."""
 
+EARLY = 0.1
+"""Part of training in which a score may be luck: a level there is none to fall from."""
+
 SHARE = 0.1
 """Part of the gain of the last nine tenths of training below which a fall is called none."""
 
@@ -56,6 +59,8 @@ class Saturation:
     """Exact McNemar test of final against best, times the number of earlier checkpoints; for outcomes of 0 and 1."""
     largest_fall: float
     """A fall from one level of three checkpoints to the last larger than this is excluded (95 %)."""
+    largest_later_fall: float
+    """The same from levels after the part `early` of training."""
     margin: float
     """The fall that counts as none."""
     jitter: float
@@ -71,6 +76,7 @@ def detect_saturation(
     lower_is_better: bool,
     outcomes: Float[np.ndarray, "t n"] | None = None,
     margin: float | None = None,
+    early: float = 0.0,
     alpha: float = 0.05,
     draws: int = 999,
     seed: int = 0,
@@ -78,16 +84,17 @@ def detect_saturation(
     r"""Saturation in the sense of arXiv 2404.07647: the last checkpoints are worse than earlier ones.
 
     Statistic: the largest $(\bar y_w - \bar y_e) / \mathrm{se}$ over end windows e (the last 1, 2, 4, ... checkpoints)
-    and all earlier windows w of 2, 4, ... checkpoints, up to a quarter of the series. The variance has two parts:
+    and all earlier windows w of 2, 4, ... checkpoints, up to a quarter of the series, that begin after the part
+    `early` of training. The variance has two parts:
     documents (`outcomes`: their covariance over checkpoints, paired; `stderr`: its square) and jitter of the
     checkpoints themselves, which is the roughness of the series beyond that. p: share of flat series with the same
     scatter whose own statistic, jitter estimated anew, is as large; so picking the best checkpoint is paid for. With
     `stderr` alone the least favourable correlation of neighbours from 0 to 0.85 counts; with neither, the correlation
     is estimated from the series, which is weak evidence.
 
-    Verdict: `saturated` where p <= alpha. Else `not saturated` where no mean of three earlier checkpoints can lie above
-    the mean of the last three by `margin` (each at one-sided alpha; default: a tenth of what the series gained over
-    the last nine tenths of training). Else `cannot tell`.
+    Verdict: `saturated` where p <= alpha. Else `not saturated` where no mean of three earlier checkpoints, early ones
+    among them, can lie above the mean of the last three by `margin` (each at one-sided alpha; default: a tenth of what
+    the series gained over the last nine tenths of training). Else `cannot tell`.
 
     Invariances: shift of the values; scale, together with `stderr`. Cost O(draws t log² t + t² n). Does not show a
     cause, a fall outside this metric and these documents, or whether another seed would fall; a monotone but slowing
@@ -100,6 +107,7 @@ def detect_saturation(
         lower_is_better: True for losses and perplexities.
         outcomes: Score of each checkpoint on each document, the same documents in the same order.
         margin: Size of a fall that does not matter, in the unit of the values.
+        early: Part of training, from 0 to 1, whose levels may be luck: a fall from them shows nothing.
         alpha: Rate of false `saturated` on series that do not fall.
         draws: Simulated series.
         seed: Of the private generator; same input and seed, same result.
@@ -124,14 +132,24 @@ def detect_saturation(
         raise ValueError("stderr holds negative entries: give standard errors, not differences")
     noise = noise_of(at, y, errors, scores)
     generator = np.random.default_rng(seed)
-    blind = len(at) < FEWEST
-    p_value = 1.0 if blind or np.ptp(y) == 0 else _p_value(noise, draws, alpha, generator)
-    gain, largest = _gain(noise), _largest_fall(noise, alpha)
+    start = int(np.searchsorted(at, early * at[-1]))
+    unseen, blind = too_few(at, early) or _unchanging(noise, scores), len(at) < FEWEST
+    p_value = 1.0 if unseen else _p_value(noise, start, draws, alpha, generator)
+    gain, largest, later = _gain(noise), _largest_fall(noise, 0, alpha), _largest_fall(noise, start, alpha)
     allowed = max(gain, 0.0) * SHARE if margin is None else margin
     best = best_and_final(noise, scores, draws, generator)
     late = late_from(at)
     turn = find_change_point(at[late:], sign * y[late:], seed=seed) if len(at) - late >= SMALLEST else None
-    verdict, reason = _verdict(noise, blind, p_value, alpha, largest, allowed)
+    verdict: Verdict
+    if unseen:
+        verdict, reason = "cannot tell", unseen
+    elif p_value <= alpha:
+        said = f"the end is worse than an earlier level by more than scatter and choice explain (p {p_value:.2g})"
+        verdict, reason = "saturated", said
+    else:
+        verdict, reason = unshown(largest, later, allowed, f"none is shown (p {p_value:.2g})")
+    if not unseen and verdict != "not saturated" and not noise.known.any():
+        reason += "; no standard errors, so its roughness alone tells"
     return Saturation(
         verdict=verdict,
         reason=reason,
@@ -144,9 +162,10 @@ def detect_saturation(
         final_value=float(sign * y[-1]),
         final_minus_best=float(sign * (y[-1] - y[best.place])),
         difference=None if blind else sign * best.difference + 0.0,
-        interval=None if blind or best.interval is None else _ends(sign, best.interval),
+        interval=None if unseen or best.interval is None else _ends(sign, best.interval),
         mcnemar_p=None if scores is None else mcnemar(scores, best.place),
         largest_fall=max(0.0, largest),
+        largest_later_fall=max(0.0, later),
         margin=float(allowed),
         jitter=float(np.sqrt(noise.jitter)),
         change_point=turn,
@@ -158,29 +177,45 @@ def _ends(sign: float, interval: tuple[float, float]) -> tuple[float, float]:
     return low, high
 
 
-def _verdict(
-    noise: Noise, blind: bool, p_value: float, alpha: float, largest: float, margin: float
-) -> tuple[Verdict, str]:
-    if blind:
-        said = f"{len(noise.steps)} checkpoints do not show how far a checkpoint scatters; {FEWEST} would"
-        return "cannot tell", said
-    if p_value <= alpha:
-        return (
-            "saturated",
-            f"the end is worse than an earlier level by more than scatter and choice explain (p {p_value:.2g})",
-        )
+def too_few(steps: Float[np.ndarray, " t"], early: float) -> str:
+    """Why so few checkpoints show no fall; '' where they are enough."""
+    if len(steps) < FEWEST:
+        return f"{len(steps)} checkpoints do not show how far a checkpoint scatters; {FEWEST} would"
+    if not len(_end_contrasts(len(steps), int(np.searchsorted(steps, early * steps[-1])))):
+        return f"all but the last checkpoints lie in the first {100 * early:g} % of training, where a score may be luck"
+    return ""
+
+
+def _unchanging(noise: Noise, scores: Float[np.ndarray, "t n"] | None) -> str:
+    """That no score shows any scatter, and none of its size either; '' where one does."""
+    known = noise.known.any() if scores is None else np.ptp(scores, axis=0).any()
+    return "" if np.ptp(noise.values) or known else "every checkpoint has the same score"
+
+
+def unshown(largest: float, later: float, margin: float, said: str) -> tuple[Verdict, str]:
+    """Verdict and reason where no fall is shown: what size of one is excluded.
+
+    Args:
+        largest: Fall of level that is not excluded.
+        later: The same from levels that cannot be luck.
+        margin: Fall that counts as none.
+        said: How it is not shown.
+    """
     if largest < margin:
-        return "not saturated", f"a worsening of {margin:.3g} or more is excluded; none is shown (p {p_value:.2g})"
-    said = f"blind to a worsening below {largest:.3g}: none is shown (p {p_value:.2g})"
-    return "cannot tell", said if noise.known.any() else f"{said}; no standard errors, so its roughness alone tells"
+        return "not saturated", f"a worsening of level by {margin:.3g} or more is excluded; {said}"
+    if largest <= later:
+        return "cannot tell", f"a worsening of level by up to {later:.3g} is not excluded; {said}"
+    open_ = f"by {margin:.3g} or more is" if later < margin else f"by up to {later:.3g} is not"
+    luck = f"from early levels, which may be luck, it may be up to {largest:.3g}"
+    return "cannot tell", f"a worsening of level {open_} excluded; {said}; {luck}"
 
 
-def _p_value(noise: Noise, draws: int, alpha: float, generator: np.random.Generator) -> float:
+def _p_value(noise: Noise, start: int, draws: int, alpha: float, generator: np.random.Generator) -> float:
     """The largest over the correlations of neighbours that the data leave open.
 
     Ends with the first 99 draws that leave no doubt, far above alpha: most series do not fall.
     """
-    contrasts = _end_contrasts(len(noise.steps))
+    contrasts = _end_contrasts(len(noise.steps), start)
     seen = _scan(noise, contrasts, noise.values[:, None])[0]
     largest = 0.0
     for flat in noise.trendless(draws, generator):
@@ -204,9 +239,11 @@ def _scan(
     return np.asarray(np.where(np.isnan(scores), 0.0, scores).max(axis=0))
 
 
-@lru_cache(maxsize=8)
-def _end_contrasts(count: int) -> Float[np.ndarray, "c t"]:
+@lru_cache(maxsize=32)
+def _end_contrasts(count: int, first: int) -> Float[np.ndarray, "c t"]:
     """Mean of an earlier window less mean of the last checkpoints, for all lengths 1, 2, 4, ... up to a quarter.
+
+    Windows begin at the place `first` or after.
 
     From eight checkpoints on an earlier window has two or more: one lucky checkpoint is no level.
     """
@@ -214,12 +251,12 @@ def _end_contrasts(count: int) -> Float[np.ndarray, "c t"]:
     rows = []
     for end in lengths:
         for window in lengths[1:] or lengths:
-            for start in range(count - end - window + 1):
+            for start in range(first, count - end - window + 1):
                 row = np.zeros(count)
                 row[start : start + window] = 1 / window
                 row[-end:] -= 1 / end
                 rows.append(row)
-    return np.array(rows)
+    return np.array(rows).reshape(-1, count)
 
 
 def _levels(noise: Noise) -> Float[np.ndarray, "w t"]:
@@ -236,17 +273,16 @@ def _gain(noise: Noise) -> float:
     return float((_levels(noise) @ noise.values).max() - noise.values[late_from(noise.steps)])
 
 
-def _largest_fall(noise: Noise, alpha: float) -> float:
-    """Upper bound of the fall from any earlier level to the last.
+def _largest_fall(noise: Noise, start: int, alpha: float) -> float:
+    """Upper bound of the fall from any earlier level to the last, of those that begin at the place `start` or after.
 
     A fall of f exists if one level lies f above the last, so it is excluded when it is excluded for each alone: no
     correction for their number (an intersection-union test).
     """
     levels = _levels(noise)
-    width = np.count_nonzero(levels[-1])
-    contrasts = levels[: len(levels) - width] - levels[-1]
-    if not len(contrasts):
-        contrasts = levels[:1] - levels[-1]
+    width = int(np.count_nonzero(levels[-1]))
+    earlier = max(1, len(levels) - width)  # where there are few, one that overlaps the last
+    contrasts = levels[min(start, earlier - 1) : earlier] - levels[-1]
     if not len(noise.contrasts):
         return float("inf")
     freedom = noise.degrees_of_freedom

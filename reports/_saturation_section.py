@@ -6,9 +6,18 @@ from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import RunData
 from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table
 from lm_probe.reports._means import FEWEST_DOCUMENTS
-from lm_probe.reports._saturation import FEWEST
+from lm_probe.reports._saturation import EARLY, FEWEST, LEVEL
 from lm_probe.reports._series import MOST_FILES, undirected, unpaired
 
+_LEVEL = (
+    f"A level is the mean of {LEVEL} checkpoints in a row (fewer where there are fewer than {2 * LEVEL}), and its "
+    "worsening is from any earlier level to the last. A score that answers without skill can reach may be luck in the "
+    f"first {100 * EARLY:g} % of training: a worsening from there alone makes nothing saturated."
+)
+_RANGE = (
+    "Brackets are 95 % ranges for a row by itself. The verdict judges several checkpoints together and pays for the "
+    "other rows: a range may end at 0 beside a verdict of saturated, and keep clear of 0 where it cannot be told."
+)
 MOST_ROWS = 60
 MOST_NAMED = 6
 HEADER = (
@@ -38,11 +47,11 @@ def saturation(analysis: Analysis) -> list[str]:
     header = ["model", "measure", "verdict", "p", "adjusted", "checkpoints", "best at step", "final less best"]
     return [
         "Saturated means that the last checkpoints are worse than earlier ones by more than their scatter and the "
-        "choice of the best explain; not saturated, that a worsening by a tenth of what the series gained late in "
-        f"training is excluded (95 %); else it cannot be told. {_adjustment(analysis.headline)} Final less best has "
-        "what picking the best adds taken off; brackets are 95 % ranges, and there is none where the last is the best "
-        f"or fewer than {FEWEST} checkpoints show no scatter. A verdict holds for this training run and "
-        "this text or task, and says nothing of a cause.",
+        f"choice among them explain; not saturated, that a worsening of level by a tenth of what the series gained "
+        f"late in training is excluded (95 %); else it cannot be told. {_LEVEL} {_adjustment(analysis.headline)} "
+        "A verdict holds for this training run and this text or task, and says nothing of a cause.",
+        f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
+        f"is none where the last is the best or fewer than {FEWEST} checkpoints show no scatter.",
         table([*header, "turns at step", "why"], rows, text_columns=3),
         *_means(analysis),
     ]
@@ -90,9 +99,9 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     total = len(everything)
     header = ["model", "task", "metric", "best at step", "best", "last step", "final", "final less best", "relative"]
     return [
-        "The best of many checkpoints flatters; final less best has that taken off (95 % range in brackets), relative "
-        f"is as observed. {_families(analysis.tasks)} A row without p is not tested, for the reason that stands there. "
-        "A worsening to which a series is blind may be there and would not be seen.",
+        "The best of many checkpoints flatters; final less best has that taken off, relative is as observed. "
+        f"{_RANGE} {_LEVEL} {_families(analysis.tasks)} A row without p is not tested, for the reason that stands "
+        "there. A worsening that is not excluded may be there.",
         table([*header, "p", "adjusted", "verdict", "why it cannot be told"], rows, text_columns=3),
         *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
         *_left_aside(data),
@@ -149,7 +158,7 @@ def _adjustment(verdicts: Sequence[Verdict]) -> str:
         return ""
     return (
         f"The adjusted p pays for {counted(tests, 'test')} in one list (Benjamini and Hochberg): of what is called "
-        "saturated at most 5 % is expected not to be."
+        f"saturated at most 5 % is expected not to be.{_roughness(verdicts)}"
     )
 
 
@@ -160,9 +169,17 @@ def _families(verdicts: Sequence[Verdict]) -> str:
     tests = counted(sizes[0], "test") if len(sizes) == 1 else f"{count(sizes[0])} to {counted(sizes[-1], 'test')}"
     return (
         f"The adjusted p pays for all tasks of a model, parts of a suite apart ({tests} in a list; Benjamini and "
-        "Hochberg): of what is called saturated in a list at most 5 % is expected not to be. One metric carries a "
-        "task's test, accuracy where there is one; the others follow it and are no further tests."
+        "Hochberg). One metric carries a task's test, accuracy where there is one; the others follow in order, each "
+        "called saturated only where all before it are. Of the tasks called saturated in a list at most 5 % are "
+        f"expected to be called so by a metric that did not fall.{_roughness(verdicts)}"
     )
+
+
+def _roughness(verdicts: Sequence[Verdict]) -> str:
+    """A caveat where a series has neither standard errors nor answers by document."""
+    if all(one.series.stderr is not None or one.series.outcomes is not None for one in verdicts if one.tests):
+        return ""
+    return " Where no standard errors are known, slow noise passes for a fall more often than that."
 
 
 def _p(one: Verdict) -> list[str]:

@@ -34,7 +34,10 @@ OTHER_TASKS = (
 
 def figures(pictures: Sequence[Picture]) -> list[str]:
     """Figures with their captions."""
-    return [f"![{one.title}](figures/{one.name}.svg)\n\n{f'{one.caption} {one.drawing}'.strip()}" for one in pictures]
+    return [
+        f"![{escape(one.title)}](figures/{one.name}.svg)\n\n{f'{one.caption} {one.drawing}'.strip()}"
+        for one in pictures
+    ]
 
 
 def summary(data: RunData, columns: Sequence[Column]) -> list[str]:

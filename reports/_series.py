@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from lm_probe.reports._counting import MEASURES, TASKS, counting_task, ever_counts, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
-from lm_probe.reports._directions import PERPLEXITIES, has_no_direction, is_twin, lower_is_better
+from lm_probe.reports._directions import PERPLEXITIES, has_no_direction, is_twin, lower_is_better, may_be_luck
 from lm_probe.reports._outcomes import shared
 from lm_probe.reports._statistics import same_documents
 
@@ -56,6 +56,11 @@ class Series:
     def is_loss(self) -> bool:
         """Whether it is a loss: of the text, or as the perplexity of a task."""
         return self.measure.task is None or self.measure.metric.partition(",")[0] in PERPLEXITIES
+
+    @property
+    def may_be_luck(self) -> bool:
+        """Whether an early level of it may be luck and no skill, so that it is none to fall from."""
+        return may_be_luck(self.measure.metric)
 
 
 def stepped(scores: Scores, known: Sequence[Checkpoint]) -> dict[Checkpoint, Score]:

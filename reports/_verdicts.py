@@ -3,21 +3,22 @@
 Series are put into families, one for each question that a reader asks of the whole list; within a family p values are
 adjusted so that on average at most 5 % of what is called saturated is not (Benjamini and Hochberg). A family holds
 hypotheses, and a hypothesis is a task and not a metric: the first metric of a task carries its test, and the others
-follow it, their adjusted p being the larger of their own and its (a fixed sequence, which costs nothing more).
+follow it in a fixed sequence, each called saturated only where all before it are, at the threshold that the first had.
+Of the tasks called saturated at most 5 % then have a metric among those called that did not fall.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from lm_probe.reports._counting import MEASURES, counting_task
-from lm_probe.reports._many import false_discovery
+from lm_probe.reports._many import within_findings
+from lm_probe.reports._markdown import counted
 from lm_probe.reports._means import taken_apart
-from lm_probe.reports._saturation import FEWEST, Saturation, detect_saturation
+from lm_probe.reports._saturation import EARLY, Saturation, detect_saturation, too_few, unshown
 from lm_probe.reports._series import Series
 
 ALPHA = 0.05
-EARLY = 0.1
-"""Part of training in which an accuracy near chance can be anything: a fall from there is no loss of skill."""
 _FIRST = ("acc", "exact_match")
 """The metrics that carry a task's test where it has them; else the first by name."""
 
@@ -75,10 +76,11 @@ def _verdicts(
             one.stderr,
             lower_is_better=one.measure.lower_is_better,
             outcomes=one.outcomes,
+            early=_early(one),
         )
         for one in series
     ]
-    untested = [_untested(one, each) for one, each in zip(series, found, strict=True)]
+    untested = [_untested(one) for one in series]
     families: dict[Hashable, dict[Hashable, list[int]]] = {}
     for place, (one, why) in enumerate(zip(series, untested, strict=True)):
         if not why:
@@ -90,33 +92,30 @@ def _verdicts(
     }
     for members in families.values():
         hypotheses = [sorted(places, key=lambda place: _order(series[place])) for places in members.values()]
-        adjusted = false_discovery([found[places[0]].p_value for places in hypotheses])
-        for carried, places in zip(adjusted, hypotheses, strict=True):
-            for place in places:
-                p = max(carried, found[place].p_value)
+        carrying = [found[places[0]].p_value for places in hypotheses]
+        for places in hypotheses:
+            # A fixed sequence: none is called where one before it is not.
+            sequence = list(accumulate((found[place].p_value for place in places), max))
+            for place, p in zip(places, within_findings(carrying, sequence), strict=True):
                 each = _adjusted(found[place], p, len(hypotheses))
                 verdicts[place] = Verdict(series[place], each, p, len(hypotheses))
     return [verdicts[place] for place in range(len(series))]
 
 
-def _untested(series: Series, found: Saturation) -> str:
+def _early(series: Series) -> float:
+    return EARLY if series.may_be_luck else 0.0
+
+
+def _untested(series: Series) -> str:
     """Why a series is no test of saturation; '' where it is one."""
-    if len(series.checkpoints) < FEWEST:
-        return found.reason
-    if series.blind:
-        return "no checkpoint is better than a blind answer"
-    if not series.is_loss and found.best_step < EARLY * found.final_step:
-        return "best in the first tenth of training, where a score moves without anything being learned"
-    return ""
+    blind = "no checkpoint is better than a blind answer" if series.blind else ""
+    return too_few(series.steps, _early(series)) or blind
 
 
 def _adjusted(found: Saturation, p: float, tests: int) -> Saturation:
     """The verdict that is left when a fall must outlive the other tests."""
     if found.verdict != "saturated" or p <= ALPHA:
         return found
-    said = f"p {found.p_value:.2g} alone, but {p:.2g} among {tests} tests"
-    if found.largest_fall < found.margin:
-        said = f"a worsening of {found.margin:.3g} or more is excluded ({said})"
-        return replace(found, verdict="not saturated", reason=said)
-    said = f"blind to a worsening below {found.largest_fall:.3g}: {said}"
-    return replace(found, verdict="cannot tell", reason=said)
+    said = f"p {found.p_value:.2g} alone, but {p:.2g} adjusted ({counted(tests, 'test')})"
+    verdict, reason = unshown(found.largest_fall, found.largest_later_fall, found.margin, said)
+    return replace(found, verdict=verdict, reason=reason)

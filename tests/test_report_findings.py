@@ -15,7 +15,7 @@ from lm_probe.reports._analysis import Analysis, analyse
 from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._findings import findings
 from lm_probe.reports._load import load
-from lm_probe.reports._many import false_discovery, holm
+from lm_probe.reports._many import false_discovery, holm, within_findings
 from lm_probe.reports._model_pictures import model_pictures
 from lm_probe.reports._opening import opening
 from lm_probe.reports._saturation_pictures import saturation_pictures
@@ -72,6 +72,9 @@ def test_adjusted_p_values() -> None:
     p = [0.01, 0.04, 0.03, 0.005]
     assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # Holm 1979, by hand
     assert false_discovery(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert within_findings(p, p) == false_discovery(p)
+    # Two of 0.02, 0.02, 0.9 are found at a level of 0.03 and above, where the threshold is 2/3 of it.
+    assert within_findings([0.02, 0.02, 0.9], [0.01, 0.03, 0.05, 1.0]) == pytest.approx([0.03, 0.045, 0.075, 1.0])
     assert holm([]) == false_discovery([]) == []
     assert holm([0.5, 0.9]) == [1.0, 1.0]
 
@@ -126,10 +129,12 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     (among,) = [one for one in analysed(tmp_path / "many").tasks if one.series.measure.task == "a"]
     assert among.tests == 21 and among.found.p_value == alone.found.p_value and among.p_adjusted > 0.05
     assert among.found.verdict != "saturated" and "alone, but" in among.found.reason
+    assert f"{among.found.largest_fall:.3g} is not excluded" in among.found.reason
     report = write_report([tmp_path / "many"]).read_text(encoding="utf-8")
     assert "parts of a suite apart (21 tests in a list; Benjamini and Hochberg)" in report
     (row,) = [row for row in tables_of(report, "## Best and final") if row[1] == "a"]
-    assert row[-2] == "cannot tell" and row[-1].startswith("blind to a worsening below 0.0")
+    assert row[-2] == "cannot tell" and row[-1].startswith("a worsening of level by up to 0.0")
+    assert row[-1].endswith("adjusted (21 tests)")
 
 
 def test_tasks_of_other_models_parts_of_suites_and_further_metrics_are_no_further_tests(tmp_path: Path) -> None:
@@ -152,9 +157,29 @@ def test_a_metric_does_not_fall_where_the_one_that_carries_the_test_does_not(tmp
     assert twin.p_adjusted == first.p_adjusted and twin.found.verdict == "cannot tell"
 
 
+def test_no_metric_is_called_after_one_of_its_task_that_is_not(tmp_path: Path) -> None:
+    falling, flat = rise_and_fall(0.08, noise=0.002), rise_and_fall(0.0, noise=0.004)
+    write(tmp_path / "two", "demo", {"a acc": falling, "a f1": falling})
+    first, last = analysed(tmp_path / "two").tasks
+    assert first.saturated and last.saturated
+    write(tmp_path / "three", "demo", {"a acc": falling, "a acc_norm": flat, "a f1": falling})
+    first, between, last = analysed(tmp_path / "three").tasks
+    assert last.series.measure.metric == "f1" and last.found.p_value < 0.02
+    assert first.saturated and not between.saturated and not last.saturated
+    assert last.p_adjusted == between.p_adjusted == between.found.p_value > 0.2
+
+
+def test_further_metrics_are_held_to_the_threshold_of_the_first(tmp_path: Path) -> None:
+    flat = {f"t{place} acc": rise_and_fall(0.0, seed=place + 1) for place in range(9)}
+    write(tmp_path, "demo", {"a acc": rise_and_fall(0.1), "a acc_norm": rise_and_fall(0.05, noise=0.004), **flat})
+    first, follower = [one for one in analysed(tmp_path).tasks if one.series.measure.task == "a"]
+    assert first.saturated and first.tests == 10
+    assert 0.005 < follower.found.p_value < 0.05 and not follower.saturated
+    assert follower.p_adjusted == pytest.approx(10 * follower.found.p_value)
+
+
 def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
     time = np.arange(16) / 15
-    early = 0.5 - 0.2 * time + 0.001 * np.sin(np.arange(16))
     counts = {"count_query_m5 mae": 9 - 4 * np.minimum(1, 2 * time) + 2 * np.maximum(0, 2 * time - 1)}
     floors = {f"count_query_m5 {name}": np.full(16, 2.0) for name in ("floor_constant_mae",)}
     with RunStore.create(tmp_path) as store:
@@ -163,25 +188,38 @@ def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
                 Reading(name.split()[1], float(values[place]), component="count_query_m5", stderr=0.05, n=200)
                 for name, values in {**counts, **floors}.items()
             ]
-            other = Reading("acc", float(early[place]), component="guess", stderr=0.01, n=2000)
             store.record(
                 CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"),
-                [
-                    Measurement("lm_eval", {"task": "count_query_m5"}, readings),
-                    Measurement("lm_eval", {"task": "guess"}, [other]),
-                ],
+                [Measurement("lm_eval", {"task": "count_query_m5"}, readings)],
             )
-    blind, guess = analysed(tmp_path).tasks
+    scores = [0.63, 0.62, 0.61, 0.6, 0.6, 0.2]
+    write(tmp_path, "burst", {"early acc": scores}, steps=(1, 2, 4, 8, 16, 1000))
+    blind, early = analysed(tmp_path).tasks
     assert (blind.found.verdict, blind.tests) == ("cannot tell", 0) and "blind" in blind.found.reason
-    assert (guess.found.verdict, guess.tests) == ("cannot tell", 0) and "first tenth" in guess.found.reason
+    assert (early.found.verdict, early.tests) == ("cannot tell", 0)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     why = {row[1]: row[-1] for row in tables_of(report, "## Best and final")[2:]}
     assert why["count_query_m5"].startswith("not tested: no checkpoint is better than a blind answer")
-    assert why["guess"].startswith("not tested: best in the first tenth")
-    # Losses are judged there as well: one that only rises is no noise.
-    write(tmp_path / "loss", "demo", {"loss": 3 + time})
-    verdict = analysed(tmp_path / "loss").loss("demo")
-    assert verdict is not None and verdict.saturated
+    assert why["early"].startswith("not tested: all but the last checkpoints lie in the first 10 % of training")
+
+
+def test_an_early_level_of_a_score_may_be_luck_and_one_of_a_loss_is_learned(tmp_path: Path) -> None:
+    noise = 0.003 * np.random.default_rng(0).standard_normal(16)
+    scores = {
+        "guess acc": np.r_[0.63, 0.63, np.full(14, 0.37)] + noise,  # WSC of Pythia: one answer, then the other
+        "lost acc": np.r_[0.9, np.linspace(0.88, 0.3, 15)] + noise,
+        "guess bits_per_byte": np.r_[1.0, 1.0, np.full(14, 1.3)] + noise,
+        "guess word_perplexity": np.r_[20.0, 20.0, np.full(14, 26.0)] + noise,
+    }
+    steps = (1000, 1500, *range(20_000, 160_000, 10_000))
+    write(tmp_path, "demo", {**scores, "loss": 3 + scores["guess bits_per_byte"]}, steps=steps)
+    analysis = analysed(tmp_path)
+    found = {one.series.measure.name: one for one in (*analysis.headline, *analysis.tasks)}
+    guess = found["guess acc"]
+    assert (guess.found.verdict, guess.found.best_step) == ("cannot tell", 1000) and guess.found.p_value > 0.2
+    assert guess.tests == 2 and "from early levels, which may be luck, it may be up to 0." in guess.found.reason
+    assert found["lost acc"].saturated and found["lost acc"].found.best_step == 1000
+    assert found["loss"].saturated and found["guess word_perplexity"].saturated
 
 
 def test_a_mean_is_over_large_tasks_and_counts_a_suite_once(tmp_path: Path) -> None:

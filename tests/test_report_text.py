@@ -11,7 +11,7 @@ from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Score
 from lm_probe.reports._markdown import MISSING, escape, number, with_error
-from lm_probe.sweeps import RunStore, import_scores
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
 from tests.reporting import record
 
 # First what matplotlib could not typeset: figures cut long names.
@@ -22,8 +22,12 @@ def test_text_from_outside_is_no_markup(tmp_path: Path) -> None:
     record(tmp_path, f"_{EVIL}", (0, 1), text=EVIL, extra=[Reading("m|e", 0.5, component=EVIL, stderr=0.1, n=9)])
     with RunStore.create(tmp_path) as store:
         store.record_failure(f"_{EVIL}", "step2", 2, EVIL, EVIL)
+        for step in (0, 1):  # probes of a plug-in or a file, and a task whose perplexity has a figure
+            readings = [Reading(EVIL, 0.5 + step, component=EVIL)], [Reading("ppl", 9.0 - step, component=f"x]({EVIL}")]
+            planted = [Measurement(EVIL, {}, readings[0]), Measurement("lm_eval", {"task": EVIL}, readings[1])]
+            store.record(CheckpointKey("planted", f"step{step}", step, f"sha256:{step}", EVIL), planted)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
-    for markup in ("<script", "`code`", "![p]", "http://e.", "\n# head", "\u202e", "x|y", "m|e", "$"):
+    for markup in ("<script", "`code`", "x](", "![p]", "http://e.", "\n# head", "\u202e", "x|y", "m|e", "$"):
         assert markup not in report, markup
     for block in re.split(r"\n\n", report):
         lines = [line for line in block.splitlines() if line.startswith("|")]

@@ -122,12 +122,34 @@ def test_the_verdict_is_invariant_to_shift_scale_and_direction() -> None:
     assert other.interval == pytest.approx(sorted(-3 * end for end in one.interval))
 
 
+@pytest.mark.parametrize("errors", [False, True])
+def test_flat_after_an_early_flip_is_rarely_called_saturated(errors: bool) -> None:
+    generator = np.random.default_rng(12)
+    steps = np.r_[2.0 ** np.arange(10), np.arange(10, 131, 10) * 1000]
+    alarms = without = 0
+    for seed in range(100):
+        values = generator.standard_normal(len(steps)) + np.r_[np.where(generator.random(11) < 0.7, 6, 0), np.zeros(12)]
+        given = np.ones(len(steps)) if errors else None
+        found = [
+            detect_saturation(steps, values, given, lower_is_better=False, early=early, draws=99, seed=seed)
+            for early in (0.1, 0)
+        ]
+        alarms += found[0].verdict == "saturated"
+        without += found[1].verdict == "saturated"
+    assert few_enough(alarms, 100) and without > 50
+
+
 def test_what_cannot_be_told() -> None:
     few = detect_saturation([1, 2, 3], [1.0, 2.0, 1.0], [0.01] * 3, lower_is_better=False)
     assert few.verdict == "cannot tell" and "3 checkpoints" in few.reason and few.final_minus_best == -1
     assert few.difference is few.interval is few.best_corrected is few.best_steps is None
-    flat = detect_saturation(STEPS, np.zeros(16), lower_is_better=False)
-    assert flat.verdict != "saturated"
+    same = np.tile(np.random.default_rng(0).integers(0, 2, 50), (16, 1)).astype(float)
+    for values, outcomes in ((np.zeros(16), None), (None, same)):
+        flat = detect_saturation(STEPS, values, outcomes=outcomes, lower_is_better=False)
+        assert (flat.verdict, flat.reason) == ("cannot tell", "every checkpoint has the same score")
+        assert flat.difference == 0 and flat.interval is None
+    known = detect_saturation(STEPS, np.zeros(16), np.full(16, 0.01), lower_is_better=False)
+    assert "is not excluded; none is shown" in known.reason and known.largest_fall > 0.01
     plain = 0.01 * np.random.default_rng(1).standard_normal(16)
     assert detect_saturation(STEPS, plain, lower_is_better=False).verdict == "cannot tell"
     assert detect_saturation(STEPS, plain, lower_is_better=False, margin=0.1).verdict == "not saturated"
