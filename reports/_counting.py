@@ -73,13 +73,17 @@ def beats(metric: str, score: Score | None, blind: Score | None) -> bool:
     return ends.low > blind.value if metric.startswith("acc") else ends.high < blind.value
 
 
-def ever_counts(data: RunData, task: str, checkpoints: Sequence[Checkpoint]) -> bool:
-    """Whether any of these checkpoints is seen to count in the full list: the same criterion for all of its metrics."""
+def never_counts(data: RunData, task: str, checkpoints: Sequence[Checkpoint]) -> bool:
+    """Whether none of these checkpoints is seen to count in the full list: the same criterion for all of its metrics.
+
+    False where nobody knows what a blind answer reaches, as of scores from a table.
+    """
     said = counting_task(task)
     assert said is not None
     metric, floor = ("acc", "floor_chance_acc") if said[0] == "most_frequent_word" else ("mae", "floor_constant_mae")
     scores, floors = data.scores(TASKS, metric, task), data.scores(TASKS, floor, task)
-    return any(beats(metric, scores.get(one), floors.get(one)) for one in checkpoints)
+    told = [one for one in checkpoints if one in scores and one in floors]
+    return bool(told) and not any(beats(metric, scores[one], floors[one]) for one in told)
 
 
 def different_words(data: RunData, task: str) -> int:

@@ -19,6 +19,14 @@ TOGETHER = 0.99
 """Correlation of log N and log D from which both terms are one curve, as for a fixed number of tokens per parameter."""
 
 
+class NoFitError(ValueError):
+    """A law that these points do not show: why, and what a caller can do."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}: {advice}")
+        self.reason = reason
+
+
 def fit_scaling_law(
     parameters: Sequence[float] | Float[np.ndarray, " p"],
     tokens: Sequence[float] | Float[np.ndarray, " p"],
@@ -64,12 +72,17 @@ def fit_scaling_law(
     values, objective, converged, jacobian = min(fits, key=lambda fit: fit[1])
     absent = [name for name, term in _terms(values, *points.T[:2]).items() if name in free and term.max() < ABSENT]
     if absent:
-        raise ValueError(f"the losses show no {', '.join(absent)} term: hold it, e.g. held={{'{absent[0]}': 0.0, ...}}")
+        raise NoFitError(
+            f"the losses show no {', '.join(absent)} term", f"hold it, e.g. held={{'{absent[0]}': 0.0, ...}}"
+        )
+    for axis, exponent, name in ((points[:, 0], "alpha", "N"), (points[:, 1], "beta", "D")):
+        if exponent in free and values[exponent] * np.ptp(axis) < ABSENT:
+            raise NoFitError(f"the losses do not fall with {name}", "check them, or hold the term at 0")
     spread = np.linalg.svd(jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300), compute_uv=False)
     if not converged or spread[-1] < 1e-7 * spread[0]:
-        raise ValueError(
-            f"these points do not tell {', '.join(free)} apart (a term is next to 0, or two are one curve): "
-            "vary D at the same N, or hold constants, e.g. held=HOFFMANN_DATA_TERM"
+        raise NoFitError(
+            f"these points do not tell {', '.join(free)} apart (a term is next to 0, or two are one curve)",
+            "vary D at the same N, or hold constants, e.g. held=HOFFMANN_DATA_TERM",
         )
     generator = np.random.default_rng(seed)
     drawn = []
@@ -96,25 +109,25 @@ def _refuse(
     if len(set(NAMES) - set(held)) == 0:
         raise ValueError("every constant is held, nothing is left to fit: use ScalingLaw(...) itself")
     if min(sizes.min(initial=1), seen.min(initial=1), losses.min(initial=1)) <= 0:
-        raise ValueError("parameters, tokens and losses must be above 0: leave untrained checkpoints out")
+        raise NoFitError("parameters, tokens and losses must be above 0", "leave untrained checkpoints out")
     free = [name for name in NAMES if name not in held]
     if len(free) == len(NAMES) and len(sizes) < POINTS:
-        raise ValueError(f"{len(sizes)} points for five constants: give at least {POINTS}, or hold some (held=...)")
+        raise NoFitError(f"{len(sizes)} points for five constants", f"give at least {POINTS}, or hold some (held=...)")
     if len(sizes) < len(free) + 2:
-        raise ValueError(f"{len(sizes)} points for {len(free)} constants: give at least {len(free) + 2}")
+        raise NoFitError(f"{len(sizes)} points for {len(free)} constants", f"give at least {len(free) + 2}")
     for name, axis, terms in (("N", sizes, ("A", "alpha")), ("D", seen, ("B", "beta"))):
         wanted = _needed(terms, held)
         distinct = len(np.unique(axis))
         if distinct < wanted:
-            raise ValueError(
-                f"{distinct} different {name} cannot identify {', '.join(t for t in terms if t not in held)}: "
-                f"give at least {wanted}, or hold them, e.g. held={{'{terms[0]}': ..., '{terms[1]}': ...}}"
+            raise NoFitError(
+                f"{distinct} different {name} cannot identify {', '.join(t for t in terms if t not in held)}",
+                f"give at least {wanted}, or hold them, e.g. held={{'{terms[0]}': ..., '{terms[1]}': ...}}",
             )
     both = {"A", "alpha"} - set(held) and {"B", "beta"} - set(held)
     if both and np.corrcoef(np.log(sizes), np.log(seen))[0, 1] > TOGETHER:
-        raise ValueError(
-            "N and D rise together, so their terms cannot be told apart: vary D at the same N, or hold one term, "
-            "e.g. held=HOFFMANN_DATA_TERM"
+        raise NoFitError(
+            "N and D rise together, so their terms cannot be told apart",
+            "vary D at the same N, or hold one term, e.g. held=HOFFMANN_DATA_TERM",
         )
 
 

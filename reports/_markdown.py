@@ -79,9 +79,13 @@ def counted(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table; its first columns are text, the others stand to the right. Cells must be escaped already."""
-    rule = ["---" if place < text_columns else "---:" for place in range(len(header))]
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1, *, remark: bool = False) -> str:
+    """A table; its first columns are text (with `remark` its last one too), the others stand to the right.
+
+    Cells must be escaped already.
+    """
+    texts = {*range(text_columns), len(header) - 1 if remark else 0}
+    rule = ["---" if place in texts else "---:" for place in range(len(header))]
     lines = [header, rule, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,6 +1,6 @@
 """The report's first paragraph: what was measured, what stands out, what cannot be told."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lm_probe.reports._analysis import ALPHA, Analysis, Verdict
 from lm_probe.reports._counting_findings import Counted, counted_questions
@@ -11,11 +11,13 @@ from lm_probe.reports._numbers import Place
 from lm_probe.reports._origins import origins
 
 _NAMED = 4
+_LISTED = 10
 _SAID = {
     "saturated": "{models} {are} worse at the end than before (saturated)",
     "not saturated": "{models} {are} not saturated",
     "cannot tell": "for {models} it cannot be told",
 }
+_OVER_SIZE = {"jump": "alike at first and then higher by a jump"}
 _SITES = {"embedding": "at the embedding", "final_norm": "after the final norm", "head_input": "before the head"}
 
 
@@ -32,11 +34,8 @@ def _measured(data: RunData) -> Iterator[str]:
     ranges = {model: [one for one in known if one in numbered] for model, known in data.checkpoints.items()}
     total = sum(map(len, ranges.values()))
     said = {model: _range(known) for model, known in ranges.items()}
-    if len(said) > _NAMED and len(set(said.values())) == 1:
-        models = f"{', '.join(map(escape, said))} (each {next(iter(said.values()))})"
-    else:
-        models = "; ".join(f"{escape(model)} ({known})" for model, known in said.items())
-    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: {models}."
+    models = _alike(said) if len(said) > _NAMED else [f"{escape(model)} ({known})" for model, known in said.items()]
+    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: {'; '.join(models)}."
     if found.imported and not found.measured:
         yield "None of them was seen here: all scores were read from files."
     elif found.imported:
@@ -56,6 +55,21 @@ def _measured(data: RunData) -> Iterator[str]:
     if data.failed:
         nothing = f"; nothing is known of {_which(found.failed)}" if found.failed else ""
         yield f"**{counted(len(data.failed), 'measurement')} failed**{nothing}, see [Failures](#failures)."
+
+
+def _alike(ranges: Mapping[str, str]) -> list[str]:
+    """Models of one range together, by name where they are not too many; of many ranges those of most models."""
+    alike: dict[str, list[str]] = {}
+    for model, known in ranges.items():
+        alike.setdefault(known, []).append(model)
+    by_size = sorted(alike.items(), key=lambda group: -len(group[1]))
+    said = [
+        f"{', '.join(map(escape, models)) if len(models) <= _LISTED else counted(len(models), 'model')} "
+        f"({'each ' * (len(models) > 1)}{known})"
+        for known, models in by_size[:_NAMED]
+    ]
+    rest = sum(len(models) for _, models in by_size[_NAMED:])
+    return [*said, f"{counted(rest, 'more model')} (see [Provenance](#provenance))"] if rest else said
 
 
 def _which(some: Sequence[Checkpoint]) -> str:
@@ -105,11 +119,11 @@ def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
     if together:
         pairs = [f"{one.measure} ({escape(one.model)})" for one in together]
         yield f"Changing at the checkpoints at which the loss changes, or near: {_few(pairs, 'measure')}."
-    for label in ("emergent", "inverse", "U-shaped"):
-        found = [one for one in analysis.curves if one.found.label == label]
+    for label in ("emergent", "jump", "inverse", "U-shaped"):
+        found = [one for one in analysis.curves if one.shape == label]
         names = [escape(one.measure.name + f" ({one.family})" * bool(one.family)) for one in found]
         if names:
-            yield f"Over model size {label}: {_few(names, 'score')}."
+            yield f"Over model size {_OVER_SIZE.get(label, label)}: {_few(names, 'score')}."
 
 
 def _few(names: Sequence[str], noun: str) -> str:

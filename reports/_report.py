@@ -9,6 +9,7 @@ from pathlib import Path
 from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _saturation_section as saturation_section
+from lm_probe.reports import _scaling_section as scaling_section
 from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis, analyse
 from lm_probe.reports._data import RunData
@@ -119,6 +120,7 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
             ),
         ],
         "best_and_final": [list(saturation_section.HEADER), *saturation_section.csv_rows(data, analysis)],
+        "emergence": [list(scaling_section.CURVE_HEADER), *scaling_section.curve_rows(analysis)],
         "counting": [
             list(counting_section.HEADER),
             *counting_section.rows(data),

@@ -46,15 +46,23 @@ def saturation(analysis: Analysis) -> list[str]:
     ]
     header = ["model", "measure", "verdict", "p", "adjusted", "checkpoints", "best at step", "final less best"]
     return [
-        "Saturated means that the last checkpoints are worse than earlier ones by more than their scatter and the "
-        f"choice among them explain; not saturated, that a worsening of level by a tenth of what the series gained "
-        f"late in training is excluded (95 %); else it cannot be told. {_LEVEL} {_adjustment(analysis.headline)} "
-        "A verdict holds for this training run and this text or task, and says nothing of a cause.",
+        _sentences(
+            "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
+            "their scatter and the choice among them explain; not saturated, that a worsening of level by a tenth of "
+            "what the series gained late in training is excluded (95 %); else it cannot be told.",
+            _LEVEL,
+            _adjustment(analysis.headline),
+            "A verdict holds for this training run and this text or task, and says nothing of a cause.",
+        ),
         f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
         f"is none where the last is the best or fewer than {FEWEST} checkpoints show no scatter.",
-        table([*header, "turns at step", "why"], rows, text_columns=3),
+        table([*header, "turns at step", "why"], rows, text_columns=3, remark=True),
         *_means(analysis),
     ]
+
+
+def _sentences(*said: str) -> str:
+    return " ".join(filter(None, said))
 
 
 def _means(analysis: Analysis) -> list[str]:
@@ -90,6 +98,7 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
             _change(one),
             _relative(one),
             *_p(one),
+            count(one.tests) if one.tests else MISSING,
             one.found.verdict,
             escape(one.found.reason) if one.found.verdict == "cannot tell" else "",
         ]
@@ -99,10 +108,18 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     total = len(everything)
     header = ["model", "task", "metric", "best at step", "best", "last step", "final", "final less best", "relative"]
     return [
-        "The best of many checkpoints flatters; final less best has that taken off, relative is as observed. "
-        f"{_RANGE} {_LEVEL} {_families(analysis.tasks)} A row without p is not tested, for the reason that stands "
-        "there. A worsening that is not excluded may be there.",
-        table([*header, "p", "adjusted", "verdict", "why it cannot be told"], rows, text_columns=3),
+        _sentences(
+            "The best of many checkpoints flatters; final less best has that taken off, relative is as observed.",
+            _RANGE,
+            _LEVEL,
+            _families(analysis.tasks),
+            "Perplexities and means have the adjusted p of the list above; the column tests says how many tests a "
+            "row's own list has. A row without p is not tested, for the reason that stands there. A worsening that is "
+            "not excluded may be there.",
+        ),
+        table(
+            [*header, "p", "adjusted", "tests", "verdict", "why it cannot be told"], rows, text_columns=3, remark=True
+        ),
         *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
         *_left_aside(data),
     ]

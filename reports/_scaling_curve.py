@@ -142,7 +142,8 @@ def shape(
         return "undetermined", "not constant, but the largest and the smallest model do not differ clearly"
     fit = isotonic(y[:, None])[:, 0]
     if _from_chance(y, errors, floor) and _concentration(x, fit) >= JUMP:
-        return "emergent", f"at chance, then {_concentration(x, fit):.0%} of the rise in a quarter of the range"
+        start = "the smallest are alike (chance is not known)" if floor is None else "at chance"
+        return "emergent", f"{start}, then {100 * _concentration(x, fit):.0f} % of the rise in a quarter of the range"
     start = x[-1] - LAST * (x[-1] - x[0])
     late = y[x >= start]
     added = y[-1] - np.interp(start, x, y)

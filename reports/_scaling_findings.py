@@ -8,7 +8,7 @@ import numpy as np
 from lm_probe.reports._compare_metrics import MetricComparison, compare_metrics
 from lm_probe.reports._counting import FLOORS, TASKS, counting_task
 from lm_probe.reports._data import Checkpoint, RunData, Score
-from lm_probe.reports._fit_scaling_law import fit_scaling_law
+from lm_probe.reports._fit_scaling_law import NoFitError, fit_scaling_law
 from lm_probe.reports._outcomes import shared
 from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
 from lm_probe.reports._scaling_law import ScalingLaw
@@ -60,10 +60,17 @@ class TaskCurve:
     models: Sequence[str]
     scores: Sequence[Score]
     found: ScalingCurve
+    chance: float | None = None
+    """What guessing scores, where that is known."""
     left_out: Sequence[str] = ()
     """Models as large as another of the family with a shorter name."""
     comparison: MetricComparison | None = None
     """The same documents under other metrics, where sample logs hold their log-likelihoods."""
+
+    @property
+    def shape(self) -> str:
+        """The label; `jump` for an emergence of which nobody knows whether it begins at chance."""
+        return "jump" if self.found.label == "emergent" and self.chance is None else self.found.label
 
 
 def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
@@ -91,8 +98,8 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
     parameters = [one.size.parameters for one in fitted]
     try:
         law = fit_scaling_law(parameters, [1.0] * len(fitted), [o.measured.value for o in fitted], held=_SAME_DATA)
-    except ValueError as error:
-        return Scaling(found, None, str(error))
+    except NoFitError as error:
+        return Scaling(found, None, error.reason)
     predicted = [
         FinalLoss(one.model, one.checkpoint, one.size, one.measured, one in fitted, float(at))
         for one, at in zip(found, law.loss(np.array([o.size.parameters for o in found]), 1.0), strict=True)
@@ -118,19 +125,20 @@ def task_curves(data: RunData) -> list[TaskCurve]:
         reached = [data.scores(TASKS, measure.metric, measure.task)[one] for one in last.values()]
         sizes = [data.sizes[model].parameters for model in last]
         values = [score.value for score in reached]
+        chance = _chance(data, measure, next(iter(last.values())))
         curve = classify_scaling_curve(
             sizes,
             values,
             [score.stderr or 0.0 for score in reached],
             lower_is_better=measure.lower_is_better,
-            chance=_chance(data, measure, next(iter(last.values()))),
+            chance=chance,
             alpha=0.05 / len(points),
         )
         key = measure.task, family
         comparison = None if key in compared else _comparison(data, measure, sizes, list(last.values()))
         if comparison:
             compared.add(key)
-        curves.append(TaskCurve(measure, family, list(last), reached, curve, left_out, comparison))
+        curves.append(TaskCurve(measure, family, list(last), reached, curve, chance, left_out, comparison))
     return curves
 
 

@@ -1,11 +1,18 @@
 """Several models by size in the report: final losses with their law, and the shapes of task scores."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._data import RunData, Scores
 from lm_probe.reports._layers import final_place
 from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, step_cell, table, with_error
-from lm_probe.reports._scaling_findings import FinalLoss, Scaling
+from lm_probe.reports._scaling_findings import FinalLoss, Scaling, TaskCurve
 from lm_probe.reports._scaling_law import ScalingLaw
+
+MOST_ROWS = 60
+CURVE_HEADER = ("task", "metric", "over_size", "family", "models", "smallest", "largest", "draws_that_agree", "reason")
+_SAYING_LITTLE = ("flat", "undetermined")
 
 
 def scaling(data: RunData, analysis: Analysis) -> list[str]:
@@ -82,18 +89,23 @@ def emergence(analysis: Analysis) -> list[str]:
     """The label of each task and metric over size."""
     if not analysis.curves:
         return []
+    telling = [one for one in analysis.curves if one.shape not in _SAYING_LITTLE]
+    others = [one for one in analysis.curves if one.shape in _SAYING_LITTLE]
+    more = max(0, MOST_ROWS - len(telling))
+    kept = {id(one) for one in (*telling, *others[:more])}
+    shown, rest = [one for one in analysis.curves if id(one) in kept], others[more:]
     rows = [
         [
             escape(one.measure.task),
             escape(one.measure.metric),
-            one.found.label,
+            one.shape,
             f"{len(one.models)} {escape(one.family)}".strip(),
             number(one.scores[0].value),
             number(one.scores[-1].value),
             f"{one.found.stability:.0%}".replace("%", " %"),
             escape(one.found.reason),
         ]
-        for one in analysis.curves
+        for one in shown
     ]
     left_out = sorted({model for one in analysis.curves for model in one.left_out})
     twins = f" Left out beside a model of the same size and a shorter name: {listed(list(map(escape, left_out)))}."
@@ -101,12 +113,29 @@ def emergence(analysis: Analysis) -> list[str]:
     return [
         "The shape of each score over the log of model size, from the last checkpoints; fewer than five sizes, or "
         "fewer than 80 % of redrawn scores with the same label, are undetermined. Level 5 % divided by "
-        f"{counted(len(rows), 'row')}. A jump of an accuracy may be the metric's own, and one between two sizes that "
-        "were not trained is not seen. The thresholds are conventions. Models whose names begin alike are one family: "
+        f"{counted(len(analysis.curves), 'row')}. A jump of an accuracy may be the metric's own, and one between two "
+        "sizes that were not trained is not seen; it is called emergent where the smallest models are known to be at "
+        "chance, and otherwise a jump. The thresholds are conventions. Models whose names begin alike are one family: "
         "others learned from other data, and are another curve." + twins * bool(left_out),
-        table(header, rows, text_columns=3),
+        table(header, rows, text_columns=3, remark=True),
+        *([f"Not in this table: {_left_out(rest)}; all rows are in tables/emergence.csv."] if rest else []),
         *_under_other_metrics(analysis),
     ]
+
+
+def _left_out(rest: Sequence[TaskCurve]) -> str:
+    kinds = Counter(one.shape for one in rest)
+    return listed(
+        [f"{counted(number_, 'row')} that {'is' if number_ == 1 else 'are'} {name}" for name, number_ in kinds.items()]
+    )
+
+
+def curve_rows(analysis: Analysis) -> Iterable[list[object]]:
+    """All of them at full precision, for tables/emergence.csv."""
+    for one in analysis.curves:
+        ends = one.scores[0].value, one.scores[-1].value
+        told = one.measure.task, one.measure.metric, one.shape, one.family, len(one.models)
+        yield [*told, *ends, one.found.stability, one.found.reason]
 
 
 def _under_other_metrics(analysis: Analysis) -> list[str]:

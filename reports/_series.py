@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from lm_probe.reports._counting import MEASURES, TASKS, counting_task, ever_counts, task_metrics
+from lm_probe.reports._counting import MEASURES, TASKS, counting_task, never_counts, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
 from lm_probe.reports._directions import PERPLEXITIES, has_no_direction, is_twin, lower_is_better, may_be_luck
 from lm_probe.reports._outcomes import shared
@@ -45,7 +45,8 @@ class Series:
     tasks: tuple[str, ...] = ()
     """What a mean is over."""
     blind: bool = False
-    """Whether no checkpoint of a counting task is seen to be better than an answer without counting."""
+    """Whether no checkpoint of a counting task is seen to be better than an answer without counting, that being
+    known."""
 
     @property
     def steps(self) -> Float[np.ndarray, " t"]:
@@ -132,7 +133,7 @@ def task_series(data: RunData) -> list[Series]:
         for model, known in data.checkpoints.items():
             own = stepped(scores, known)
             if len(own) > 1:
-                blind = counting_task(measure.task) is not None and not ever_counts(data, measure.task, known)
+                blind = counting_task(measure.task) is not None and never_counts(data, measure.task, known)
                 found.append(_series(model, measure, own, _by_document(data, measure, list(own)), blind=blind))
     return found
 

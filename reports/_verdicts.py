@@ -86,7 +86,9 @@ def _verdicts(
         if not why:
             families.setdefault(family(one), {}).setdefault(hypothesis(one), []).append(place)
     verdicts = {
-        place: Verdict(series[place], replace(found[place], verdict="cannot tell", reason=f"not tested: {why}"), 1.0, 0)
+        place: Verdict(
+            series[place], replace(found[place], verdict="cannot tell", reason=f"not tested, because {why}"), 1.0, 0
+        )
         for place, why in enumerate(untested)
         if why
     }

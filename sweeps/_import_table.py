@@ -80,7 +80,8 @@ def read_table(name: str, text: str, sha256: str) -> FileContent:
         one = repeated[0]
         where = "" if one.step is None else f" at step {one.step}"
         content.notices.append(
-            f"{len(repeated)} rows are followed by others for the same model, step, task and shots, and those count: "
+            f"{len(repeated)} row{' is' if len(repeated) == 1 else 's are'} followed by others for the same model, "
+            "step, task and shots, and those count: "
             f"first {one.task} of {one.model}{where}"
         )
     return content

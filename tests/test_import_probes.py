@@ -9,6 +9,7 @@ from lm_probe.cli import main
 from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._load import load
+from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._series import measures, undirected
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
 from tests.importing import CSV, HARNESS_3, HARNESS_4, changed, imported, written
@@ -49,6 +50,17 @@ def test_what_hf_probe_measured_is_taken_with_its_place(tmp_path: Path) -> None:
     assert "## Hidden states" in report and "None of them was seen here" in report
     again, _ = imported(tmp_path / "run", tmp_path / "r.json")
     assert not again
+
+
+def test_captions_say_of_imported_values_what_is_known_of_them(tmp_path: Path) -> None:
+    loss = {**ROWS[0], "probe": "loss", "metric": "loss", "layer": None, "site": None}
+    silent = {**HARNESS_4["config"], "model_args": "pretrained=org/m,revision=step1000", "lm_probe": [*ROWS, loss]}
+    for name in ("dtype", "device", "model_dtype"):
+        silent.pop(name, None)
+    imported(tmp_path / "run", written(tmp_path / "r.json", changed(HARNESS_4, config=silent)))
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "Mean next-token cross-entropy; the band is the 95 % interval.\n" in report
+    assert "The same over depth. Depth is relative" in report and f"{MISSING} on" not in report
 
 
 def test_a_sweeps_own_values_of_a_probe_are_never_replaced(tmp_path: Path) -> None:

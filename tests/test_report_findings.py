@@ -132,8 +132,9 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     assert f"{among.found.largest_fall:.3g} is not excluded" in among.found.reason
     report = write_report([tmp_path / "many"]).read_text(encoding="utf-8")
     assert "parts of a suite apart (21 tests in a list; Benjamini and Hochberg)" in report
+    assert tables_of(report, "## Best and final")[1][-2:] == ["---:", "---"]  # a sentence stands to the left
     (row,) = [row for row in tables_of(report, "## Best and final") if row[1] == "a"]
-    assert row[-2] == "cannot tell" and row[-1].startswith("a worsening of level by up to 0.0")
+    assert row[-3:-1] == ["21", "cannot tell"] and row[-1].startswith("a worsening of level by up to 0.0")
     assert row[-1].endswith("adjusted (21 tests)")
 
 
@@ -199,8 +200,8 @@ def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
     assert (early.found.verdict, early.tests) == ("cannot tell", 0)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     why = {row[1]: row[-1] for row in tables_of(report, "## Best and final")[2:]}
-    assert why["count_query_m5"].startswith("not tested: no checkpoint is better than a blind answer")
-    assert why["early"].startswith("not tested: all but the last checkpoints lie in the first 10 % of training")
+    assert why["count_query_m5"].startswith("not tested, because no checkpoint is better than a blind answer")
+    assert why["early"].startswith("not tested, because all but the last checkpoints lie in the first 10 % of training")
 
 
 def test_an_early_level_of_a_score_may_be_luck_and_one_of_a_loss_is_learned(tmp_path: Path) -> None:
@@ -301,7 +302,8 @@ def test_a_law_is_refused_with_its_reason(tmp_path: Path) -> None:
     ladder(tmp_path / "few", {name: SIZES[name] for name in ("m70", "m410")})
     few = analysed(tmp_path / "few").scaling
     assert few is not None and few.law is None and "2 points for 3 constants" in few.refusal
-    assert "No scaling law is fitted: 2 points" in write_report([tmp_path / "few"]).read_text(encoding="utf-8")
+    report = write_report([tmp_path / "few"]).read_text(encoding="utf-8")
+    assert "No scaling law is fitted: 2 points for 3 constants." in report  # what a caller could do is no reader's
     write(tmp_path / "text", "x", {"loss": [3.0] * 16}, parameters=1000, sample="one")
     write(tmp_path / "text", "y", {"loss": [2.0] * 16}, parameters=2000, sample="two")
     text = analysed(tmp_path / "text").scaling
@@ -333,6 +335,40 @@ def test_a_law_is_refused_with_its_reason(tmp_path: Path) -> None:
 def test_sizes_in_names(name: str, size: float | None) -> None:
     found = size_in_name(name)
     assert (None if found is None else found.parameters) == size
+
+
+def test_a_jump_is_called_emergent_only_where_chance_is_known(tmp_path: Path) -> None:
+    for place, size in enumerate((70, 160, 410, 1000, 2800, 6900)):
+        scores = {"sciq acc": [0.6 + 0.3 * (place > 3)], "flat acc": [0.5]}
+        scores |= {f"count_query_m5 {name}": [0.1 + 0.8 * (place > 3)] for name in ("acc",)}
+        scores |= {"count_query_m5 floor_constant_acc": [0.1]}
+        write(tmp_path, f"a-{size}m", scores, steps=[8])
+    curves = {one.measure.name: one for one in analysed(tmp_path).curves}
+    assert curves["sciq acc"].found.label == "emergent" and curves["sciq acc"].shape == "jump"
+    assert "chance is not known" in curves["sciq acc"].found.reason
+    assert curves["count_query_m5 acc"].shape == "emergent"
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "Over model size emergent: count_query_m5 acc (a)." in report
+    assert "Over model size alike at first and then higher by a jump: sciq acc (a)." in report
+    rows = {row[0]: row for row in tables_of(report, "## Emergence")[2:]}
+    assert rows["sciq"][2] == "jump" and rows["flat"][2] == "flat"
+
+
+def test_of_many_shapes_those_that_say_most_are_shown(tmp_path: Path) -> None:
+    for place, size in enumerate((70, 160, 410, 1000, 2800)):
+        flat = {f"t{task} acc": [0.5] for task in range(70)}
+        write(tmp_path, f"a-{size}m", {**flat, "z acc": [0.3 + 0.1 * place]}, steps=[8])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    rows = tables_of(report, "## Emergence")[2:]
+    assert len(rows) == 60 and rows[-1][0] == "z"
+    assert "Not in this table: 11 rows that are flat; all rows are in tables/emergence.csv." in report
+    assert len((tmp_path / "tables" / "emergence.csv").read_text().splitlines()) == 72
+
+
+def test_counting_without_a_known_blind_answer_is_tested(tmp_path: Path) -> None:
+    write(tmp_path, "demo", {"count_query_m5 mae": 2 - rise_and_fall(0.2)})
+    (one,) = analysed(tmp_path).tasks
+    assert one.tests == 1 and one.saturated
 
 
 def test_many_models_have_a_panel_for_each_family(tmp_path: Path) -> None:

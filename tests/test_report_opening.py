@@ -54,6 +54,18 @@ def test_a_run_of_files_alone_measured_nothing(tmp_path: Path) -> None:
     assert "None of them was seen here: all scores were read from files." in said(tmp_path)
 
 
+def test_models_of_one_range_of_steps_stand_together(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        for place in range(30):
+            for step in (100, 200) if place < 24 else (0, 200 + place % 5):
+                key = CheckpointKey(f"m{place:02}", f"step{step}", step, f"sha256:{place}", "m")
+                store.record(key, [Measurement("loss", {}, [Reading("loss", 3.0)])])
+    text = said(tmp_path)
+    start = "60 checkpoints of 30 models: 24 models (each 2 checkpoints, steps 100 to 200); m24, m29 (each "
+    assert text.startswith(start)
+    assert "; 2 more models (see [Provenance](#provenance)). " in text
+
+
 def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_models: Path) -> None:
     text = said(two_models)
     peak = "Hidden states point most alike (highest mean cosine; 1 is one direction): demo-d16 after the final norm at"

@@ -143,6 +143,14 @@ def test_a_term_that_is_not_there_is_refused() -> None:
         fit_scaling_law(sizes, tokens, noisy, bootstrap=0)
 
 
+def test_losses_that_do_not_fall_with_size_are_refused() -> None:
+    sizes = np.geomspace(7e7, 1.2e10, 8)
+    noise = 2.5 * np.exp(0.004 * np.random.default_rng(0).standard_normal(8))
+    for losses in (np.full(8, 2.5), np.linspace(2.3, 2.8, 8), noise):
+        with pytest.raises(ValueError, match="the losses do not fall with N"):
+            fit_scaling_law(sizes, np.full(8, 3e11), losses, held=HOFFMANN_DATA_TERM)
+
+
 def test_sizes_and_data_that_rise_together_are_refused() -> None:
     sizes = np.geomspace(1e7, 1e10, 12)
     for noise in (0.0, 0.005):
