@@ -83,7 +83,7 @@ def may_be_luck(metric: str) -> bool:
     """Whether answers without skill can score well: all but the likelihoods of text, where what is low is learned.
 
     Near chance a model answers alike whatever is asked, and an accuracy is then the share of that answer among the
-    right ones, to any number of standard errors: WSC goes from 63 to 37 % and back in the first tenth of training.
+    right ones, to any number of standard errors: WSC goes from 37 to 63 % or back in the first tenth of training.
     """
     return metric.partition(",")[0] not in _LIKELIHOODS
 

@@ -27,7 +27,9 @@ def moving_together(analysis: Analysis) -> list[str]:
         "at the lag of up to two checkpoints where it is strongest; p from shuffled blocks, which pays for the choice "
         f"of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). An association says nothing about a cause: "
         "in training nearly everything changes while the learning rate does, and models were trained in which low rank "
-        "goes with late degradation and is not its cause (arXiv 2602.20433).",
+        "goes with late degradation and is not its cause (arXiv 2602.20433). Changes are per checkpoint: where the "
+        "steps between checkpoints grow and then stay alike, two measures that only drift may come out as associated "
+        "by that alone.",
         table(header, rows, text_columns=2),
     ]
 
