@@ -25,6 +25,13 @@ def left_out(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     return found
 
 
+def beside(held: Iterable[Row], shown: Iterable[Row], usual: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Measurements that the run holds and does not show, on other prompts, each with one of its series that it does."""
+    known = {row["id"] for row in shown}
+    standing = {_series(row): row for row in usual}
+    return [(row, standing[_series(row)]) for row in held if row["id"] not in known and _series(row) in standing]
+
+
 def asked(row: Row) -> dict[str, Any]:
     """What decides whether two measurements compare.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lm_probe.reports._audit import Audited, read_audits
-from lm_probe.reports._comparable import left_out, lines
+from lm_probe.reports._comparable import beside, left_out, lines
 from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, RunData, Vectors
 from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._outcomes import Samples, sample_files
@@ -32,6 +32,7 @@ class _Run:
         self._left_out = left_out(measured)
         omitted = {row["id"] for row, _ in self._left_out}
         self._measured = [row for row in measured if row["id"] not in omitted]
+        self._left_out += beside(_records(store.measurements(on_any_prompts=True)), measured, self._measured)
         self.models = {str(row["model"]) for row in (*measured, *self._failures)}
         self.shared: set[str] = set()
         """Models that other runs hold as well."""

@@ -169,8 +169,8 @@ def warnings(data: RunData) -> list[str]:
         steps = listed([escape(one.when) for one in odd.checkpoints])
         found.append(
             f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)} at {steps} was measured with {escape(odd.how)} "
-            "and is left out of this report, because a curve through both would show the settings; sweep all "
-            "checkpoints with the same settings, or read both with `RunStore.values(provenance=True)`."
+            "and is left out of this report, because a curve through both would show the settings: measure all "
+            "checkpoints with the same settings to see them together."
         )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])

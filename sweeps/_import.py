@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lm_probe.model_adapters import UserError, say_on_stderr
 from lm_probe.sweeps._import_files import NotResults, find_files, read_file
@@ -11,10 +11,10 @@ from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._records import UNSEEN, Measurement
-from lm_probe.sweeps._store import RunStore, StoreError, failure_name
+from lm_probe.sweeps._store import RunStore, StoreError, digest, failure_name
 
 Say = Callable[[str], None]
-_Task = tuple[str, str, str, str]  # model, revision, probe, task
+_Task = tuple[str, str, str, str, str]  # model, revision, probe, task, prompts of a probe
 
 
 @dataclass
@@ -46,7 +46,8 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = sa
     No checkpoint is seen. A file that names the commit of its weights joins what a sweep measured of that commit; other
     scores stand beside whatever the run holds under the same model and revision, with the identity `imported`. What a
     sweep measured is never replaced. The same files give the same run in whichever order they come, as far as they say
-    when they were measured: for each (checkpoint, task) the newest counts.
+    when they were measured: for each (checkpoint, task) the newest counts. A probe that `hf-probe` measured on the
+    prompts of several files' tasks is kept for each; the run shows it on those that most checkpoints share.
 
     Args:
         files: result files (.json), tables (.csv) with the columns model, step, task, metric, value and, if known,
@@ -78,13 +79,13 @@ class _Importer:
         self._held: dict[_Task, _Held] = {}
         self._identities: dict[tuple[str, str], str] = {}
         self._sources: dict[str, str] = {}
-        for row in store.measurements().to_dict("records"):
+        for row in store.measurements(on_any_prompts=True).to_dict("records"):
             where = (row["model"], row["revision"] if isinstance(row["revision"], str) else "")  # pandas has NaN
             self._sources.setdefault(row["model"], row["source"])
             if row["identity"] != UNSEEN:
                 self._identities[where] = row["identity"]
             origin = row["details"].get("imported")
-            self._held[*where, row["probe"], row["config"].get("task", "")] = _Held(origin and Origin(**origin))
+            self._held[*where, *_key(row["probe"], row["config"])] = _Held(origin and Origin(**origin))
         self.summary = ImportSummary()
 
     def take(self, given: Path) -> None:
@@ -152,7 +153,7 @@ class _Importer:
         if checkpoint.identity != UNSEEN:
             self._identities[where] = checkpoint.identity
         for measurement in new:
-            self._held[*where, *_key(measurement)] = _Held(_origin(measurement))
+            self._held[*where, *_key(measurement.probe, measurement.config)] = _Held(_origin(measurement))
 
     def _news(self, path: Path, where: tuple[str, str], measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that the run has not, or has from an older file; what becomes of the others is said once a file."""
@@ -160,7 +161,9 @@ class _Importer:
         passed: dict[str, list[str]] = {}
         for measurement in measurements:
             task = failure_name(measurement.probe, measurement.config)
-            held = self._held.get((*where, *_key(measurement)))
+            key = _key(measurement.probe, measurement.config)
+            own = self._held.get((*where, *key[:-1], ""))  # a sweep's has no prompts, and counts whatever they are
+            held = own or self._held.get((*where, *key))
             if held is None:
                 new.append(measurement)
             elif held.origin is None:
@@ -181,8 +184,8 @@ class _Importer:
         return new
 
 
-def _key(measurement: Measurement) -> tuple[str, str]:
-    return measurement.probe, measurement.config.get("task", "")
+def _key(probe: str, config: dict[str, Any]) -> tuple[str, str, str]:
+    return probe, config.get("task", ""), digest(config) if "prompts" in config else ""
 
 
 def _origin(measurement: Measurement) -> Origin:

@@ -16,7 +16,15 @@ from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
 from lm_probe.sweeps._lock import make_folder
-from lm_probe.sweeps._queries import CURRENT, MEASUREMENTS, ROWS, TASK_DETAILS, VALUES, VECTORS
+from lm_probe.sweeps._queries import (
+    CURRENT,
+    MEASUREMENTS,
+    MEASUREMENTS_ON_ANY_PROMPTS,
+    ROWS,
+    TASK_DETAILS,
+    VALUES,
+    VECTORS,
+)
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
 from lm_probe.sweeps._versions import recorded_versions, versions
 
@@ -217,9 +225,13 @@ class RunStore:
             found.append((address, np.frombuffer(address.pop("data"), dtype="<f8")))
         return found
 
-    def measurements(self) -> pd.DataFrame:
-        """How each current measurement was made: checkpoint, config, versions, dtype, device, seconds, bytes."""
-        rows = self._rows(MEASUREMENTS)
+    def measurements(self, *, on_any_prompts: bool = False) -> pd.DataFrame:
+        """How each current measurement was made: checkpoint, config, versions, dtype, device, seconds, bytes.
+
+        Args:
+            on_any_prompts: also those of `hf-probe` on other prompts than the run shows.
+        """
+        rows = self._rows(MEASUREMENTS_ON_ANY_PROMPTS if on_any_prompts else MEASUREMENTS)
         frame = pd.DataFrame([dict(row) for row in rows])
         for column in ("config", "versions", "details"):
             if len(frame):

@@ -74,6 +74,59 @@ def test_a_sweeps_own_values_of_a_probe_are_never_replaced(tmp_path: Path) -> No
     ]
 
 
+def on_prompts(path: Path, step: int, tasks: str, value: float, date: float) -> Path:
+    document = with_rows([{**ROWS[0], "value": value}])
+    document["config"]["model_args"]["revision"] = f"step{step}"
+    document["config"]["model_sha"] = f"sha{step}"
+    document |= {"results": {task: {"acc,none": 0.5} for task in tasks.split()}, "date": date, "group_subtasks": {}}
+    return written(path / f"{step}_{tasks}.json", document | {"configs": {task: {} for task in tasks.split()}})
+
+
+def curve(run: Path) -> dict[int, float]:
+    with RunStore(run) as store:
+        values = store.values()
+    found = values[values.probe == "anisotropy"]
+    return dict(zip(found.step, found.value, strict=True))
+
+
+def test_other_prompts_stand_beside_and_the_curve_is_through_those_of_most_checkpoints(tmp_path: Path) -> None:
+    files = [on_prompts(tmp_path, step, "piqa", step / 1000, step) for step in (100, 200, 300)]
+    files.append(on_prompts(tmp_path, 200, "sciq", 0.9, 5000))
+    said: list[str] = []
+    for order in (files, files[::-1]):
+        run = tmp_path / f"run{len(said)}"
+        import_scores(order, run, say=said.append)
+        assert not said and curve(run) == {100: 0.1, 200: 0.2, 300: 0.3}
+        assert import_scores(order, run, say=said.append).scores == 0  # also what the run does not show is held
+        assert not said
+        said = []
+    import_scores([on_prompts(tmp_path, 200, "sciq", 0.8, 4000)], run, say=said.append)
+    assert ["older than in" in line for line in said] == [True]
+
+
+def test_of_prompts_that_all_checkpoints_have_one_makes_the_whole_curve(tmp_path: Path) -> None:
+    files = []
+    for step, (first, second) in {100: (1, 2), 200: (4, 3), 300: (5, 6)}.items():  # dates that alternate
+        both = [on_prompts(tmp_path, step, "piqa", 0.1, first), on_prompts(tmp_path, step, "sciq", 0.7, second)]
+        files += both if first < second else both[::-1]
+    for name, order in (("back", files[::-1]), ("run", files)):
+        import_scores(order, tmp_path / name)
+        assert curve(tmp_path / name) == {100: 0.7, 200: 0.7, 300: 0.7}
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert sum("anisotropy at step" in line for line in report.splitlines()) == 1
+
+
+def test_a_sweep_after_an_import_counts_whatever_the_prompts(tmp_path: Path) -> None:
+    import_scores([on_prompts(tmp_path, step, "piqa", 0.1, 1.0) for step in (100, 200)], tmp_path / "run")
+    with RunStore.create(tmp_path / "run") as store:
+        key = CheckpointKey("somebody/tiny", "step100", 100, "sha100", "somebody/tiny")
+        store.record(key, [Measurement("anisotropy", {"text": "x"}, [Reading("mean_cosine", 0.9, 1, "block")])])
+    assert curve(tmp_path / "run") == {100: 0.9, 200: 0.1}
+    said: list[str] = []
+    import_scores([on_prompts(tmp_path, 100, "sciq", 0.5, 9.0)], tmp_path / "run", say=said.append)
+    assert ["measured by a sweep" in line for line in said] == [True] and curve(tmp_path / "run")[100] == 0.9
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
