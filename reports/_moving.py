@@ -34,7 +34,8 @@ def moving(data: RunData) -> list[Moving]:
             values = np.array([score.value for score in own.values()])
             if len(own) > FEWEST and np.ptp(values):
                 loss = np.array([losses[one].value for one in own])
-                found.append((model, name, measure_comovement(loss, values)))
+                steps = [float(one.step or 0) for one in own]
+                found.append((model, name, measure_comovement(loss, values, steps=steps)))
     adjusted = holm([one.p_value for _, _, one in found])
     return [Moving(*one, p) for one, p in zip(found, adjusted, strict=True)]
 

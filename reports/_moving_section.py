@@ -24,12 +24,12 @@ def moving_together(analysis: Analysis) -> list[str]:
     header = ["model", "measure", "correlation", "the measure moves", "changes", "p", "adjusted", ""]
     return [
         "Rank correlation between the changes of a measure and the changes of the loss from checkpoint to checkpoint, "
-        "at the lag of up to two checkpoints where it is strongest; p from shuffled blocks, which pays for the choice "
-        f"of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). An association says nothing about a cause: "
-        "in training nearly everything changes while the learning rate does, and models were trained in which low rank "
-        "goes with late degradation and is not its cause (arXiv 2602.20433). Changes are per checkpoint: where the "
-        "steps between checkpoints grow and then stay alike, two measures that only drift may come out as associated "
-        "by that alone.",
+        "without the trends of both (a parabola, and the spacing of the checkpoints: two curves that flatten change "
+        "ever less, which is nothing that they do together), at the lag of up to two checkpoints where it is "
+        "strongest; p from shuffled blocks, which pays for the choice of the lag, and adjusted for "
+        f"{counted(len(rows), 'pair')} (Holm). An association says nothing about a cause: in training nearly "
+        "everything changes while the learning rate does, and models were trained in which low rank goes with late "
+        "degradation and is not its cause (arXiv 2602.20433).",
         table(header, rows, text_columns=2),
     ]
 

@@ -232,6 +232,23 @@ def test_comovement_finds_the_lag_and_claims_no_cause() -> None:
     assert few_enough(alarms, 60)
 
 
+def test_two_curves_that_flatten_do_not_move_together_where_the_spacing_changes() -> None:
+    generator = np.random.default_rng(11)
+    steps = np.array([*(2.0**i for i in range(10)), *(1000.0 * i for i in range(1, 40))])
+    time = np.log1p(steps)
+    alarms = hits = 0
+    for seed in range(40):
+        noise, other, bumps = 0.01 * generator.standard_normal((3, len(steps)))
+        loss = 2 + 8 * np.exp(-time / 3)
+        alarms += measure_comovement(loss + noise, 0.1 * time + other, steps=steps, draws=99, seed=seed).p_value <= 0.05
+        shared = 5 * np.cumsum(bumps)
+        found = measure_comovement(loss + shared + noise, 0.1 * time + shared, steps=steps, draws=99, seed=seed)
+        hits += found.p_value <= 0.05
+    assert alarms <= 12 and hits >= 36  # of changes with their trends in them all 40 would be called associated
+    with pytest.raises(ValueError, match="steps must rise"):
+        measure_comovement(loss, time, steps=steps[::-1])
+
+
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     if not EVALS.exists():
