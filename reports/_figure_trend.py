@@ -1,6 +1,6 @@
 """A value over training steps for all models in one picture, with a band of 95 %."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ _ONE_ROW = 3  # models in a legend above the figure; more stand below it
 def trend(
     scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]], ylabel: str, notes: Mapping[str, str]
 ) -> Figure:
-    """Lines over steps; a checkpoint that has no step gets a row of its own below them.
+    """Lines over steps; a checkpoint that has no step gets a row of its own below them, and so do all without a line.
 
     Args:
         scores: what to draw.
@@ -27,8 +27,9 @@ def trend(
         ylabel: quantity and unit.
         notes: what the legend says after a model's name.
     """
-    stepped = {one: score for one, score in scores.items() if one.step is not None}
-    single = {one: score for one, score in scores.items() if one.step is None}
+    lined = has_lines(scores)
+    stepped = {one: score for one, score in scores.items() if lined and one.step is not None}
+    single = {one: score for one, score in scores.items() if one not in stepped}
     looks = {model: look(index) for index, model in enumerate(checkpoints)}
     lines = len({one.model for one in stepped})
     high = 3.6 + (0.22 * -(-lines // 2) if lines > _ONE_ROW else 0.0)  # room for a legend below
@@ -46,6 +47,12 @@ def trend(
         figure, axes = panels(1, high)
         _lines(axes[0], stepped, checkpoints, looks, ylabel, notes)
     return figure
+
+
+def has_lines(scores: Iterable[Checkpoint]) -> bool:
+    """Whether a model has several steps; one checkpoint of each would lie over one another at the step they share."""
+    models = [one.model for one in scores if one.step is not None]
+    return len(set(models)) < len(models)
 
 
 def _lines(

@@ -10,7 +10,7 @@ from lm_probe.reports._data import Checkpoint, Profiles, RunData, Scores, Vector
 from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
-from lm_probe.reports._figure_trend import trend
+from lm_probe.reports._figure_trend import has_lines, trend
 from lm_probe.reports._markdown import number
 from lm_probe.reports._numbers import Address
 from lm_probe.reports._provenance import clustered, conditions
@@ -193,11 +193,10 @@ def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
 
 
 def _band(scores: Mapping[Checkpoint, object]) -> str:
-    stepped = any(one.step is not None for one in scores)
-    return f"the {'band is' if stepped else 'bars are'} the 95 % interval"
+    return f"the {'band is' if has_lines(scores) else 'bars are'} the 95 % interval"
 
 
 def _zero(scores: Mapping[Checkpoint, object]) -> str:
-    if not any(one.step == 0 for one in scores):
+    if not has_lines(scores) or not any(one.step == 0 for one in scores):
         return ""
     return "The axis is logarithmic, and step 0 stands at half of the first step after it."

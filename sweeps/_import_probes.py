@@ -31,22 +31,27 @@ def probe_measurements(
         versions: of the packages, as far as the file says.
         content: takes what is wrong.
     """
-    probes: dict[str, list[Reading]] = {}
-    wrong = 0
+    probes: dict[str, dict[tuple[str, int | None, str | None, str | None], Reading]] = {}
+    wrong = repeated = 0
     for row in rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ():
         reading = _reading(row) if isinstance(row, Mapping) else None
         if reading is None or not _is_name(row["probe"]) or row["probe"] == TASK_PROBE:
             wrong += 1
         else:
-            probes.setdefault(row["probe"], []).append(reading)
+            place = reading.metric, reading.layer, reading.site, reading.component
+            repeated += place in probes.setdefault(row["probe"], {})
+            probes[row["probe"]][place] = reading
     if wrong:
         content.problems.append(f"{wrong} of {len(rows)} rows of config.lm_probe are no values and are left out")  # type: ignore[arg-type]
+    if repeated:
+        said = "1 row of config.lm_probe is" if repeated == 1 else f"{repeated} rows of config.lm_probe are"
+        content.notices.append(f"{said} followed by another for the same place, and the last counts")
     known = {name: value for name, value in asked.items() if value is not None}
     details = {**conditions.details, "imported": origin._asdict()}
     made = Conditions(conditions.dtype, conditions.device, seed=conditions.seed, details=details)
     return [
-        Measurement(probe, {"prompts": _WRITTEN_BY, **known}, readings, made, versions)
-        for probe, readings in probes.items()
+        Measurement(probe, {"prompts": _WRITTEN_BY, **known}, list(places.values()), made, versions)
+        for probe, places in probes.items()
     ]
 
 

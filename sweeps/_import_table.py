@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
@@ -84,7 +84,18 @@ def read_table(name: str, text: str, sha256: str) -> FileContent:
             "step, task and shots, and those count: "
             f"first {one.task} of {one.model}{where}"
         )
+    content.notices += _contradicted(row for tasks in checkpoints.values() for rows in tasks.values() for row in rows)
     return content
+
+
+def _contradicted(rows: Iterable[_Row]) -> Iterator[str]:
+    """A line on each metric that rows call better where it is high and others where it is low."""
+    said: dict[tuple[str, int | None, str], set[bool | None]] = {}
+    for row in rows:
+        said.setdefault((row.task, row.shots, row.score.metric), set()).add(row.higher_is_better)
+    for (task, _, metric), ways in said.items():
+        if {True, False} <= ways:
+            yield f"higher_is_better is true in some rows of {task} {metric} and false in others: the last counts"
 
 
 def _rows(lines: "csv.DictReader[str]", content: FileContent) -> Iterator[_Row]:

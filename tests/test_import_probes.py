@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ ROWS = [
 ]
 
 
-def with_rows(rows: object) -> dict[str, object]:
+def with_rows(rows: object) -> dict[str, Any]:
     return changed(HARNESS_4, config={**HARNESS_4["config"], "lm_probe": rows})
 
 
@@ -74,10 +75,19 @@ def test_a_sweeps_own_values_of_a_probe_are_never_replaced(tmp_path: Path) -> No
     ]
 
 
+def test_of_two_rows_for_one_place_the_last_counts_and_it_is_said(tmp_path: Path) -> None:
+    twice = [ROWS[0], ROWS[1], {**ROWS[0], "value": 0.7}]
+    said, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows(twice)))
+    assert [line.partition("r.json: ")[2] for line in said] == [
+        "1 row of config.lm_probe is followed by another for the same place, and the last counts"
+    ]
+    assert values[values.probe == "anisotropy"].value.tolist() == [0.7, 0.2]
+
+
 def on_prompts(path: Path, step: int, tasks: str, value: float, date: float) -> Path:
     document = with_rows([{**ROWS[0], "value": value}])
-    document["config"]["model_args"]["revision"] = f"step{step}"
-    document["config"]["model_sha"] = f"sha{step}"
+    args = {**HARNESS_4["config"]["model_args"], "revision": f"step{step}"}
+    document["config"] = {**document["config"], "model_args": args, "model_sha": f"sha{step}"}
     document |= {"results": {task: {"acc,none": 0.5} for task in tasks.split()}, "date": date, "group_subtasks": {}}
     return written(path / f"{step}_{tasks}.json", document | {"configs": {task: {} for task in tasks.split()}})
 
@@ -203,10 +213,21 @@ def test_a_table_may_say_which_way_is_better(tmp_path: Path) -> None:
     text = "\n".join([f"{head},higher_is_better", *(f"{row},{one}" for row, one in zip(rows, said, strict=True))])
     problems, _ = imported(tmp_path / "run", written(tmp_path / "t.csv", text.replace("piqa,acc,", "piqa,odd,") + "\n"))
     assert [line.partition("t.csv: ")[2] for line in problems] == [
-        "line 6 is left out: higher_is_better is neither true nor false"
+        "line 6 is left out: higher_is_better is neither true nor false",
+        "higher_is_better is true in some rows of piqa odd and false in others: the last counts",
     ]
     data = load([tmp_path / "run"])
     assert data.declared_lower("piqa", "odd") is True and data.declared_lower("piqa (5-shot)", "odd") is False
+
+
+def test_a_direction_that_a_table_contradicts_is_said(tmp_path: Path) -> None:
+    text = "model,step,task,metric,value,higher_is_better\nm,1,t,odd,1,true\nm,2,t,odd,2,false\nm,2,t,acc,2,\n"
+    said, _ = imported(tmp_path / "run", written(tmp_path / "t.csv", text))
+    assert [line.partition("t.csv: ")[2] for line in said] == [
+        "higher_is_better is true in some rows of t odd and false in others: the last counts"
+    ]
+    data = load([tmp_path / "run"])
+    assert data.declared_lower("t", "odd") is True
 
 
 def test_importing_probes_is_told_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
-from lm_probe.reports._data import Place, Score
+from lm_probe.reports._data import Checkpoint, Place, Score
 from lm_probe.reports._figure_condensation import _square
+from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
@@ -114,3 +115,13 @@ def test_measures_without_a_section_are_folded_tables_and_condensation_is_drawn(
     assert square.shape == (neurons, neurons) and np.array_equal(square, square.T)
     assert square[0, 1] == drawn.cosines[0] and square[1, 2] == drawn.cosines[neurons - 1]
     assert (tmp_path / "figures" / "condensation.svg").exists()
+
+
+def test_models_with_one_and_the_same_step_stand_side_by_side() -> None:
+    series = {f"m{i}": [Checkpoint(f"m{i}", "step8", 8)] for i in range(4)}
+    scores = {own[0]: Score(3.0, 0.1, 10) for own in series.values()}
+    (axes,) = trend(scores, series, "loss", {}).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"m{i} (step8)" for i in range(4)]
+    series["m0"].append(Checkpoint("m0", "step9", 9))
+    scores[series["m0"][1]] = Score(2.9, 0.1, 10)
+    assert len(trend(scores, series, "loss", {}).axes[0].lines) == 4
