@@ -60,7 +60,7 @@ def test_captions_say_of_imported_values_what_is_known_of_them(tmp_path: Path) -
         silent.pop(name, None)
     imported(tmp_path / "run", written(tmp_path / "r.json", changed(HARNESS_4, config=silent)))
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
-    assert "Mean next-token cross-entropy; the band is the 95 % interval.\n" in report
+    assert "Mean next-token cross-entropy; the bars are the 95 % interval.\n" in report
     assert "The same over depth. Depth is relative" in report and f"{MISSING} on" not in report
 
 
