@@ -12,7 +12,7 @@ demo: $(VENV)/.ready
 	$(BIN)/lm-probe demo --out demo-run
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.ready typing
 	$(BIN)/ruff check .
