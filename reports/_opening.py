@@ -149,7 +149,7 @@ def _anisotropy(data: RunData) -> Iterator[str]:
                 peaks[one.model] = score.value, one, place, depth
     by_height = sorted(peaks.items(), key=lambda peak: -peak[1][0])[:_NAMED]
     said = [
-        f"{escape(model)} {_place(place, depth)} at {escape(_when(one))} ({number(value, 2)})"
+        f"{escape(model)} {_place(place, depth)} at {escape(_when(one))} ({number(value, 3)})"
         for model, (value, one, place, depth) in by_height
     ]
     if said:

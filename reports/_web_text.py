@@ -9,6 +9,7 @@ from markdown_it import MarkdownIt
 
 from lm_probe.reports._markdown import unfold
 
+_SENTENCE = 40
 _LINK = re.compile(r"#[\w-]+|tables/\w+\.csv|https://\S+")
 
 
@@ -43,7 +44,8 @@ def anchor(title: str) -> str:
 def _markdown() -> MarkdownIt:
     made = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "autolink"])
     made.validateLink = _known_link  # type: ignore[method-assign]  # how it is configured
-    for part, rule in (("table_open", _open_table), ("table_close", _close_table), ("th_open", _open_head)):
+    rules = {"table_open": _open_table, "table_close": _close_table, "th_open": _open_head, "td_open": _open_cell}
+    for part, rule in rules.items():
         made.add_render_rule(part, rule)
     return made
 
@@ -63,6 +65,12 @@ def _close_table(*_: Any) -> str:
 
 def _open_head(self: Any, tokens: Any, place: int, options: Any, env: Any) -> str:
     tokens[place].attrSet("scope", "col")
+    return str(self.renderToken(tokens, place, options, env))
+
+
+def _open_cell(self: Any, tokens: Any, place: int, options: Any, env: Any) -> str:
+    if len(tokens[place + 1].content) > _SENTENCE:  # or a wide table would squeeze it to a word a line
+        tokens[place].attrSet("class", "sentence")
     return str(self.renderToken(tokens, place, options, env))
 
 

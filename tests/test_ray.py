@@ -29,6 +29,7 @@ from tests.loopback_hub import LoopbackHub
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lm-probe[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve its workers beside other tests
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 PROBES = """

@@ -72,7 +72,7 @@ def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_model
     assert peak in text
     profiles = load([two_models]).profiles("anisotropy", "mean_cosine")
     value, one = max((score.value, one) for one, own in profiles.items() for score in own.values())
-    assert f"{one.model} after the final norm at step {one.step} ({value:.2f})" in text
+    assert f"{one.model} after the final norm at step {one.step} ({value:.3f})" in text
     assert "Counting in lists of two words, better than a blind answer: demo-d16 (most frequent word) and " in text
     assert "As many words, but more different ones, are harder for demo-d16 and demo-d32." in text
 
