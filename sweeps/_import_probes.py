@@ -1,7 +1,7 @@
 """The numbers of probes in a result file of lm-eval: what the model type `hf-probe` wrote to `config.lm_probe`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lm_probe.probes import Reading
@@ -33,7 +33,8 @@ def probe_measurements(
     """
     probes: dict[str, dict[tuple[str, int | None, str | None, str | None], Reading]] = {}
     wrong = repeated = 0
-    for row in rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ():
+    given: list[Any] = rows if isinstance(rows, list) else [] if rows is None else [rows]
+    for row in given:
         reading = _reading(row) if isinstance(row, Mapping) else None
         if reading is None or not _is_name(row["probe"]) or row["probe"] == TASK_PROBE:
             wrong += 1
@@ -42,7 +43,7 @@ def probe_measurements(
             repeated += place in probes.setdefault(row["probe"], {})
             probes[row["probe"]][place] = reading
     if wrong:
-        content.problems.append(f"{wrong} of {len(rows)} rows of config.lm_probe are no values and are left out")  # type: ignore[arg-type]
+        content.problems.append(f"{wrong} of {len(given)} rows of config.lm_probe are no values and are left out")
     if repeated:
         said = "1 row of config.lm_probe is" if repeated == 1 else f"{repeated} rows of config.lm_probe are"
         content.notices.append(f"{said} followed by another for the same place, and the last counts")

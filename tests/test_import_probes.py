@@ -234,3 +234,11 @@ def test_importing_probes_is_told_by_the_command(tmp_path: Path, capsys: pytest.
     alone = changed(HARNESS_3, results={}, config={**HARNESS_3["config"], "lm_probe": ROWS})
     assert main(["import", str(written(tmp_path / "r.json", alone)), "--out", str(tmp_path / "run")]) == 0
     assert "2 values from 1 file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["all of it", {"probe": "anisotropy"}], ids=["text", "mapping"])
+def test_what_is_no_list_of_rows_is_said(tmp_path: Path, wrong: Any) -> None:
+    said, _ = imported(tmp_path / "run", written(tmp_path / "r.json", with_rows(wrong)))
+    assert [line.partition("r.json: ")[2] for line in said] == [
+        "1 of 1 rows of config.lm_probe are no values and are left out"
+    ]
