@@ -16,6 +16,9 @@ from lm_probe.model_adapters._weights import Weights
 
 Form = tuple[object, ...]
 
+_CONSTANTS = frozenset({bool, int, float, str, type(None)})
+_CONTAINERS = frozenset({dict, OrderedDict, set})
+
 
 class Mould:
     """The first model of a series as `from_pretrained` made it, never run; what is run are casts that share its memory.
@@ -89,21 +92,20 @@ def mould_of(model: PreTrainedModel, weights: Weights) -> Mould | None:
 
 
 def _copied(model: PreTrainedModel, memo: dict[int, Any]) -> PreTrainedModel:
-    """What `copy.deepcopy` gives, five times as fast: most of what modules hold are empty dictionaries of hooks."""
+    """What `copy.deepcopy` gives, five times as fast: most of what modules hold is constant or an empty dictionary."""
     modules = list(model.modules())
     twins = [object.__new__(type(module)) for module in modules]  # all are known before any refers to another
     memo |= {id(module): twin for module, twin in zip(modules, twins, strict=True)}
     for module, twin in zip(modules, twins, strict=True):
-        twin.__dict__.update(
-            {
-                name: type(value)()
-                if type(value) in (dict, OrderedDict, set) and not value
-                else copy.deepcopy(value, memo)
-                for name, value in vars(module).items()
-            }
-        )
+        twin.__dict__.update({name: _copied_value(value, memo) for name, value in vars(module).items()})
     copied: PreTrainedModel = memo[id(model)]
     return copied
+
+
+def _copied_value(value: object, memo: dict[int, Any]) -> object:
+    if type(value) in _CONSTANTS:
+        return value
+    return type(value)() if type(value) in _CONTAINERS and not value else copy.deepcopy(value, memo)
 
 
 def _own_tensors(model: nn.Module) -> dict[str, Tensor]:

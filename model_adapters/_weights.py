@@ -211,7 +211,8 @@ class Weights:
     @property
     def tied(self) -> bool:
         """Whether the output head is the input embedding."""
-        return bool(getattr(self._config, "tie_word_embeddings", False))
+        said = read_config(self.folder).get("tie_word_embeddings")
+        return said if isinstance(said, bool) else bool(getattr(self._config, "tie_word_embeddings", False))
 
     @cached_property
     def _family(self) -> Family:

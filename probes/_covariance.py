@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_BLOCK_ROWS = 512
+# On a CPU a block that stays in its cache takes a tenth less time; on a GPU fewer calls are the quicker.
+_CACHED_ROWS, _BLOCK_ROWS = 256, 2048
 # Wide enough for the product to run at full speed, narrow enough that little of the second half is computed.
-_BLOCK_COLUMNS = 192
+_BLOCK_COLUMNS = 96
 
 
 class CovarianceResult(NamedTuple):
@@ -24,7 +25,7 @@ class Covariance:
 
     Every block is centred about its own mean before its products are taken, so a large common mean costs no digits.
     The matrix is symmetric and kept by column blocks down to the diagonal: that halves the products and the memory,
-    to about 0.6 d^2 numbers. O(n d^2) time: n d^2 multiplications and little more.
+    to little more than half of d^2 numbers. O(n d^2) time: n d^2 multiplications and little more.
     """
 
     def __init__(self) -> None:
@@ -37,8 +38,9 @@ class Covariance:
         """Adds vectors of any floating dtype; `mask` is False where one must not count."""
         flat = vectors.detach().reshape(-1, vectors.shape[-1])
         counted = None if mask is None else mask.reshape(-1)
-        for start in range(0, len(flat), _BLOCK_ROWS):
-            part = slice(start, start + _BLOCK_ROWS)
+        rows = _CACHED_ROWS if flat.device.type == "cpu" else _BLOCK_ROWS
+        for start in range(0, len(flat), rows):
+            part = slice(start, start + rows)
             self._add(flat[part], None if counted is None else counted[part])
 
     def merge(self, other: "Covariance") -> None:

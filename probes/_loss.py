@@ -10,8 +10,8 @@ from torch import Tensor
 from lm_probe.model_adapters import Architecture
 from lm_probe.probes._protocol import ForwardState, Need, Reading, Sampled, VectorReading
 
-# On a CPU, rows that stay in its cache take 0.6 of the time, to the same bits; on a GPU one call is the quicker.
-_CACHED_ROWS = 32
+# Logits taken at a time on a CPU: they stay in its cache.
+_CACHED = 1 << 19
 
 
 class _State(ForwardState):
@@ -20,6 +20,7 @@ class _State(ForwardState):
     def __init__(self, sampled: Sampled) -> None:
         self._sums = torch.zeros(3, sampled.n_clusters, dtype=torch.float64, device=sampled.device)
         self._has_bytes = sampled.has_bytes
+        self._memory = torch.empty(0)
 
     def see_logits(
         self,
@@ -28,12 +29,22 @@ class _State(ForwardState):
         clusters: Int[Tensor, " n"],
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        rows = _CACHED_ROWS if wide.device.type == "cpu" else len(wide)
-        parts = zip(wide.split(rows), targets.split(rows), strict=True)
-        nats = torch.cat([torch.nn.functional.cross_entropy(*part, reduction="none") for part in parts]).double()
+        nats = self._nats(logits if logits.dtype == torch.float64 else logits.float(), targets).double()
         sized = torch.zeros_like(nats) if target_bytes is None else target_bytes.double()
         self._sums.index_add_(1, clusters, torch.stack([nats, torch.ones_like(nats), sized]).to(self._sums.device))
+
+    def _nats(self, logits: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        if logits.device.type != "cpu":
+            return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        # The same to the last bit in less than half of the time, for it is fresh memory that costs.
+        rows, vocabulary = max(1, _CACHED // logits.shape[1]), logits.shape[1]
+        if self._memory.dtype != logits.dtype or self._memory.shape != (rows, vocabulary):
+            self._memory = logits.new_empty(rows, vocabulary)
+        found = []
+        for part, wanted in zip(logits.split(rows), targets.split(rows), strict=True):
+            log_p = torch.log_softmax(part, 1, out=self._memory[: len(part)])
+            found.append(-log_p.gather(1, wanted[:, None])[:, 0])
+        return torch.cat(found)
 
     def merge(self, other: ForwardState) -> None:
         assert isinstance(other, _State)

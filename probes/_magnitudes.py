@@ -70,7 +70,9 @@ class Magnitudes:
         self._sums.index_add_(0, labels.group, torch.stack([part.double() for part in sums], 1))
         self._vectors.index_add_(0, labels.group, vectors.sum(1))
         self._squares.index_add_(0, labels.group, squares.sum(1))
-        self._largest = torch.maximum(self._largest, torch.stack([norms.max(), vectors.abs().max()]))
+        lowest, highest = torch.aminmax(vectors)
+        largest = torch.stack([norms.max(), torch.maximum(highest, -lowest)])
+        self._largest = torch.maximum(self._largest, largest)
 
     def merge(self, other: "Magnitudes") -> None:
         """Adds what another has seen."""
