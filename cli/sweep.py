@@ -140,7 +140,7 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
     if args.dry_run:
-        return _show_plan(_config(args, tuple(args.sources), args.revisions), _spread(args))
+        return _show_plan(config_of(args, tuple(args.sources), args.revisions), _spread(args))
     return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
 
 
@@ -154,7 +154,7 @@ def sweep_and_report(
     """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
     from lm_probe.sweeps import sweep
 
-    summary = sweep(_config(args, sources, revisions), spread=spread)
+    summary = sweep(config_of(args, sources, revisions), spread=spread)
     say_on_stdout(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
         f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
@@ -174,7 +174,12 @@ def _audited(findings: "list[Finding]") -> str:
     return f"; the audit found {len(findings)} thing{'s' * (len(findings) > 1)}, see the report" if findings else ""
 
 
-def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
+def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
+    """The settings of the command line.
+
+    Raises:
+        UserError: no checkpoint could be measured with them.
+    """
     from lm_probe.sweeps import SweepConfig
 
     return SweepConfig(

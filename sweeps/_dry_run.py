@@ -65,8 +65,6 @@ def dry_run(config: SweepConfig, spread: Spread | None = None) -> Iterator[Plann
         UserError: as for `sweep`.
     """
     job = prepare(config, spread)
-    if spread is None:
-        config.refuse_device()
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None

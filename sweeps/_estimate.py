@@ -92,17 +92,19 @@ class Estimator:
         if names & {*self._job.tasks}:
             (task,) = names
             tokens = _task_tokens(config, task, weights)
-            return None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / self._rate_of_passes()
+            return (
+                None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / self._rate_of_passes(weights)
+            )
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
         if all(isinstance(probe, ForwardProbe) for probe in probes):
             logits = any("logits" in probe.needs for probe in probes)
-            return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes()
+            return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes(weights)
         flops = _weight_flops(shape, probes[0])
         return None if flops is None else flops / self._rate(torch.float32, "cpu")
 
-    def _rate_of_passes(self) -> float:
-        return self._rate(DTYPES[self._job.config.dtype] or torch.float32, self._job.config.where)
+    def _rate_of_passes(self, weights: Weights) -> float:
+        return self._rate(DTYPES[self._job.config.dtype] or weights.model_dtype(), self._job.config.where)
 
     def _rate(self, dtype: torch.dtype, device: str) -> float:
         """Operations a second of a matrix product."""

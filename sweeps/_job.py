@@ -66,11 +66,13 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
     """Looks up what the settings name, for a cluster or for this machine.
 
     Raises:
-        UserError: the settings exclude each other; a probe, task, control, source, revision or text does not exist or
-            cannot be used; or a reference has no use.
+        UserError: the settings exclude each other; this machine cannot compute on the device; a probe, task, control,
+            source, revision or text does not exist or cannot be used; or a reference has no use.
     """
     if spread is not None and config.cache_gb is not None:
         raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
+    if spread is None:
+        config.refuse_device()
     probes = find_probes(config.probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(

@@ -83,9 +83,10 @@ class Measurer:
             if not Path(source).expanduser().exists():
                 return f"{Path(source).absolute()} is not there: put it on a disk that all machines share"
         try:
-            self._worker = Worker(self._job)
+            self._job.config.refuse_device()
         except UserError as error:
             return str(error)
+        self._worker = Worker(self._job)
         self._worker.say(self._notices.append)
         return None
 
