@@ -14,7 +14,8 @@ from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
-from lm_probe.sweeps._store import RunStore, digest, failure_name
+from lm_probe.sweeps._measurement_rows import digest, failure_name
+from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._task_tokens import tokens_of_task
 from lm_probe.sweeps._units import Unit
 

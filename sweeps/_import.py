@@ -10,8 +10,9 @@ from lm_probe.sweeps._import_files import NotResults, find_files, read_file
 from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
+from lm_probe.sweeps._measurement_rows import digest, failure_name
 from lm_probe.sweeps._records import UNSEEN, Measurement
-from lm_probe.sweeps._store import RunStore, StoreError, digest, failure_name
+from lm_probe.sweeps._store import RunStore, StoreError
 
 Say = Callable[[str], None]
 _Task = tuple[str, str, str, str, str]  # model, revision, probe, task, prompts of a probe
