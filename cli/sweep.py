@@ -70,9 +70,9 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     )
     what.add_argument(
         "--tasks",
-        default="word_counting_small",
         metavar="NAMES",
-        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: %(default)s)",
+        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: word_counting_small, "
+        "where the tokenizer has the words)",
     )
     what.add_argument(
         "--task-documents",
@@ -189,7 +189,7 @@ def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str
         probes=_names(args.probes),
         controls=_names(args.controls),
         reference=args.reference,
-        tasks=_names(args.tasks),
+        tasks=None if args.tasks is None else _names(args.tasks),
         text=args.text,
         tokens=args.tokens,
         context=args.context,
@@ -218,7 +218,7 @@ def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
     from lm_probe.sweeps import dry_run, line_of, summarised
 
     planned = []
-    for one in dry_run(config, spread):
+    for one in dry_run(config, spread, say=say_on_stdout):
         planned.append(one)
         say_on_stdout(line_of(one))
     *lines, last = summarised(planned, spread)

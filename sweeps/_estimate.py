@@ -133,12 +133,7 @@ def _weight_flops(shape: Shape, probe: Probe) -> float | None:
 
 def _task_tokens(config: SweepConfig, name: str, weights: Weights) -> int | None:
     tokenizer = load_tokenizer(weights.folder)
-    if tokenizer is None:
-        return None
-    options: dict[str, Any] = {**config.metadata, "seed": config.seed}
-    if config.task_documents is not None:
-        options["num_docs"] = config.task_documents
-    return tokens_of_task(name, tokenizer, weights.max_context, options)
+    return None if tokenizer is None else tokens_of_task(name, tokenizer, weights.max_context, config.task_options())
 
 
 def _key(model: str, unit: Unit) -> tuple[str, str, str]:

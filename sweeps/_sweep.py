@@ -42,10 +42,12 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
-        Progress(len(job.visits) * job.pieces, silent=silent) as progress,
+        Progress(sum(map(job.pieces, job.visits)), silent=silent) as progress,
     ):
         settle(store)
         desk = Desk(job, store, progress)
+        for line in job.notices():
+            progress.say(line)
         if not silent:
             for line in summarised(outline(job, store, spread), spread):
                 progress.say(line)

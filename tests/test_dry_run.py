@@ -91,12 +91,6 @@ def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
         assert told == pytest.approx(sum(seen), rel=0.1)
 
 
-def test_of_several_tasks_those_that_can_be_asked_are_told(config: SweepConfig) -> None:
-    asked = replace(config, probes=(), tasks=("count_query_m5", "count_query_m150"))
-    assert [one.estimate.unknown for one in dry_run(asked)] == [{"count_query_m150"}] * 3
-    assert all(one.estimate.calculated > 0 for one in dry_run(asked))
-
-
 @pytest.mark.parametrize("config_says", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_a_pass_is_timed_in_the_type_that_the_model_is_loaded_as(
