@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lm_probe.eval_tasks import NUM_DOCS, task_manager, task_names, tokenizer_at_hand
+from lm_probe.eval_tasks import NUM_DOCS, task_names, tokenizer_at_hand
+from lm_probe.sweeps._lm_eval_names import our_tasks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def requests_of_task(
     """
     few = options | {"num_docs": min(int(options.get("num_docs", NUM_DOCS)), _LOOKED_AT)}
     with quiet(), same_random_state(), tokenizer_at_hand(tokenizer, max_context):
-        task = task_manager(few).load([name])["tasks"][name]
+        task = our_tasks(few).load([name])["tasks"][name]
         return [task.construct_requests(document, task.doc_to_text(document)) for document in task.eval_docs]
 
 
