@@ -10,6 +10,10 @@ from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, notices_to
 from lm_probe.model_adapters import _patience as patience
 from lm_probe.model_adapters._hub import find_revision
+from lm_probe.sweeps import SweepConfig
+from lm_probe.sweeps._job import prepare
+from lm_probe.sweeps._ray_worker import Measurer
+from lm_probe.sweeps._work import Looked, Said
 from tests.loopback_hub import LoopbackHub
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -79,3 +83,18 @@ def test_a_sweep_says_it_above_its_bar(
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "away or busy" in line]
     assert len(lines) == 1 and "model.safetensors: the Hub is away or busy (" in lines[0]
     assert len(no_pauses) == 2 and "%|" not in lines[0]
+
+
+def test_a_worker_of_a_cluster_sends_it_to_who_has_the_bar(
+    tiny: LoopbackHub, no_pauses: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = SweepConfig(("user/tiny",), tmp_path, revisions="step1", probes=("head_spectrum",), tasks=(), device="cpu")
+    job = prepare(asked)
+    worker = Measurer(job, 1)
+    assert worker.begin() is None
+    tiny.fail("model.safetensors", "503", 2)
+    looked = worker.look(job.visits[0], audit=True)
+    assert isinstance(looked, Looked)
+    told = worker.measure(job.visits[0], looked.checkpoint, looked.units)
+    assert isinstance(told, Said) and "model.safetensors: the Hub is away or busy (" in told.line
+    assert "away or busy" not in capsys.readouterr().err
