@@ -27,7 +27,7 @@ from lm_probe.probes import (
     power_law_tail,
     singular_values,
 )
-from lm_probe.sweeps._measure import _InMemory
+from lm_probe.sweeps._in_memory import WeightsInMemory
 
 VOCABULARY, TOKENS = 50304, 50277
 
@@ -117,7 +117,7 @@ def cost_of(width: int, args: argparse.Namespace) -> list[str]:
     return lines + [f"{name} {seconds:.3f} s, {seconds / product:.2f}x" for name, seconds in times.items()]
 
 
-def one_block(width: int) -> _InMemory:
+def one_block(width: int) -> WeightsInMemory:
     config = GPTNeoXConfig(
         vocab_size=VOCABULARY,
         hidden_size=width,
@@ -125,7 +125,7 @@ def one_block(width: int) -> _InMemory:
         num_attention_heads=width // 64,
         intermediate_size=4 * width,
     )
-    return _InMemory(architecture_of(GPTNeoXForCausalLM(config)))
+    return WeightsInMemory(architecture_of(GPTNeoXForCausalLM(config)))
 
 
 def weightwatcher(head: torch.Tensor) -> Callable[[], object]:

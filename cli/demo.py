@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from lm_probe.cli.sweep import Defaults, add_measuring_arguments, sweep_and_report
+from lm_probe.cli.sweep import Defaults, add_measuring_arguments, config_of, sweep_and_report
 
 NAME = "demo"
 HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from lm_probe.sweeps import make_folder
     from lm_probe.sweeps.builtin_text import builtin_documents
 
+    config_of(args, (), None).refuse_device()  # not after minutes of training
     documents = builtin_documents()
     # One token a word, as in the vocabularies of full-size models: the tasks are about counting, not about spelling.
     words = [f" {word}" for word in vocabulary()]

@@ -70,9 +70,9 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     )
     what.add_argument(
         "--tasks",
-        default="word_counting_small",
         metavar="NAMES",
-        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: %(default)s)",
+        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: word_counting_small, "
+        "where the tokenizer has the words)",
     )
     what.add_argument(
         "--task-documents",
@@ -140,7 +140,7 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
     if args.dry_run:
-        return _show_plan(_config(args, tuple(args.sources), args.revisions), _spread(args))
+        return _show_plan(config_of(args, tuple(args.sources), args.revisions), _spread(args))
     return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
 
 
@@ -154,7 +154,7 @@ def sweep_and_report(
     """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
     from lm_probe.sweeps import sweep
 
-    summary = sweep(_config(args, sources, revisions), spread=spread)
+    summary = sweep(config_of(args, sources, revisions), spread=spread)
     say_on_stdout(
         f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
         f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
@@ -174,7 +174,12 @@ def _audited(findings: "list[Finding]") -> str:
     return f"; the audit found {len(findings)} thing{'s' * (len(findings) > 1)}, see the report" if findings else ""
 
 
-def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
+def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":
+    """The settings of the command line.
+
+    Raises:
+        UserError: no checkpoint could be measured with them.
+    """
     from lm_probe.sweeps import SweepConfig
 
     return SweepConfig(
@@ -184,7 +189,7 @@ def _config(args: argparse.Namespace, sources: tuple[str, ...], revisions: str |
         probes=_names(args.probes),
         controls=_names(args.controls),
         reference=args.reference,
-        tasks=_names(args.tasks),
+        tasks=None if args.tasks is None else _names(args.tasks),
         text=args.text,
         tokens=args.tokens,
         context=args.context,
@@ -213,7 +218,7 @@ def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
     from lm_probe.sweeps import dry_run, line_of, summarised
 
     planned = []
-    for one in dry_run(config, spread):
+    for one in dry_run(config, spread, say=say_on_stdout):
         planned.append(one)
         say_on_stdout(line_of(one))
     *lines, last = summarised(planned, spread)

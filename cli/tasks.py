@@ -14,13 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list, or the folder."""
-    from lm_probe.eval_tasks import describe, group_names, task_names, tasks_path
+    from lm_probe.eval_tasks import listing, tasks_path
 
     if args.path:
         print(tasks_path())
         return 0
-    names = [*group_names(), *task_names()]
-    width = max(map(len, names))
-    for name in names:
-        print(f"{name:<{width}}  {describe(name)}")
+    width = max(len(name) for rows in listing().values() for name, _ in rows)
+    for heading, rows in listing().items():
+        print(f"{heading}:")
+        for name, what in rows:
+            print(f"  {name:<{width}}  {what}")
     return 0

@@ -14,6 +14,7 @@ from lm_probe.eval_tasks._cells import CELLS, GROUPS, cell_of
 from lm_probe.eval_tasks._documents import first_hashes, options_of
 from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._kind import GENERATOR_VERSION
+from lm_probe.eval_tasks._listing import listing
 from lm_probe.eval_tasks._options import NUM_DOCS, Options
 from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer, tokenizer_at_hand
 from lm_probe.eval_tasks._vocabulary import choose_vocabulary, list_tokens
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "NUM_DOCS",
     "TaskError",
-    "describe",
     "fingerprint",
     "group_names",
+    "listing",
     "option_names",
     "task_manager",
     "task_names",
@@ -68,20 +69,6 @@ def word_tokens(tokenizer: Any, separator: str = "space") -> dict[str, int]:
     at_hand = TokenizerAtHand(tokenizer)
     tokens = {word: list_tokens(word, separator, at_hand) for word in WORDS}
     return {word: found[0] for word, found in tokens.items() if len(found) == 1 and found[0] != at_hand.unknown}
-
-
-def describe(name: str) -> str:
-    """One line on a task or a group of ours.
-
-    Raises:
-        KeyError: the name is neither.
-    """
-    if name not in GROUPS:
-        return cell_of(name).description
-    cells = GROUPS[name]
-    sizes = ", ".join(str(m) for m in sorted({cell.m for cell in cells}))
-    kinds = ", ".join(dict.fromkeys(cell.base for cell in cells))
-    return f"{len(cells)} tasks: {kinds}, each with m = {sizes}"
 
 
 def fingerprint(

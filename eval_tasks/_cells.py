@@ -10,7 +10,7 @@ KINDS: dict[str, Kind] = {
 }
 SIZES = (5, 10, 20, 35, 50, 75, 100, 125, 150)
 SMALL = (5, 10, 20)  # for models of 14M to 410M parameters
-_HOW = {"": "by log-likelihood", "gen": "generated at once", "gen_cot": "generated after reasoning"}
+HOW = {"": "by log-likelihood", "gen": "generated at once", "gen_cot": "generated after reasoning"}
 
 
 class Cell(NamedTuple):
@@ -35,16 +35,8 @@ class Cell(NamedTuple):
         """The name of what the cells of one kind and style share."""
         return f"{self.kind}_{self.style}" if self.style else self.kind
 
-    @property
-    def description(self) -> str:
-        """One line for a listing."""
-        return (
-            f"{KINDS[self.kind].description}: m = {self.m} different words, n = {self.n}, control with 2, "
-            f"{_HOW[self.style]}"
-        )
 
-
-CELLS: tuple[Cell, ...] = tuple(Cell(kind, m, style) for style in _HOW for kind in KINDS for m in SIZES)
+CELLS: tuple[Cell, ...] = tuple(Cell(kind, m, style) for style in HOW for kind in KINDS for m in SIZES)
 
 GROUPS: dict[str, tuple[Cell, ...]] = {
     "word_counting": tuple(cell for cell in CELLS if not cell.style),

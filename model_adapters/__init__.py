@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
+    from lm_probe.model_adapters._notices import notices_to
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
     from lm_probe.model_adapters._say import printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
@@ -55,6 +56,7 @@ __all__ = [
     "local_folder",
     "locate",
     "misfits",
+    "notices_to",
     "open_checkpoint",
     "open_weights",
     "printable",
@@ -83,6 +85,7 @@ __getattr__ = lazily(
         "_hub": ("list_files", "list_revisions", "weight_files"),
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
         "_loader": ("CheckpointLoader",),
+        "_notices": ("notices_to",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
         "_say": ("printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),

@@ -108,13 +108,14 @@ def _discard(file: Path) -> None:
 
 def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object]) -> Path:
     url = hf_hub_url(repository, file.name, revision=sha)
-    checked = file.sha256 is not None and not _comes_in_chunks(url)
+    checked = file.sha256 is not None and not _comes_in_chunks(url, file.name)
     if checked:
         try:
             _place_blob(repository, url, file, halt)
         except RangesIgnored:
             checked = False
-    path = Path(patiently(lambda: hf_hub_download(repository, file.name, revision=sha)))
+    what = f"{file.name} of {repository}"
+    path = Path(patiently(lambda: hf_hub_download(repository, file.name, revision=sha), what, at_once=False))
     problem = None
     if path.stat().st_size != file.size:
         problem = f"{path.stat().st_size:,} bytes instead of {file.size:,}"
@@ -127,9 +128,11 @@ def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object])
     return path
 
 
-def _comes_in_chunks(url: str) -> bool:
+def _comes_in_chunks(url: str, name: str) -> bool:
     """Whether huggingface_hub would fetch it by Xet, which is faster, and resumes and checks by itself."""
-    return bool(_FILES.is_xet_available()) and patiently(lambda: get_hf_file_metadata(url)).xet_file_data is not None
+    if not _FILES.is_xet_available():
+        return False
+    return patiently(lambda: get_hf_file_metadata(url), name).xet_file_data is not None
 
 
 def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], object]) -> None:
@@ -181,7 +184,7 @@ def _download(url: str, file: HubFile, partial: Path, halt: Callable[[], object]
             into.write(chunk)
             sha256.update(chunk)
 
-        RemoteBytes(url, file.size).read(have, file.size, keep)
+        RemoteBytes(url, file.size, file.name).read(have, file.size, keep)
     if problem := _difference(sha256.hexdigest(), str(file.sha256)):
         raise _Damaged(problem)
 

@@ -21,7 +21,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
 from lm_probe.model_adapters._errors import NoAnswer, UserError
-from lm_probe.model_adapters._patience import TRANSPORT, patiently
+from lm_probe.model_adapters._patience import TRANSPORT, endpoint, in_short, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
 
 FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, BadTransfer, *TRANSPORT)
@@ -48,6 +48,7 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
     try:
         info = patiently(
             lambda: HfApi().model_info(repository, revision=name, timeout=30),
+            f"{repository} {name}",
             unless=lambda: _cached(repository, name) is not None,
         )
     except FAILURES as error:
@@ -67,7 +68,7 @@ def list_revisions(repository: str) -> dict[str, str]:
         UserError: there is no such repository, it is gated, or the Hub cannot be reached.
     """
     try:
-        refs = patiently(lambda: HfApi().list_repo_refs(repository))
+        refs = patiently(lambda: HfApi().list_repo_refs(repository), f"revisions of {repository}")
     except OfflineModeIsEnabled as error:
         # Whoever says that there is no network means what is on this machine.
         return _cached_revisions(repository) or explain(error, repository, None)
@@ -91,6 +92,7 @@ def commit_files(repository: str, sha: str) -> dict[str, HubFile] | None:
     try:
         siblings = patiently(
             lambda: HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings,
+            f"list of files of {repository}",
             unless=lambda: _cached(repository, sha) is not None,
         )
     except FAILURES as error:
@@ -156,7 +158,9 @@ def _snapshot(
                 fetch(repository, sha, file)
         folder = patiently(
             lambda: Path(snapshot_download(repository, revision=sha, allow_patterns=patterns)),
+            f"files of {repository}",
             unless=lambda: cached() is not None,
+            at_once=False,
         )
         for file in wanted:
             fetch(repository, sha, file)  # again, where it was cut short by a full disk or a crash, once
@@ -234,9 +238,7 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     elif isinstance(error, BadTransfer):
         message = f"{repository}: {error}: run it again, or check the network and the file"
     else:
-        endpoint = os.environ.get("HF_ENDPOINT", "the Hub")
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise NoAnswer(
-            f"{repository}: {endpoint} did not answer ({reason}): check the network, then run it again"
+            f"{repository}: {endpoint()} did not answer ({in_short(error)}): check the network, then run it again"
         ) from error
     raise UserError(message) from error

@@ -1,19 +1,27 @@
 """A server that is busy or away: whether to ask again, how often, and after which pause."""
 
+import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from email.utils import parsedate_to_datetime
 from itertools import count
 from json import JSONDecodeError
 from re import search
+from threading import Timer
 from typing import TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from lm_probe.model_adapters._notices import notice
+
 TRIES = 6
 """Attempts in a row that may bring nothing before something is given up."""
 _LONGEST = 300.0  # seconds: the Hub counts requests in windows of five minutes
+_LONG = 10.0  # seconds that are worth a line of their own
+_SLOW = 1.5  # seconds after which nobody should wonder what is going on
+_SAID = 200  # characters of an error
 _BUSY = (408, 429, 500, 502, 503, 504)
 _chance = random.SystemRandom()  # no seed of an experiment may make workers wait alike, nor be used up here
 
@@ -42,32 +50,78 @@ def may_pass(error: BaseException | None) -> bool:
     return isinstance(error, TRANSPORT) and not of_this_machine
 
 
-def wait(attempt: int, error: BaseException | None = None) -> None:
+def endpoint() -> str:
+    """Who is asked, in words."""
+    return os.environ.get("HF_ENDPOINT", "the Hub")
+
+
+def in_short(error: BaseException | None) -> str:
+    """The first line of what an error says: huggingface_hub's go on with advice."""
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[0].split())[:_SAID] if lines else type(error).__name__
+
+
+def wait(attempt: int, error: BaseException | None, what: str) -> None:
     """Sleeps before another attempt: as long as the server asks, and longer after each attempt (counted from 1).
 
-    A part of it is drawn at random: workers that were turned away together do not come back together.
+    A part of it is drawn at random: workers that were turned away together do not come back together. Why is told
+    after the first attempt, and wherever the server asks for much time.
+
+    Args:
+        attempt: how many have brought nothing.
+        error: what came of the last one.
+        what: was asked for.
     """
-    time.sleep(_asked_to_wait(error) + min(8.0, 2.0 ** (attempt - 1)) * _chance.uniform(0.5, 1.0))
+    asked, own = _asked_to_wait(error), _own_pause(attempt)
+    again = f"{what}: {endpoint()} is away or busy ({in_short(error)}): it is asked again"
+    if asked > _LONG:
+        notice(f"{again} in {asked:.0f} s, as it says, and {TRIES - attempt} more times at most")
+    elif attempt == 1:
+        whole = sum(map(_own_pause, range(1, TRIES)))
+        notice(f"{again}, {TRIES - 1} times at most, with pauses of up to {whole:.0f} s in all")
+    time.sleep(asked + own * _chance.uniform(0.5, 1.0))
 
 
-def patiently(call: Callable[[], T], *, unless: Callable[[], bool] = lambda: False) -> T:
+def patiently(
+    call: Callable[[], T], what: str, *, unless: Callable[[], bool] = lambda: False, at_once: bool = True
+) -> T:
     """What `call` gives, asked again up to `TRIES` times while the server is busy or away.
 
     Args:
         call: asks the server.
+        what: is asked for, in words for who waits.
         unless: whether one can do without its answer, so that nobody need wait.
+        at_once: whether an answer that takes seconds is worth a word; not of what is downloaded.
 
     Raises:
         Exception: what `call` raised last.
     """
     for attempt in count(1):
         try:
-            return call()
+            with _told_if_slow(what) if at_once and attempt == 1 else nullcontext():
+                return call()
         except TRANSPORT as error:
             if attempt == TRIES or not may_pass(error) or unless():
                 raise
-            wait(attempt, error)
+            wait(attempt, error, what)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _told_if_slow(what: str) -> Iterator[None]:
+    """Says so where the block takes longer than an answer should: a network that swallows what it is sent is silent."""
+    line = f"{what}: waiting for an answer from {endpoint()}, which is asked {TRIES} times at most"
+    timer = Timer(_SLOW, notice, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _own_pause(attempt: int) -> float:
+    return min(8.0, 2.0 ** (attempt - 1))
 
 
 def _asked_to_wait(error: BaseException | None) -> float:

@@ -35,9 +35,10 @@ class _Answer(NamedTuple):
 class RemoteBytes:
     """One file on the Hub, read in parts."""
 
-    def __init__(self, url: str, size: int) -> None:
-        """Asks nothing yet; `size` is the length that the Hub lists."""
+    def __init__(self, url: str, size: int, name: str) -> None:
+        """Asks nothing yet; `size` is the length that the Hub lists, `name` what people call the file."""
         self.url = url
+        self.name = name
         self.size = size
         self.bytes_read = 0
         """Bytes of file content that came over the wire, those of broken attempts included."""
@@ -67,7 +68,7 @@ class RemoteBytes:
                 reason = " ".join(str(problem).split())[:200]
                 raise BadTransfer(f"{stop - start} bytes from {start} on do not arrive: {reason}") from problem
             if attempts:
-                wait(attempts, problem)
+                wait(attempts, problem, self.name)
 
     def _received(self, start: int, stop: int) -> Iterator[bytes]:
         """What one request brings, never more than was asked for."""

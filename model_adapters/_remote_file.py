@@ -41,7 +41,7 @@ class RemoteFile:
         self._say = say
         self._listed_as = file
         self.name, self.size = file.name, file.size
-        self._bytes = RemoteBytes(hf_hub_url(repository, file.name, revision=sha), file.size)
+        self._bytes = RemoteBytes(hf_hub_url(repository, file.name, revision=sha), file.size, file.name)
         self._kept: dict[tuple[int, int], int] = {}
         """Where in the temporary file a part of this one is."""
         self._whole: LocalFile | None = None

@@ -110,6 +110,13 @@ class Weights:
         """The type in which the head is stored; reads nothing but headers where the head is not tied."""
         return self.listed_as(self.head_name()).dtype
 
+    def model_dtype(self) -> torch.dtype:
+        """The type that a model is loaded as where none is asked for: the config's, else that of the first numbers."""
+        named = getattr(self._config, "dtype", None)
+        if isinstance(named, torch.dtype):
+            return named
+        return next((one.dtype for one in self.listed().values() if one.dtype.is_floating_point), torch.float32)
+
     def head_name(self) -> str:
         """The name under which the files hold the output head.
 

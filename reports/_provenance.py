@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 
 from lm_probe.reports._data import Checkpoint, Made, RunData
 from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number
-from lm_probe.sweeps import UNSEEN
+from lm_probe.sweeps import UNSEEN, short_identity
 
-_SHOWN = 12  # of a sha
 _FILES = 4
 
 
@@ -18,12 +17,6 @@ class Cost(NamedTuple):
     identity: str
     seconds: float
     peak_memory: int
-
-
-def short_identity(identity: str) -> str:
-    """The beginning of an identity, which is enough to tell checkpoints of one run apart."""
-    kind, colon, sha = identity.rpartition(":")
-    return f"{kind}{colon}{sha[:_SHOWN]}"
 
 
 def conditions(data: RunData, probe: str, before: str = "") -> str:
@@ -107,7 +100,7 @@ def _files(made: Iterable[Made]) -> str:
         for row in made
         if "imported" in row.details
     }
-    shown = [f"{escape(name)} (sha256 {sha256[:_SHOWN]})" for name, sha256 in sorted(origins)]
+    shown = [f"{escape(name)} (sha256 {short_identity(sha256)})" for name, sha256 in sorted(origins)]
     return listed([*shown[:_FILES], f"{len(shown) - _FILES} more"] if len(shown) > _FILES + 1 else shown)
 
 

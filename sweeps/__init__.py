@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._plan import Visit, plan
     from lm_probe.sweeps._plan_words import line_of, summarised
     from lm_probe.sweeps._ray import Spread
-    from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value
+    from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value, short_identity
     from lm_probe.sweeps._samples import read_samples, read_samples_file
     from lm_probe.sweeps._store import RunStore, StoreError
     from lm_probe.sweeps._sweep import sweep
@@ -56,6 +56,7 @@ __all__ = [
     "read_samples_file",
     "sample_tokens",
     "say_on_stderr",
+    "short_identity",
     "summarised",
     "sweep",
 ]
@@ -75,7 +76,7 @@ __getattr__ = lazily(
         "_plan": ("Visit", "plan"),
         "_plan_words": ("line_of", "summarised"),
         "_ray": ("Spread",),
-        "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value"),
+        "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value", "short_identity"),
         "_samples": ("read_samples", "read_samples_file"),
         "_store": ("RunStore", "StoreError"),
         "_sweep": ("sweep",),

@@ -32,8 +32,8 @@ class SweepConfig:
     """`all`, a list, `start:stop:stride` or `log2`; see `plan`."""
     probes: tuple[str, ...] = DEFAULT_PROBES
     """Names of probes."""
-    tasks: tuple[str, ...] = DEFAULT_TASKS
-    """Names of lm-eval tasks or groups, ours or lm-eval's own."""
+    tasks: tuple[str, ...] | None = None
+    """Names of lm-eval tasks or groups, ours or lm-eval's own; None is those of `DEFAULT_TASKS` that can be asked."""
     controls: tuple[str, ...] = ()
     """Controls of hidden-state probes: `random`, `gaussian`, `shuffled`, `curve`."""
     reference: str | None = None
@@ -83,11 +83,11 @@ class SweepConfig:
             raise UserError(f"--cache-gb {self.cache_gb} is no size: give gigabytes, 0 or more, e.g. --cache-gb 20")
         if self.dtype not in DTYPES:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
-        if not self.probes and not self.tasks:
+        if not self.probes and self.tasks == ():
             raise UserError("neither probes nor tasks to run: name some with --probes or --tasks")
 
     def refuse_device(self) -> None:
-        """Refuses a device that this machine does not have; on a cluster it is the workers' that counts.
+        """Refuses a device that this machine cannot compute on; on a cluster it is the workers' that counts.
 
         Raises:
             UserError: the device cannot be used.
@@ -95,10 +95,17 @@ class SweepConfig:
         if self.device in (None, "auto"):
             return
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
+            # Torch knows more names than it can run, and lets some (meta) hold tensors without any numbers.
+            one = torch.ones(2, 2, dtype=DTYPES[self.dtype] or torch.float32, device=self.device)
+            (one @ one).sum().item()
+        except Exception as error:  # each kind of device has its own
             reason = str(error).strip().splitlines()[0][:120]
             raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
+
+    def task_options(self) -> dict[str, Any]:
+        """What our tasks are asked for: `metadata` with the seed and, where one is given, the number of documents."""
+        options = {**self.metadata, "seed": self.seed}
+        return options if self.task_documents is None else {**options, "num_docs": self.task_documents}
 
     @property
     def where(self) -> str:

@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name
 from lm_probe.sweeps._records import CheckpointKey
-from lm_probe.sweeps._store import NEXT, RunStore, digest, failure_name
+from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._versions import versions
 
 _FOUND = """

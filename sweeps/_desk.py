@@ -153,7 +153,7 @@ class Desk:
     def leave(self, visit: Visit) -> None:
         """Ends a checkpoint; what was passed over counts as done on the bar."""
         self.summary.checkpoints += 1
-        self.progress.done(self._left.pop(visit, self._job.pieces))
+        self.progress.done(self._left.pop(visit, self._job.pieces(visit)))
 
     def _copy(self, visit: Visit, key: CheckpointKey, pending: Sequence[Unit]) -> list[Unit]:
         """Takes over what was measured of the same content, and gives what is left to measure."""

@@ -1,6 +1,6 @@
 """What a sweep would do and fetch, from listings and headers alone."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from lm_probe.model_adapters import (
     cached_file,
     find_folder,
     list_files,
+    say_on_stderr,
     weight_files,
 )
 from lm_probe.sweeps._audit import open_to_look
@@ -54,19 +55,26 @@ class Planned(NamedTuple):
     estimate: Estimate = Estimate()
 
 
-def dry_run(config: SweepConfig, spread: Spread | None = None) -> Iterator[Planned]:
+def dry_run(
+    config: SweepConfig, spread: Spread | None = None, *, say: Callable[[str], None] = say_on_stderr
+) -> Iterator[Planned]:
     """Says for each checkpoint what is finished, what would be fetched, and about how long it takes; measures nothing.
 
     Config, tokenizer and headers of Hub checkpoints are fetched where tensors are to be read or a time is calculated,
     of the first checkpoint with such files only. What a finished first checkpoint would be read for again, as baseline
     of others, is left out.
 
+    Args:
+        config: as for `sweep`.
+        spread: as for `sweep`.
+        say: takes notices.
+
     Raises:
         UserError: as for `sweep`.
     """
     job = prepare(config, spread)
-    if spread is None:
-        config.refuse_device()
+    for line in job.notices():
+        say(line)
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
@@ -97,7 +105,7 @@ class _Plan:
 
     def of(self, visit: Visit) -> Planned:
         """One checkpoint."""
-        pieces, fetch = self._job.pieces, None if visit.commit is None else Fetch()
+        pieces, fetch = self._job.pieces(visit), None if visit.commit is None else Fetch()
         if visit.source in self._silent:  # patience is not spent on every checkpoint
             return Planned(visit.name, pieces, 0, fetch, self._silent[visit.source])
         try:
@@ -114,7 +122,7 @@ class _Plan:
     def _lacking(self, visit: Visit) -> list[Unit]:
         job, store = self._job, self._store
         if store is None:  # nothing to compare an identity with, which would cost a reading of every local byte
-            return [Unit(name, name, {}) for name in job.names]
+            return [Unit(name, name, {}) for name in job.names(visit)]
         if self._each or visit.commit is not None:
             checkpoint = visit.locate()
             key = key_of(visit, checkpoint)

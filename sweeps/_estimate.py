@@ -14,7 +14,8 @@ from lm_probe.sweeps._config import DTYPES, SweepConfig
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
-from lm_probe.sweeps._store import RunStore, digest, failure_name
+from lm_probe.sweeps._measurement_rows import digest, failure_name
+from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._task_tokens import tokens_of_task
 from lm_probe.sweeps._units import Unit
 
@@ -92,17 +93,19 @@ class Estimator:
         if names & {*self._job.tasks}:
             (task,) = names
             tokens = _task_tokens(config, task, weights)
-            return None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / self._rate_of_passes()
+            return (
+                None if tokens is None else pass_flops(shape, tokens, 0, logits=False) / self._rate_of_passes(weights)
+            )
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
         if all(isinstance(probe, ForwardProbe) for probe in probes):
             logits = any("logits" in probe.needs for probe in probes)
-            return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes()
+            return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes(weights)
         flops = _weight_flops(shape, probes[0])
         return None if flops is None else flops / self._rate(torch.float32, "cpu")
 
-    def _rate_of_passes(self) -> float:
-        return self._rate(DTYPES[self._job.config.dtype] or torch.float32, self._job.config.where)
+    def _rate_of_passes(self, weights: Weights) -> float:
+        return self._rate(DTYPES[self._job.config.dtype] or weights.model_dtype(), self._job.config.where)
 
     def _rate(self, dtype: torch.dtype, device: str) -> float:
         """Operations a second of a matrix product."""
@@ -130,12 +133,7 @@ def _weight_flops(shape: Shape, probe: Probe) -> float | None:
 
 def _task_tokens(config: SweepConfig, name: str, weights: Weights) -> int | None:
     tokenizer = load_tokenizer(weights.folder)
-    if tokenizer is None:
-        return None
-    options: dict[str, Any] = {**config.metadata, "seed": config.seed}
-    if config.task_documents is not None:
-        options["num_docs"] = config.task_documents
-    return tokens_of_task(name, tokenizer, weights.max_context, options)
+    return None if tokenizer is None else tokens_of_task(name, tokenizer, weights.max_context, config.task_options())
 
 
 def _key(model: str, unit: Unit) -> tuple[str, str, str]:

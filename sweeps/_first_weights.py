@@ -12,27 +12,28 @@ from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Role
 from lm_probe.probes import Need
+from lm_probe.sweeps._in_memory import WeightsInMemory
 
 
-class FirstWeights:
-    """Copies of a model's matrices on the CPU, read by role as the model's own are (`WeightsByRole`)."""
+class FirstWeights(WeightsInMemory):
+    """Copies of a model's matrices on the CPU; sizes, which do not change while it trains, are the model's."""
 
     def __init__(self, architecture: Architecture, matrices: dict[str, Tensor]) -> None:
-        """Takes what `copied` or `loaded` gives; sizes that do not change while a model trains are the model's."""
-        self._architecture = architecture
+        """Takes what `copied` or `loaded` gives."""
+        super().__init__(architecture)
         self._matrices = matrices
 
     @classmethod
     def copied(cls, architecture: Architecture, needs: Collection[Need]) -> "FirstWeights":
         """Copies what probes of these needs read."""
-        read = _readers(architecture, needs)
+        read = _readers(WeightsInMemory(architecture), needs)
         return cls(architecture, {name: one().detach().to("cpu", copy=True).contiguous() for name, one in read.items()})
 
     @classmethod
     def loaded(cls, architecture: Architecture, needs: Collection[Need], path: Path) -> "FirstWeights | None":
         """What was saved there; None where nothing was, or not all that probes of these needs read."""
         saved = load_file(path) if path.is_file() else {}
-        names = _readers(architecture, needs).keys()
+        names = _readers(WeightsInMemory(architecture), needs).keys()
         return cls(architecture, {name: saved[name] for name in names}) if names <= saved.keys() else None
 
     def save(self, path: Path) -> None:
@@ -54,36 +55,16 @@ class FirstWeights:
         """One projection of a block (counted from 0)."""
         return self._matrices[_name(role, block)]
 
-    @property
-    def tied(self) -> bool:
-        """Whether the output head is the input embedding."""
-        return self._architecture.tied
 
-    @property
-    def layers(self) -> int:
-        """Number of blocks."""
-        return len(self._architecture.blocks)
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        """The roles for which `projection` has an answer."""
-        return self._architecture.roles
-
-    @property
-    def head_size(self) -> int:
-        """Rows of one attention head in query, key and value."""
-        return self._architecture.head_size
-
-
-def _readers(architecture: Architecture, needs: Collection[Need]) -> dict[str, Callable[[], Tensor]]:
+def _readers(weights: WeightsInMemory, needs: Collection[Need]) -> dict[str, Callable[[], Tensor]]:
     found: dict[str, Callable[[], Tensor]] = {}
     if "head" in needs:
-        found["head"] = lambda: architecture.head_weight
+        found["head"] = weights.head
     if "embedding" in needs:
-        found["embedding"] = lambda: architecture.embedding_weight
+        found["embedding"] = weights.embedding
     if "projections" in needs:
-        for block, role in product(range(len(architecture.blocks)), architecture.roles):
-            found[_name(role, block)] = partial(architecture.projection, role, block)
+        for block, role in product(range(weights.layers), weights.roles):
+            found[_name(role, block)] = partial(weights.projection, role, block)
     return found
 
 

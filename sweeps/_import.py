@@ -10,8 +10,9 @@ from lm_probe.sweeps._import_files import NotResults, find_files, read_file
 from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import Imported, Origin
 from lm_probe.sweeps._lock import exclusive
-from lm_probe.sweeps._records import UNSEEN, Measurement
-from lm_probe.sweeps._store import RunStore, StoreError, digest, failure_name
+from lm_probe.sweeps._measurement_rows import digest, failure_name
+from lm_probe.sweeps._records import UNSEEN, Measurement, short_identity
+from lm_probe.sweeps._store import RunStore, StoreError
 
 Say = Callable[[str], None]
 _Task = tuple[str, str, str, str, str]  # model, revision, probe, task, prompts of a probe
@@ -86,6 +87,8 @@ class _Importer:
                 self._identities[where] = row["identity"]
             origin = row["details"].get("imported")
             self._held[*where, *_key(row["probe"], row["config"])] = _Held(origin and Origin(**origin))
+        failures = store.failures()
+        self._failed = set(zip(failures.model, failures.revision.fillna(""), failures.probe, strict=True))
         self.summary = ImportSummary()
 
     def take(self, given: Path) -> None:
@@ -137,12 +140,13 @@ class _Importer:
         known = self._identities.get(where, checkpoint.identity)
         if UNSEEN not in (known, checkpoint.identity) and known != checkpoint.identity:
             raise UserError(
-                f"is of other weights ({checkpoint.identity[:12]}) than the run holds as {' '.join(where)} "
-                f"({known[:12]}): import it into another run"
+                f"is of other weights ({short_identity(checkpoint.identity)}) than the run holds as {' '.join(where)} "
+                f"({short_identity(known)}): import it into another run"
             )
         source = self._sources.setdefault(checkpoint.model, checkpoint.source)
         if source != checkpoint.source and Path(source).is_absolute() and Path(checkpoint.source).is_absolute():
             self._say(f"{path}: {checkpoint.source} is taken for the model {checkpoint.model} of {source}")
+        self._record_failures(path, one)
         new = self._news(path, where, one.measurements)
         self.summary.there_before += len(one.measurements) - len(new)
         if not new:
@@ -154,6 +158,16 @@ class _Importer:
             self._identities[where] = checkpoint.identity
         for measurement in new:
             self._held[*where, *_key(measurement.probe, measurement.config)] = _Held(_origin(measurement))
+
+    def _record_failures(self, path: Path, one: Imported) -> None:
+        """Keeps why probes have no values, where the run neither has any nor says why."""
+        checkpoint = one.checkpoint
+        where = (checkpoint.model, checkpoint.revision or "")
+        for probe, reason in one.failures.items():
+            if (*where, probe) not in self._failed and all(held[:3] != (*where, probe) for held in self._held):
+                self._store.record_failure(checkpoint.model, checkpoint.revision, checkpoint.step, probe, reason)
+                self._failed.add((*where, probe))
+                self._say(f"{path}: {reason if reason.startswith(probe) else f'{probe}: {reason}'}")
 
     def _news(self, path: Path, where: tuple[str, str], measurements: Sequence[Measurement]) -> list[Measurement]:
         """Those that the run has not, or has from an older file; what becomes of the others is said once a file."""

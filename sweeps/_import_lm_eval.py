@@ -10,9 +10,9 @@ from lm_probe.eval_tasks import option_names
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
 from lm_probe.sweeps._import_names import arguments_of, named
-from lm_probe.sweeps._import_probes import probe_measurements
+from lm_probe.sweeps._import_probes import probe_failures, probe_measurements
 from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
-from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
+from lm_probe.sweeps._records import CheckpointKey, Conditions, joint_identity
 
 _NO_METRIC = frozenset({"alias", "name", "sample_len", "sample_count", "samples", " ", ""})
 _STAMP = re.compile(r"results_(.+)\.json")
@@ -51,12 +51,13 @@ def read_results(path: Path, found: Mapping[str, Any], sha256: str) -> FileConte
         asked = {"tasks": sorted(map(str, _mapping(found.get("configs")) or results)), "limit": limit, "dtype": dtype}
         made = _conditions(found, config)
         measurements += probe_measurements(config["lm_probe"], origin, asked, made, _versions(found), content)
-    if not measurements and not content.problems:
+    failures = probe_failures(config.get("lm_probe_errors"), content)
+    if not measurements and not failures and not content.problems:
         raise UserError("holds no score of any task")
     names = [name for one in measurements for score in one.readings for name in (score.metric, score.component)]
     if any("\0" in (name or "") for name in (checkpoint.model, checkpoint.revision, *names)):
         raise UserError("holds a name with a zero byte in it")
-    content.checkpoints.append(Imported(checkpoint, measurements))
+    content.checkpoints.append(Imported(checkpoint, measurements, failures))
     return content
 
 
@@ -75,9 +76,15 @@ def _checkpoint(path: Path, found: Mapping[str, Any]) -> CheckpointKey:
             "does not say of which model its scores are (no pretrained in config.model_args): "
             "put it into a folder of the model's name and call it results_<date>.json"
         )
+    return CheckpointKey(one.model, one.revision, one.step, _identity(arguments, config), one.source)
+
+
+def _identity(arguments: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Which weights these were: also those of an adapter, which makes another model of the same base."""
     # A sweep's own files have the identity in the arguments; lm-eval writes the Hub's commit beside them.
-    identity = str(arguments.get("sha") or config.get("model_sha") or UNSEEN)
-    return CheckpointKey(one.model, one.revision, one.step, identity, one.source)
+    parts = [arguments.get("sha") or config.get("model_sha")]
+    parts += [config.get(f"{added}_sha") for added in ("peft", "delta") if arguments.get(added)]
+    return joint_identity([str(part or "") for part in parts])
 
 
 def _readings(

@@ -1,8 +1,8 @@
-"""The numbers of probes in a result file of lm-eval: what the model type `hf-probe` wrote to `config.lm_probe`."""
+"""Probes in a result file of lm-eval: what the model type `hf-probe` measured, and why some have no values."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lm_probe.probes import Reading
 from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Origin
@@ -56,6 +56,27 @@ def probe_measurements(
     ]
 
 
+def probe_failures(said: object, content: FileContent) -> dict[str, str]:
+    """Why probes have no values, by their names; what is no reason is counted among the file's problems.
+
+    Args:
+        said: `config.lm_probe_errors`, a line for each.
+        content: takes what is wrong.
+    """
+    given = said if isinstance(said, Mapping) else {} if said is None else {"": said}
+    known = {
+        probe: " ".join(reason.encode("utf-8", "replace").decode().split())
+        for probe, reason in given.items()
+        if _is_name(probe) and probe != TASK_PROBE and _is_name(reason) and reason.strip()
+    }
+    if len(known) < len(given):
+        content.problems.append(
+            f"{len(given) - len(known)} of {len(given)} entries of config.lm_probe_errors are no reasons and are left "
+            f"out"
+        )
+    return known
+
+
 def _reading(row: Mapping[str, Any]) -> Reading | None:
     """One number with its place; None where a part of it is something else."""
     names = [row.get(name) for name in ("site", "component")]
@@ -78,7 +99,7 @@ def _is_whole(said: object, end: int) -> bool:
     return said is None or (type(said) is int and 0 <= said < end)
 
 
-def _is_name(said: object) -> bool:
+def _is_name(said: object) -> TypeGuard[str]:
     return isinstance(said, str) and bool(said) and "\0" not in said
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lm_probe.probes import Reading
@@ -28,6 +29,8 @@ class Imported(NamedTuple):
 
     checkpoint: CheckpointKey
     measurements: Sequence[Measurement]
+    failures: Mapping[str, str] = MappingProxyType({})
+    """By its name, why a probe has no values."""
 
 
 @dataclass

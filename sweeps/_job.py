@@ -1,16 +1,17 @@
 """What a sweep is asked, with every name looked up: probes, tasks, checkpoints, and the work on each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lm_probe.model_adapters import Checkpoint, UserError
 from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
-from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._config import DEFAULT_TASKS, SweepConfig
 from lm_probe.sweeps._controls import Control, controlled
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._records import CheckpointKey
+from lm_probe.sweeps._task_fit import left_out, refuse_unfit, unfit_tasks
 from lm_probe.sweeps._units import Unit, control_units, needs_text, probe_units, task_units
 from lm_probe.sweeps.text import read_text
 
@@ -25,28 +26,34 @@ class Job:
     tasks: Sequence[str]
     visits: Sequence[Visit]
     step: ProbeStep
+    unfit: Mapping[Visit, Mapping[str, str]]
+    """Tasks that a checkpoint is not asked, with the reasons; see `unfit_tasks`."""
 
-    @property
-    def pieces(self) -> int:
-        """Units of work on one checkpoint."""
-        return len(self.probes) + len(self.controls) + len(self.tasks)
+    def names(self, visit: Visit) -> list[str]:
+        """The names of the units of work on one checkpoint."""
+        return [*(probe.name for probe in self.probes), *self.controls, *self._tasks(visit)]
 
-    @property
-    def names(self) -> list[str]:
-        """The names of those units."""
-        return [*(probe.name for probe in self.probes), *self.controls, *self.tasks]
+    def pieces(self, visit: Visit) -> int:
+        """How many they are."""
+        return len(self.names(visit))
+
+    def notices(self) -> list[str]:
+        """What is left out, told once before anything is measured."""
+        return left_out(self.unfit, self.visits, self.tasks)
+
+    def _tasks(self, visit: Visit) -> list[str]:
+        return [task for task in self.tasks if task not in self.unfit.get(visit, ())]
 
     def units(self, visit: Visit, checkpoint: Checkpoint) -> list[Unit]:
         """What is asked of one checkpoint."""
         asked = probe_units(checkpoint, self.probes, self.config, self.step, visit.source)
         asked += control_units(asked, self.controls)
-        return asked + task_units(checkpoint, self.tasks, self.config)
+        return asked + task_units(checkpoint, self._tasks(visit), self.config)
 
     def reads_tensors_of(self, visit: Visit) -> bool:
         """Whether single tensors are read of a checkpoint on the Hub, because nothing needs the model."""
-        return (
-            visit.commit is not None and len(self.weight_probes({probe.name for probe in self.probes})) == self.pieces
-        )
+        names = self.names(visit)
+        return visit.commit is not None and len(self.weight_probes(names)) == len(names)
 
     def needs_model(self, names: Collection[str]) -> bool:
         """Whether any of the named units needs more than weights."""
@@ -66,11 +73,14 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
     """Looks up what the settings name, for a cluster or for this machine.
 
     Raises:
-        UserError: the settings exclude each other; a probe, task, control, source, revision or text does not exist or
-            cannot be used; or a reference has no use.
+        UserError: the settings exclude each other; this machine cannot compute on the device; a probe, task, control,
+            source, revision or text does not exist or cannot be used; a task that is named can be asked of no
+            checkpoint; or a reference has no use.
     """
     if spread is not None and config.cache_gb is not None:
         raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
+    if spread is None:
+        config.refuse_device()
     probes = find_probes(config.probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(
@@ -78,12 +88,18 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
             f"{','.join(config.probes) or 'none'}: add geometry to --probes"
         )
     tasks: Sequence[str] = ()
-    if config.tasks:
+    wanted = DEFAULT_TASKS if config.tasks is None else config.tasks
+    if wanted:
         from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
 
-        tasks = expand_tasks(config.tasks)
+        tasks = expand_tasks(wanted)
         refuse_options(tasks, config.metadata)
     visits = plan(config.sources, config.revisions)
+    unfit = unfit_tasks(tasks, visits, config)
+    if config.tasks is not None:
+        refuse_unfit(unfit, visits, tasks)
+    elif not probes and all(unfit.get(visit, {}).keys() >= {*tasks} for visit in visits):
+        raise UserError(f"{left_out(unfit, visits, tasks)[0]}; nothing else is to be measured: name --probes")
     text = read_text(config.text) if any(map(needs_text, probes)) else None
     step = ProbeStep(config, visits, text)
-    return Job(config, probes, controlled(probes, config.controls), tasks, visits, step)
+    return Job(config, probes, controlled(probes, config.controls), tasks, visits, step, unfit)

@@ -4,7 +4,7 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,10 @@ from lm_probe.model_adapters import UserError
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
+
+
+_managers: dict[str, "TaskManager"] = {}
+_KEPT = 8  # of them: a sweep asks for one and the same
 
 
 def is_ours(name: str) -> bool:
@@ -26,9 +30,19 @@ def every_task() -> "TaskManager":
     return task_manager(include_defaults=True)
 
 
+def our_tasks(metadata: Mapping[str, Any] | None = None) -> "TaskManager":
+    """Our tasks alone, made with these options. A manager reads 90 files, so it is made once for equal options."""
+    key = repr(sorted((metadata or {}).items()))
+    if key not in _managers:
+        if len(_managers) == _KEPT:
+            _managers.clear()
+        _managers[key] = task_manager(metadata)
+    return _managers[key]
+
+
 def index_for(names: Sequence[str]) -> dict[str, Any]:
     """lm-eval's index (name to entry) that the names are looked up in: ours alone when that is enough."""
-    manager = task_manager() if all(map(is_ours, names)) else every_task()
+    manager = our_tasks() if all(map(is_ours, names)) else every_task()
     index: dict[str, Any] = manager.task_index
     return index
 

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import Architecture, Role, UserError, architecture_of, step_of
+from lm_probe.model_adapters import Architecture, UserError, architecture_of, step_of
 from lm_probe.probes import (
     Batch,
     ForwardProbe,
@@ -24,6 +24,7 @@ from lm_probe.probes import (
     run_forward,
 )
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
+from lm_probe.sweeps._in_memory import WeightsInMemory
 from lm_probe.sweeps._records import Value, refuse_non_finite
 from lm_probe.sweeps._tokens import TokenSample
 
@@ -87,38 +88,6 @@ def only_finite(probe: Probe, outcome: Outcome) -> Outcome:
     except UserError as error:
         return Outcome([], str(error), outcome.seconds)
     return outcome
-
-
-class _InMemory:
-    """The weights of a model in memory, as weight probes read them."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        self._architecture = architecture
-
-    def head(self) -> Float[Tensor, "V d"]:
-        return self._architecture.head_weight
-
-    def embedding(self) -> Float[Tensor, "V e"]:
-        return self._architecture.embedding_weight
-
-    def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
-        return self._architecture.projection(role, block)
-
-    @property
-    def tied(self) -> bool:
-        return self._architecture.tied
-
-    @property
-    def layers(self) -> int:
-        return len(self._architecture.blocks)
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return self._architecture.roles
-
-    @property
-    def head_size(self) -> int:
-        return self._architecture.head_size
 
 
 def measure(
@@ -194,7 +163,7 @@ def read_probes(
             outcomes |= zip(forward, read_forward(forward, architecture, sample, batch_size), strict=True)
         for probe in probes:
             if isinstance(probe, WeightProbe):
-                outcomes[probe] = read_weights(probe, _InMemory(architecture), beside)
+                outcomes[probe] = read_weights(probe, WeightsInMemory(architecture), beside)
     return {probe: only_finite(probe, outcome) for probe, outcome in outcomes.items()}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lm_probe.model_adapters import Checkpoint, UserError
+from lm_probe.model_adapters import Checkpoint, UserError, notices_to
 from lm_probe.sweeps._job import Job
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._units import Unit
@@ -83,16 +83,18 @@ class Measurer:
             if not Path(source).expanduser().exists():
                 return f"{Path(source).absolute()} is not there: put it on a disk that all machines share"
         try:
-            self._worker = Worker(self._job)
+            self._job.config.refuse_device()
         except UserError as error:
             return str(error)
+        self._worker = Worker(self._job)
         self._worker.say(self._notices.append)
         return None
 
     def look(self, visit: Visit, audit: bool) -> Looked | Failed:
         """As `Worker.look`."""
         try:
-            return self._worker.look(visit, audit=audit)
+            with notices_to(self._notices.append):
+                return self._worker.look(visit, audit=audit)
         except Exception as error:
             return failed("", error)
 
@@ -103,7 +105,8 @@ class Measurer:
 
     def next(self) -> Event | None:
         """The next event; None where there is none."""
-        return next(self._events, None)
+        with notices_to(self._notices.append):
+            return next(self._events, None)
 
     def _told(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:

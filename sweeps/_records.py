@@ -16,6 +16,21 @@ UNSEEN = "imported"
 """The identity of a checkpoint whose scores were read from a file that does not say which weights it had."""
 
 
+_WITH = "+"  # between the identities of a model and of an adapter on it
+_SHOWN = 12  # of a sha
+
+
+def joint_identity(parts: Sequence[str]) -> str:
+    """The identity of a model with adapters, from those of its parts; `UNSEEN` where one of them is not known."""
+    return _WITH.join(parts) if all(parts) else UNSEEN
+
+
+def short_identity(identity: str) -> str:
+    """The beginning of an identity, and of each of its parts: enough to tell checkpoints of one run apart."""
+    parts = (part.rpartition(":") for part in identity.split(_WITH))
+    return _WITH.join(f"{kind}{colon}{sha[:_SHOWN]}" for kind, colon, sha in parts)
+
+
 class Value(NamedTuple):
     """One number with its address."""
 

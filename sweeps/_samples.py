@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._measurement_rows import digest
 from lm_probe.sweeps._records import CheckpointKey, Measurement
-from lm_probe.sweeps._store import RunStore, digest
+from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._versions import versions
 
 Row = Mapping[str, Any]

@@ -1,6 +1,5 @@
 """The run store: one SQLite file, one writer, one transaction for each (checkpoint, probe)."""
 
-import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from lm_probe.model_adapters import UserError
-from lm_probe.probes import Reading
 from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
 from lm_probe.sweeps._lock import make_folder
+from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert
 from lm_probe.sweeps._queries import (
     CURRENT,
     MEASUREMENTS,
@@ -26,22 +25,15 @@ from lm_probe.sweeps._queries import (
     VECTORS,
 )
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
-from lm_probe.sweeps._versions import recorded_versions, versions
+from lm_probe.sweeps._versions import versions
 
-__all__ = ["RunStore", "StoreError", "digest", "failure_name"]
+__all__ = ["RunStore", "StoreError"]
 
 _INTEGERS = ("step", "layer", "n")
-NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
 _THIS = (
     "FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND c.revision = ? AND "
     "c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?"
 )
-_SAME = "checkpoint = ? AND probe = ? AND config_hash = ? AND versions_hash = ?"
-
-
-def digest(config: dict[str, Any]) -> str:
-    """A short hash of a configuration that does not depend on the order of its keys."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _this(checkpoint: CheckpointKey, probe: str, config: dict[str, Any]) -> tuple[str, ...]:
@@ -145,7 +137,7 @@ class RunStore:
         with self._transaction() as db:
             held = self.checkpoint_id(db, checkpoint)
             for measurement in measurements:
-                self._insert(db, held, measurement)
+                insert(db, held, measurement)
                 db.execute(
                     "DELETE FROM failures WHERE model = ? AND revision = ? AND probe IN ('', ?)",
                     (checkpoint.model, checkpoint.revision or "", failure_name(measurement.probe, measurement.config)),
@@ -266,47 +258,6 @@ class RunStore:
         except sqlite3.Error as error:
             raise explain(self.file, error) from error
 
-    def _insert(self, db: sqlite3.Connection, checkpoint: int, measurement: Measurement) -> None:
-        made = measurement.conditions
-        config = measurement.config
-        used = dict(versions() if measurement.versions is None else measurement.versions)
-        recorded = recorded_versions() if measurement.versions is None else used
-        same = (checkpoint, measurement.probe, digest(config), digest(used))
-        for earlier in db.execute(f"SELECT id FROM measurements WHERE {_SAME}", same).fetchall():
-            for table, column in (("vals", "measurement"), ("vectors", "measurement"), ("measurements", "id")):
-                db.execute(f"DELETE FROM {table} WHERE {column} = ?", (earlier["id"],))
-        row = db.execute(
-            "INSERT INTO measurements (checkpoint, probe, config_hash, config, versions_hash, versions, dtype, device, "
-            "attention, seed, seconds, bytes_read, peak_memory, details, asked) "
-            f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ({NEXT})) RETURNING id",
-            (
-                checkpoint,
-                measurement.probe,
-                digest(config),
-                json.dumps(config, sort_keys=True, allow_nan=False),  # SQLite, which reads it, knows no NaN
-                digest(used),
-                json.dumps(dict(recorded), sort_keys=True),
-                made.dtype,
-                made.device,
-                made.attention,
-                made.seed,
-                made.seconds,
-                made.bytes_read,
-                made.peak_memory,
-                json.dumps(made.details, sort_keys=True),
-            ),
-        ).fetchone()
-        for reading in measurement.readings:
-            where = (row["id"], reading.metric, reading.layer, reading.site, reading.component)
-            if isinstance(reading, Reading):
-                db.execute(
-                    "INSERT INTO vals VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*where, float(reading.value), reading.stderr, reading.n),
-                )
-            else:
-                data = np.ascontiguousarray(reading.values, dtype="<f8").tobytes()
-                db.execute("INSERT INTO vectors VALUES (?, ?, ?, ?, ?, ?)", (*where, data))
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
@@ -320,8 +271,3 @@ class RunStore:
                 raise
         except sqlite3.Error as error:
             raise explain(self.file, error) from error
-
-
-def failure_name(probe: str, config: dict[str, Any]) -> str:
-    """What a failure is recorded under: the probe, or the task where there is one."""
-    return str(config.get("task", probe))

@@ -1,12 +1,12 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
-from lm_probe.model_adapters import Checkpoint
+from lm_probe.model_adapters import Checkpoint, notices_to
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._desk import Desk, Summary
 from lm_probe.sweeps._downloads import shortage, to_download
 from lm_probe.sweeps._dry_run import outline
 from lm_probe.sweeps._fetched import Fetched
-from lm_probe.sweeps._job import key_of, prepare
+from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._plan_words import summarised
@@ -38,38 +38,49 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
             measured.
     """
     job = prepare(config, spread)
-    worker = Worker(job) if spread is None else None
     with (
         exclusive(config.out),
         RunStore.create(config.out) as store,
-        Progress(len(job.visits) * job.pieces, silent=silent) as progress,
+        Progress(sum(map(job.pieces, job.visits)), silent=silent) as progress,
     ):
         settle(store)
         desk = Desk(job, store, progress)
-        if not silent:
-            for line in summarised(outline(job, store, spread), spread):
-                progress.say(line)
-        desk.audit_ahead()
-        if worker is not None:
-            worker.say(desk.say_once)
-            job.step.fetched = Fetched(config.out, config.cache_gb)
-            downloads = to_download(job, store)
-            short = shortage(downloads, config.cache_gb)
-            if short is not None:
-                progress.say(short)
-            try:
-                for number, visit in enumerate(job.visits):
-                    later = (other.locate() for other in job.visits[number + 1 :] if other in downloads)
-                    _measure(worker, visit, desk, next(later, None))
-                job.step.finish()
-            finally:
-                job.step.stop()
-        elif spread is not None:
-            from lm_probe.sweeps._ray_pool import measure_on_cluster
-
-            measure_on_cluster(job, spread, desk)
-        desk.finish_audit()
+        with notices_to(desk.say_once):
+            _run(job, store, spread, desk, silent)
         return desk.summary
+
+
+def _run(job: Job, store: RunStore, spread: Spread | None, desk: Desk, silent: bool) -> None:
+    for line in job.notices():
+        desk.progress.say(line)
+    if not silent:
+        for line in summarised(outline(job, store, spread), spread):
+            desk.progress.say(line)
+    desk.audit_ahead()
+    if spread is None:
+        _measure_here(job, store, desk)
+    else:
+        from lm_probe.sweeps._ray_pool import measure_on_cluster
+
+        measure_on_cluster(job, spread, desk)
+    desk.finish_audit()
+
+
+def _measure_here(job: Job, store: RunStore, desk: Desk) -> None:
+    worker = Worker(job)
+    worker.say(desk.say_once)
+    job.step.fetched = Fetched(job.config.out, job.config.cache_gb)
+    downloads = to_download(job, store)
+    short = shortage(downloads, job.config.cache_gb)
+    if short is not None:
+        desk.progress.say(short)
+    try:
+        for number, visit in enumerate(job.visits):
+            later = (other.locate() for other in job.visits[number + 1 :] if other in downloads)
+            _measure(worker, visit, desk, next(later, None))
+        job.step.finish()
+    finally:
+        job.step.stop()
 
 
 def _measure(worker: Worker, visit: Visit, desk: Desk, ahead: Checkpoint | None = None) -> None:

@@ -1,12 +1,16 @@
-"""How many tokens the rows of one of our counting tasks hold, from a few of its documents."""
+"""What one of our counting tasks asks of a model, from a few of its documents, and how many tokens all of it holds."""
 
 from collections import defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedTokenizerBase
 
-from lm_probe.eval_tasks import NUM_DOCS, task_manager, task_names, tokenizer_at_hand
+from lm_probe.eval_tasks import NUM_DOCS, task_names, tokenizer_at_hand
+from lm_probe.sweeps._lm_eval_names import our_tasks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 _LOOKED_AT = 4
 
@@ -27,20 +31,31 @@ def tokens_of_task(
     Raises:
         TaskError: the task cannot be asked of this model.
     """
-    if name not in task_names() or name.endswith("_gen"):
+    if name not in task_names() or "_gen" in name:
         return None
     documents = int(options.get("num_docs", NUM_DOCS))
-    few = options | {"num_docs": min(documents, _LOOKED_AT)}
-    with quiet(), same_random_state(), tokenizer_at_hand(tokenizer, max_context):
-        task = task_manager(few).load([name])["tasks"][name]
-        looked_at = list(task.eval_docs)
-        rows = [row for document in looked_at for row in _rows(task, document, tokenizer)]
+    looked_at = requests_of_task(name, tokenizer, max_context, options)
+    rows = [row for requests in looked_at for row in _rows(requests, tokenizer)]
     return round(sum(rows) * documents / len(looked_at))
 
 
-def _rows(task: Any, document: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def requests_of_task(
+    name: str, tokenizer: PreTrainedTokenizerBase, max_context: int | None, options: dict[str, Any]
+) -> list[list["Instance"]]:
+    """What one of our tasks asks of a model in its first few documents, each a list; arguments as above.
+
+    Raises:
+        TaskError: the task cannot be asked of this model: too few words, or a prompt that does not fit.
+    """
+    few = options | {"num_docs": min(int(options.get("num_docs", NUM_DOCS)), _LOOKED_AT)}
+    with quiet(), same_random_state(), tokenizer_at_hand(tokenizer, max_context):
+        task = our_tasks(few).load([name])["tasks"][name]
+        return [task.construct_requests(document, task.doc_to_text(document)) for document in task.eval_docs]
+
+
+def _rows(requests: list["Instance"], tokenizer: PreTrainedTokenizerBase) -> list[int]:
     beginnings = defaultdict(set)
-    for request in task.construct_requests(document, task.doc_to_text(document)):
+    for request in requests:
         prompt, answer = request.args
         beginnings[prompt].add(tuple(_tokens(tokenizer, answer)[:-1]))
     return [len(_tokens(tokenizer, prompt)) + len(one) for prompt, own in beginnings.items() for one in own]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm_probe.eval_tasks import TaskError, fingerprint, option_names, task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import UserError
-from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, what_it_asks
+from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, our_tasks, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
 from lm_probe.sweeps._task_values import about_lists, clustered_stderr, list_clusters, vocabulary_geometry
 
@@ -102,7 +102,7 @@ def run_tasks(
                     cache_requests=False,
                     bootstrap_iters=1000,  # for tasks whose metric is no mean; at the default an f1 takes minutes
                     fewshot_random_seed=seed,
-                    task_manager=task_manager(),
+                    task_manager=our_tasks(),
                 )
     except TaskError as error:
         raise UserError(str(error)) from error
@@ -198,7 +198,7 @@ def _load(
     metadata = {**options, "seed": seed}
     if num_docs is not None:
         metadata["num_docs"] = num_docs
-    found = dict(task_manager(metadata).load(ours)["tasks"])
+    found = dict(our_tasks(metadata).load(ours)["tasks"])
     if others:
         # lm-eval hands the model's arguments to a task's generator, so a new manager it is; over these folders it is
         # quick to make.

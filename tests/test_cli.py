@@ -120,6 +120,11 @@ def test_the_demo_takes_no_folder_with_something_else_in_it(tmp_path: Path, caps
     assert not (mine / "run.db").exists() and [path.name for path in (mine / "series").iterdir()] == ["a"]
 
 
+def test_the_demo_trains_nothing_where_it_could_not_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "run"), "--device", "meta"]) == 2
+    assert "device meta cannot be used" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["demo", "--help"])

@@ -21,7 +21,7 @@ from lm_probe.probes import (
     stable_rank,
 )
 from lm_probe.probes import _condensation as condensation_module
-from lm_probe.sweeps._measure import _InMemory
+from lm_probe.sweeps._in_memory import WeightsInMemory
 from tests.conftest import make_model
 
 
@@ -137,8 +137,8 @@ def test_the_score_against_chance_is_one() -> None:
 
 
 def test_the_probe_measures_all_rows_and_heads_apart() -> None:
-    weights = _InMemory(architecture_of(make_model("llama")))
-    first = _InMemory(architecture_of(make_model("llama", seed=1)))
+    weights = WeightsInMemory(architecture_of(make_model("llama")))
+    first = WeightsInMemory(architecture_of(make_model("llama", seed=1)))
     readings = list(CondensationProbe().read(weights, WeightContext(first=first)))
     vectors = {(r.metric, r.layer, r.component): r.values for r in readings if isinstance(r, VectorReading)}
     assert {(r.layer, r.component) for r in readings if not str(r.component).endswith("_per_head")} == {

@@ -110,7 +110,7 @@ def test_what_huggingface_hub_fetched_is_checked_too(
     times: int, hub: LoopbackHub, sha: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the Hub has it in chunks (Xet), which the loopback Hub has not: its plain download runs."""
-    monkeypatch.setattr(blobs, "_comes_in_chunks", lambda url: True)
+    monkeypatch.setattr(blobs, "_comes_in_chunks", lambda *_: True)
     hub.fail(_WEIGHTS, "corrupt", times)
     if times == 2:
         with pytest.raises(UserError, match="arrives damaged"):
@@ -161,7 +161,7 @@ def test_a_full_disk_is_named_and_leaves_room(
     by_huggingface_hub: bool, hub: LoopbackHub, sha: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if by_huggingface_hub:
-        monkeypatch.setattr(blobs, "_comes_in_chunks", lambda url: True)
+        monkeypatch.setattr(blobs, "_comes_in_chunks", lambda *_: True)
     with (
         _files_no_longer_than(20_000),
         pytest.raises(UserError, match=r"cache is full \(File too large\): free some space or set HF_HOME"),
@@ -204,10 +204,10 @@ def test_a_pause_is_as_long_as_the_server_asks_and_grows(
     error = OSError("busy")
     error.response = SimpleNamespace(status_code=429, headers=headers)  # type: ignore[attr-defined]
     for attempt in range(1, patience.TRIES):
-        patience.wait(attempt, error)
+        patience.wait(attempt, error, "it")
     for pause, least in zip(no_pauses, (0.5, 1, 2, 4, 4), strict=True):
         assert seconds + least <= pause <= seconds + 2 * least
-    patience.wait(1, error)
+    patience.wait(1, error, "it")
     assert no_pauses[0] != no_pauses[-1], "workers that were refused together come back together"
 
 

@@ -1,5 +1,6 @@
 """The plan of a sweep of folders: what is left, about how long it takes, and what is refused before anything starts."""
 
+import json
 import math
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
 from lm_probe.sweeps._dry_run import outline
-from lm_probe.sweeps._estimate import Estimate
+from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._plan_words import duration, summarised
@@ -90,10 +91,23 @@ def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
         assert told == pytest.approx(sum(seen), rel=0.1)
 
 
-def test_of_several_tasks_those_that_can_be_asked_are_told(config: SweepConfig) -> None:
-    asked = replace(config, probes=(), tasks=("count_query_m5", "count_query_m150"))
-    assert [one.estimate.unknown for one in dry_run(asked)] == [{"count_query_m150"}] * 3
-    assert all(one.estimate.calculated > 0 for one in dry_run(asked))
+@pytest.mark.parametrize("config_says", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_pass_is_timed_in_the_type_that_the_model_is_loaded_as(
+    dtype: torch.dtype, config_says: bool, config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "typed"
+    make_model("gpt_neox").to(dtype).save_pretrained(folder)
+    if not config_says:
+        said = json.loads((folder / "config.json").read_text())
+        kept = {key: value for key, value in said.items() if key not in ("dtype", "torch_dtype")}
+        (folder / "config.json").write_text(json.dumps(kept))
+    timed: list[torch.dtype] = []
+    monkeypatch.setattr(Estimator, "_rate", lambda _, of, device: timed.append(of) or 1.0)
+    for asked in ("stored", "float16"):
+        (one,) = dry_run(replace(config, sources=(str(folder),), dtype=asked, probes=("loss",), tasks=()))
+        assert one.estimate.calculated > 0
+    assert timed == [open_checkpoint(str(folder)).model.dtype, torch.float16] == [dtype, torch.float16]
 
 
 def test_a_damaged_first_checkpoint_does_not_stand_for_the_others(config: SweepConfig, tmp_path: Path) -> None:
@@ -178,6 +192,9 @@ def _lines(said: str) -> str:
         (["--cache-gb", "1", "--ray"], "--cache-gb bounds the Hub cache of this machine alone"),
         (["--ray", "nowhere at all"], "--ray nowhere at all is no address"),
         (["--device", "abacus"], "device abacus cannot be used"),
+        (["--device", "meta"], "device meta cannot be used"),
+        (["--device", "xla"], "device xla cannot be used"),
+        (["--device", "hpu"], "device hpu cannot be used"),
     ],
 )
 def test_a_dry_run_refuses_what_the_sweep_would(

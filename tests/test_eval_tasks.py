@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lm_probe.eval_tasks import TaskError, describe, fingerprint, group_names, task_manager, task_names, tasks_path
+from lm_probe.eval_tasks import TaskError, fingerprint, group_names, listing, task_manager, task_names, tasks_path
 from lm_probe.eval_tasks._cells import CELLS, GROUPS, KINDS, Cell, cell_of
 from lm_probe.eval_tasks._documents import build, documents, options_of
 from lm_probe.eval_tasks._options import Options
@@ -64,9 +64,17 @@ def test_lm_eval_finds_what_we_list() -> None:
         "word_counting_gen": 27,
         "word_counting_gen_cot": 27,
     }
-    assert all("\n" not in describe(name) for name in [*task_names(), *group_names()])
-    with pytest.raises(KeyError):
-        describe("hellaswag")
+
+
+def test_the_listing_names_every_task_by_its_pattern_and_every_group() -> None:
+    kinds, styles, groups = listing().values()
+    names = [pattern.replace("<m>", m) for pattern, what in kinds for m in what.partition("m = ")[2].split(", ")]
+    names += [f"{name}{pattern.removeprefix('*_m<m>')}" for pattern, _ in styles for name in names[:27]]
+    assert sorted(names) == sorted(task_names()) and [name for name, _ in groups] == group_names()
+    assert all(what.rpartition(" ")[2] in task_names() for _, what in styles)
+    for name, what in groups:
+        assert what.startswith(f"{len(GROUPS[name])} tasks ")
+        assert what.endswith("m = 5, 10, 20" if name == "word_counting_small" else "100, 125, 150")
 
 
 def test_importing_the_package_is_cheap() -> None:

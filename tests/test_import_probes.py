@@ -12,7 +12,7 @@ from lm_probe.reports import write_report
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._series import measures, undirected
-from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
+from lm_probe.sweeps import UNSEEN, CheckpointKey, Measurement, RunStore, import_scores
 from tests.importing import CSV, HARNESS_3, HARNESS_4, changed, imported, written
 
 ROWS = [
@@ -62,6 +62,61 @@ def test_captions_say_of_imported_values_what_is_known_of_them(tmp_path: Path) -
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     assert "Mean next-token cross-entropy; the bars are the 95 % interval.\n" in report
     assert "The same over depth. Depth is relative" in report and f"{MISSING} on" not in report
+
+
+def with_errors(errors: object, rows: object = (), **more: Any) -> dict[str, Any]:
+    config = {**HARNESS_4["config"], "lm_probe": list(rows), "lm_probe_errors": errors}
+    return changed(HARNESS_4, config={**config, **more})
+
+
+def failures(run: Path) -> list[list[Any]]:
+    with RunStore(run) as store:
+        return store.failures().values.tolist()
+
+
+def test_why_a_probe_has_no_values_comes_in_until_there_are_some(tmp_path: Path) -> None:
+    reason = "geometry: mean_cosine is not finite"
+    without = written(tmp_path / "1.json", with_errors({"geometry": reason}, ROWS))
+    values = written(tmp_path / "2.json", with_rows([{**row, "probe": "geometry"} for row in ROWS]))
+    said, _ = imported(tmp_path / "run", without)
+    assert said == [f"{without}: {reason}"]
+    assert failures(tmp_path / "run") == [["somebody/tiny", "step1000", 1000, "geometry", reason]]
+    assert f"geometry | {reason}" in write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert imported(tmp_path / "run", without)[0] == []
+    for run, files in (("run", [values, without]), ("other", [without, values])):
+        imported(tmp_path / run, *files)
+        assert failures(tmp_path / run) == []
+
+
+def test_a_sweeps_own_reason_stays(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path / "run") as store:
+        store.record_failure("somebody/tiny", "step1000", 1000, "geometry", "its own")
+    said, _ = imported(tmp_path / "run", written(tmp_path / "r.json", with_errors({"geometry": "another"})))
+    assert not said and [row[-1] for row in failures(tmp_path / "run")] == ["its own"]
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, ["a"], {"geometry": None}, {"": "why"}, {"lm_eval": "why"}])
+def test_what_is_no_reason_is_said(tmp_path: Path, wrong: object) -> None:
+    said, values = imported(tmp_path / "run", written(tmp_path / "r.json", with_errors(wrong, ROWS)))
+    assert [line.partition("r.json: ")[2] for line in said] == [
+        "1 of 1 entries of config.lm_probe_errors are no reasons and are left out"
+    ]
+    assert "anisotropy" in set(values.probe) and not failures(tmp_path / "run")
+
+
+def test_an_adapter_is_part_of_the_identity(tmp_path: Path) -> None:
+    args = {**HARNESS_4["config"]["model_args"], "peft": "somebody/lora"}
+
+    def with_adapter(name: str, sha: str | None) -> Path:
+        return written(tmp_path / name, with_errors({}, ROWS, model_args=args, peft_sha=sha))
+
+    _, values = imported(tmp_path / "run", with_adapter("1.json", "fedcba98765432100"))
+    assert set(values.identity) == {"0123456789abcdef+fedcba98765432100"} and set(values.model) == {"somebody/lora"}
+    said, _ = imported(tmp_path / "run", with_adapter("2.json", "ffff"))
+    assert "is of other weights (0123456789ab+ffff) than the run holds as somebody/lora step1000 (" in said[0]
+    assert "(0123456789ab+fedcba987654)" in said[0]
+    _, values = imported(tmp_path / "unknown", with_adapter("3.json", ""))  # lm-eval's own, of an adapter in a folder
+    assert set(values.identity) == {UNSEEN}
 
 
 def test_a_sweeps_own_values_of_a_probe_are_never_replaced(tmp_path: Path) -> None:

@@ -22,12 +22,13 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from lm_probe.cli import eval as eval_command
 from lm_probe.cli import tasks as tasks_command
-from lm_probe.eval_tasks import group_names, task_manager, task_names, tasks_path
+from lm_probe.eval_tasks import listing, task_manager, tasks_path
 from lm_probe.eval_tasks._cells import GROUPS, cell_of
 from lm_probe.eval_tasks._documents import build
 from lm_probe.eval_tasks._yaml_files import metrics_of
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps import _lm_eval_names, _lm_eval_quiet
+from lm_probe.sweeps._lm_eval_names import _KEPT, _managers, our_tasks
 from lm_probe.sweeps.lm_eval_bridge import expand_tasks, run_tasks, save_results, task_config_hash
 from tests.word_level import word_level_tokenizer
 
@@ -350,12 +351,22 @@ def test_an_unknown_task_is_the_users_mistake(logging_as_before, without_lm_eval
     assert TaskManager.__init__ is before
 
 
+def test_a_manager_is_made_once_for_equal_options_and_its_tasks_each_time() -> None:
+    few, more = our_tasks({"num_docs": 2, "seed": 1}), our_tasks({"num_docs": 3, "seed": 1})
+    assert our_tasks({"seed": 1, "num_docs": 2}) is few and more is not few
+    first, second = (few.load(["count_query_m5"])["tasks"]["count_query_m5"] for _ in range(2))
+    assert first is not second and list(first.eval_docs) == list(second.eval_docs) and len(first.eval_docs) == 2
+    assert len(more.load(["count_query_m5"])["tasks"]["count_query_m5"].eval_docs) == 3
+    for seed in range(2 * _KEPT):
+        our_tasks({"seed": seed})
+    assert len(_managers) <= _KEPT
+
+
 def test_listing_tasks(capsys) -> None:
     assert tasks_command.run(argparse.Namespace(path=False)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [*group_names(), *task_names()]
-    (line,) = [line for line in lines if line.startswith("count_query_m20 ")]
-    assert line.endswith("m = 20 different words, n = 200, control with 2, by log-likelihood")
+    shown = [name for rows in listing().values() for name, _ in rows]
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == shown and len(lines) < 20
     assert tasks_command.run(argparse.Namespace(path=True)) == 0
     assert capsys.readouterr().out == f"{tasks_path()}\n"
 

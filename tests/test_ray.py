@@ -279,7 +279,7 @@ def test_a_worker_says_what_it_lacks(series: Path, tmp_path: Path, settings: dic
     job = prepare(SweepConfig(sources=(str(moved),), out=tmp_path / "run", **settings))
     assert Measurer(job, 1).begin() is None
     elsewhere = SweepConfig(sources=(str(moved),), out=tmp_path / "run", **{**settings, "device": "cuda:7"})
-    assert "device cuda:7 cannot be used" in str(Measurer(prepare(elsewhere), 1).begin())
+    assert "device cuda:7 cannot be used" in str(Measurer(prepare(elsewhere, Spread()), 1).begin())
     moved.unlink()
     assert Measurer(job, 1).begin() == f"{moved} is not there: put it on a disk that all machines share"
 

@@ -11,6 +11,7 @@ import pytest
 
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore, StoreError, UserError, Value
+from lm_probe.sweeps import _measurement_rows as rows_module
 from lm_probe.sweeps import _store as store_module
 
 KEY = CheckpointKey("tiny", "step8", 8, "sha256:aa", "models/tiny")
@@ -55,7 +56,7 @@ def test_finished_is_finished_only_under_the_same_checkpoint_config_and_versions
         assert not store.has(KEY, "anisotropy", {**CONFIG, "tokens": 51})
         other = CheckpointKey("tiny", "step8", 8, "sha256:bb", "models/tiny")
         assert not store.has(other, "anisotropy", CONFIG)
-        monkeypatch.setattr(store_module, "recorded_versions", lambda: {**store_module.versions(), "python": "9.9"})
+        monkeypatch.setattr(rows_module, "recorded_versions", lambda: {**store_module.versions(), "python": "9.9"})
         assert store.has(KEY, "anisotropy", CONFIG)
         monkeypatch.setattr(store_module, "versions", lambda: {"lm-probe": "9.9"})
         assert not store.has(KEY, "anisotropy", CONFIG)

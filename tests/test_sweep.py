@@ -144,8 +144,10 @@ def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: d
 
 
 def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
-    series: Path, tmp_path: Path, settings: dict[str, Any]
+    series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # As where a tokenizer changes within a series on the Hub: it is not known before.
+    monkeypatch.setattr("lm_probe.sweeps._job.unfit_tasks", lambda *_: {})
     done = _sweep(series / "step8", tmp_path, settings, tasks=("word_counting_small",), task_documents=2, probes=())
     failed = {failure.probe for failure in done.failures}
     assert failed == {"count_query_m20", "most_frequent_word_m20", "most_frequent_count_m20"}

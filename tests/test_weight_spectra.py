@@ -30,7 +30,7 @@ from lm_probe.probes import (
     top_directions,
 )
 from lm_probe.sweeps import measure
-from lm_probe.sweeps._measure import _InMemory
+from lm_probe.sweeps._in_memory import WeightsInMemory
 from tests.conftest import CONFIGS, make_model
 
 
@@ -113,7 +113,7 @@ def _ids() -> torch.Tensor:
 
 def test_every_projection_has_the_numbers_of_its_own_singular_values(any_model: PreTrainedModel) -> None:
     architecture = architecture_of(any_model)
-    readings = list(WeightSpectraProbe().read(_InMemory(architecture), WeightContext()))
+    readings = list(WeightSpectraProbe().read(WeightsInMemory(architecture), WeightContext()))
     vectors = {(r.component, r.layer): r.values for r in readings if isinstance(r, VectorReading)}
     scalars = {(r.metric, r.layer, r.component): r.value for r in readings if isinstance(r, Reading)}
     assert set(vectors) == {(role, layer) for role in architecture.roles for layer in (1, 2, 3)}
@@ -145,7 +145,7 @@ def test_files_and_memory_give_the_same_readings(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     for probe in find_probes(["head_spectrum", "weight_spectra", "condensation"]):
         assert isinstance(probe, WeightProbe)
-        in_memory = list(probe.read(_InMemory(architecture_of(model)), WeightContext(300)))
+        in_memory = list(probe.read(WeightsInMemory(architecture_of(model)), WeightContext(300)))
         for left, right in zip(in_memory, probe.read(open_weights(str(tmp_path)), WeightContext(300)), strict=True):
             assert left[0] == right[0] and left[2:] == right[2:]
             np.testing.assert_array_equal(left[1], right[1])
@@ -171,7 +171,7 @@ def test_a_nan_is_named_with_its_place(probe: str) -> None:
 
 
 def test_the_head_beside_the_first_checkpoint() -> None:
-    first, model = (_InMemory(architecture_of(make_model("gpt_neox", seed=seed))) for seed in (0, 1))
+    first, model = (WeightsInMemory(architecture_of(make_model("gpt_neox", seed=seed))) for seed in (0, 1))
     counts = np.random.default_rng(0).integers(0, 9, 300)
     head = model.head().detach().double().numpy()
     readings = list(HeadSpectrumProbe().read(model, WeightContext(300, counts, first)))
@@ -204,7 +204,7 @@ def test_the_head_beside_the_first_checkpoint() -> None:
 
 
 def test_the_embedding_beside_the_head() -> None:
-    model = _InMemory(architecture_of(make_model("gpt_neox")))
+    model = WeightsInMemory(architecture_of(make_model("gpt_neox")))
     head, embedding = (weight.detach().double().numpy() for weight in (model.head(), model.embedding()))
     readings = EmbeddingSpectrumProbe().read(model, WeightContext(300))
     found = {(r.metric, r.component): r.value for r in readings if isinstance(r, Reading)}
@@ -222,7 +222,7 @@ def test_padding_of_zeros_changes_no_spectrum_and_other_padding_does() -> None:
     for zero in (False, True):
         if zero:
             model.get_output_embeddings().weight.data[300:] = 0
-        readings = HeadSpectrumProbe().read(_InMemory(architecture_of(model)), WeightContext(300))
+        readings = HeadSpectrumProbe().read(WeightsInMemory(architecture_of(model)), WeightContext(300))
         found = {r.component: r.values for r in readings if r.metric == "singular_values"}
         assert np.allclose(found["all_rows"], found["token_rows"], rtol=1e-12) == zero
 
@@ -239,7 +239,7 @@ def test_a_tied_model_has_one_spectrum() -> None:
 
 
 def test_fewer_rows_than_columns_leave_a_wide_matrix() -> None:
-    narrow = _InMemory(architecture_of(make_model("gpt_neox")))
+    narrow = WeightsInMemory(architecture_of(make_model("gpt_neox")))
     readings = list(HeadSpectrumProbe().read(narrow, WeightContext(5)))
     sigma = next(r.values for r in readings if (r.metric, r.component) == ("singular_values", "token_rows"))
     np.testing.assert_allclose(sigma, torch.linalg.svdvals(narrow.head()[:5].double()).detach(), rtol=1e-9)
