@@ -19,7 +19,7 @@ class Best(NamedTuple):
     candidates: tuple[int, int]
     """First and last of the checkpoints that are the best in 95 % of redrawn series."""
     difference: float
-    """Final less best, corrected likewise; never above 0, for the last is no better than the best."""
+    """Final less `value`: the observed fall or a smaller one, and none where all of it is what picking adds."""
     interval: tuple[float, float] | None
     """95 % interval of `difference`, which lies in it; None where the last is the best and 0 is no estimate."""
 
@@ -31,7 +31,8 @@ def best_and_final(
 
     In each redrawn series the highest checkpoint is picked anew: how far its score lies above its true level is what
     picking adds, on average over the draws, those beyond 95 % counted at its ends (with the few degrees of freedom of
-    a short series a plain mean is not finite). The same draws give the interval of the difference (basic bootstrap).
+    a short series a plain mean is not finite). On average picking takes nothing off a score, so that a mean below 0 is
+    the draws' own error, and counts as 0. The same draws give the interval of the difference (basic bootstrap).
     Errors come from a bootstrap over documents, the same for all checkpoints, where outcomes are given; from a normal
     distribution else. Checkpoints before both the best and the last nine tenths of training are no candidates: the
     error of a perplexity of millions is no scatter.
@@ -51,12 +52,14 @@ def best_and_final(
     raw = observed[-1] - observed[index - start]
     low, high = raw - np.quantile(misses, [0.975, 0.025])
     first, last = np.quantile(picked, [0.025, 0.975], method="nearest").astype(int)
-    value = float(observed[index - start] - _mean(excess))
+    added = max(_mean(excess), 0.0)
+    value = float(observed[index - start] - added)
     candidates = (start + first, start + last)
     if index == len(noise.values) - 1:
         return Best(index, value, candidates, 0.0, None)
-    difference, low, high = (min(float(one), 0.0) for one in (raw - _mean(misses), low, high))
-    return Best(index, value, candidates, difference, (low, high))
+    difference = min(float(raw + added), 0.0)
+    interval = min(float(low), difference), max(min(float(high), 0.0), difference)
+    return Best(index, value, candidates, difference, interval)
 
 
 def _mean(drawn: Float[np.ndarray, " b"]) -> float:

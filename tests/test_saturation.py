@@ -163,12 +163,23 @@ def test_final_less_best_lies_in_its_interval_and_says_no_nonsense(count: int, l
     for seed in range(20):
         values = generator.standard_t(2, count) + np.arange(count) * (seed % 3) / 2
         found = detect_saturation(STEPS[:count], values, lower_is_better=lower_is_better, draws=99, seed=seed)
-        assert found.difference is not None and sign * found.difference <= 0
+        assert found.difference is not None and sign * found.final_minus_best <= sign * found.difference <= 0
         if found.best_step == found.final_step:
             assert found.difference == 0 and found.interval is None
         else:
             low, high = found.interval
             assert low <= found.difference <= high and max(sign * low, sign * high) <= 0
+
+
+def test_picking_the_best_takes_off_a_fall_and_never_adds_to_it() -> None:
+    generator = np.random.default_rng(5)
+    shares = np.interp(np.arange(12), [0, 6, 11], [0.3, 0.8, 0.5])
+    for seed in range(6):
+        outcomes = (generator.random(100) < shares[:, None]).astype(float)
+        found = detect_saturation(STEPS[:12], None, outcomes=outcomes, lower_is_better=False, draws=99, seed=seed)
+        assert found.best_corrected is not None and found.difference is not None
+        assert found.final_minus_best <= found.difference <= found.final_minus_best + 0.03
+        assert found.difference == pytest.approx(found.final_value - found.best_corrected)
 
 
 @pytest.mark.parametrize(
