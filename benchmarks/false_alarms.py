@@ -10,7 +10,7 @@ from collections import Counter
 
 import numpy as np
 
-from lm_probe.reports import classify_scaling_curve, detect_saturation, measure_comovement
+from lm_probe.reports import classify_scaling_curve, detect_saturation
 from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._series import Measure, Series
 from lm_probe.reports._verdicts import in_families_of_tasks
@@ -49,8 +49,6 @@ def main() -> None:
     for errors in (True, False):
         for fallen in (0, 1, 3):
             tasks_of_a_model(fallen, errors, args.lists)
-    alarms = comovements(args.families)
-    print(f"co-movement of independent series, changes correlated 0.4 with their neighbours: {alarms:.1%} at p <= 0.05")
 
 
 def noise(count: int, correlation: float, generator: np.random.Generator) -> np.ndarray:
@@ -136,14 +134,6 @@ def tasks_of_a_model(fallen: int, errors: bool, lists: int) -> None:
     how = "standard errors" if errors else "roughness only"
     said = f"12 tasks, {fallen} of which fall, {how}: {false:.1%} of what is called saturated is not, on average{power}"
     print(f"{said}; a list with a false one {any_false / lists:.1%}", flush=True)
-
-
-def comovements(families: int) -> float:
-    generator = np.random.default_rng(0)
-    pairs = [[np.cumsum(2 + noise(30, 0.4, generator)) for _ in range(2)] for _ in range(families)]
-    return float(
-        np.mean([measure_comovement(*pair, draws=99, seed=seed).p_value <= 0.05 for seed, pair in enumerate(pairs)])
-    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from scipy.stats import binomtest
 from lm_probe.reports._noise import Noise, late_from, root
 from lm_probe.reports._unimodal import unimodal
 
+ROUNDING = 1e-7
+"""Part of the scores within which they differ by float32's rounding."""
+
 
 class Best(NamedTuple):
     """The best checkpoint, in the direction "higher is better"."""
@@ -21,7 +24,8 @@ class Best(NamedTuple):
     difference: float
     """Final less `value`: the observed fall or a smaller one, and none where all of it is what picking adds."""
     interval: tuple[float, float] | None
-    """95 % interval of `difference`, which lies in it; None where the last is the best and 0 is no estimate."""
+    """95 % interval of `difference`, which lies in it; None where the last is the best or as good, so that 0 is no
+    estimate, and where nothing scatters, which does not say how other documents would: no width beyond rounding."""
 
 
 def best_and_final(
@@ -58,8 +62,9 @@ def best_and_final(
     if index == len(noise.values) - 1:
         return Best(index, value, candidates, 0.0, None)
     difference = min(float(raw + added), 0.0)
-    interval = min(float(low), difference), max(min(float(high), 0.0), difference)
-    return Best(index, value, candidates, difference, interval)
+    low, high = min(float(low), difference), max(min(float(high), 0.0), difference)
+    scattered = high - low > ROUNDING * np.abs(observed).max()
+    return Best(index, value, candidates, difference, (low, high) if scattered else None)
 
 
 def _mean(drawn: Float[np.ndarray, " b"]) -> float:

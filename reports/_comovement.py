@@ -1,7 +1,6 @@
 """Whether two measures of one series change at the same checkpoints: association, never cause."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,10 @@ from scipy.stats import rankdata
 from lm_probe.reports._noise import checked
 
 FEWEST = 8
+MOST_ORDER = 3
+"""Of the autoregression that is taken out, and no more than a fifth of the changes."""
+TRENDING = 0.6
+"""Share of the ranks from which on trends, where they make up as much of both series, leave mostly their own misfit."""
 
 
 class Comovement(NamedTuple):
@@ -20,10 +23,18 @@ class Comovement(NamedTuple):
     """Checkpoints by which the second follows the first; negative: it comes before."""
     correlation: float
     p_value: float
-    """Of no association at any of the lags."""
+    """Of no association at any of the lags; 1 where trends alone make up both series."""
     correlations: dict[int, float]
     changes: int
-    block: int
+    orders: tuple[int, int]
+    """Of the autoregressions that were taken out of the changes of the first and of the second."""
+    trend: float
+    """Share of the ranks' variance that trends explain: in the series of which they explain less."""
+
+    @property
+    def trending(self) -> bool:
+        """Whether both series are mostly trend, so that nothing can be told from the rest."""
+        return self.trend > TRENDING
 
     def __str__(self) -> str:
         """One sentence that claims no more than an association."""
@@ -33,6 +44,8 @@ class Comovement(NamedTuple):
             else f"{abs(self.lag)} checkpoints {'after' if self.lag > 0 else 'before'}"
         )
         found = "are associated with" if self.p_value <= 0.05 else "show no clear association with"
+        if self.trending:
+            return f"Trends explain {self.trend:.0%} or more of the changes of both: too little is left to compare."
         return (
             f"Changes of the second measure {found} changes of the first {when} "
             f"(rank correlation {self.correlation:+.2f}, p {self.p_value:.2g}, {self.changes} changes); "
@@ -46,31 +59,34 @@ def measure_comovement(
     *,
     steps: Sequence[float] | Float[np.ndarray, " t"] | None = None,
     lags: int = 2,
-    block: int | None = None,
     draws: int = 999,
     seed: int = 0,
 ) -> Comovement:
-    r"""Lagged Spearman correlation of checkpoint-to-checkpoint changes beyond their trends, with a permutation p value.
+    r"""Lagged rank correlation of checkpoint-to-checkpoint changes beyond what each shows by itself, with a p value.
 
-    $\rho_k = \mathrm{corr}(\mathrm{rank}\,r_i, \mathrm{rank}\,s_{i+k})$ for |k| <= `lags`; r and s are what remains of
-    the ranks of Δx and Δy after a parabola over their order, and the rank of the spacing of log(1 + step) between
-    checkpoints, are taken out of them. Changes, because two series that only drift correlate at any level; without
-    their trends, because a change grows with the spacing, and two curves that flatten change ever less, both without
-    anything that happens at one checkpoint in particular. p: the largest correlation over the lags against the same
-    after the blocks of r are put in random order and the trends taken out once more: the choice of the lag is paid for,
-    and what is correlated inside a block stays together. Block length: cube root of the number of changes, rounded up.
+    $\rho_k = \mathrm{corr}(r_i, s_{i+k})$ for |k| <= `lags`. Of the ranks of Δx are taken out a parabola over their
+    order and the rank of the spacing of log(1 + step) between checkpoints, and from what is left an autoregression
+    (prewhitening: Haugh, J. Am. Stat. Assoc. 71, 378, 1976; its order, up to 3, by Akaike's criterion corrected for few
+    points). r is what remains, s the same of Δy. Changes, because two series that only drift correlate at any level;
+    without trends, because a change grows with the spacing, and two curves that flatten change ever less, both without
+    anything that happens at one checkpoint in particular; without autoregression, because two slow series correlate by
+    few effective changes. p: the largest $|\rho_k|$ over the lags against the same with the signs of r drawn at random,
+    and the trends taken out once more. So the choice of the lag is paid for, and each change keeps its place and size:
+    where a trend ends, both series go over from steps that noise does not reach to noise alone, and in another order
+    the large would no longer stand beside the large. Where the trends explain more than `TRENDING` of both series, what
+    is left is mostly how the parabola misses them, in both alike, and p is 1.
 
-    Range [-1, 1]. Invariant to monotone maps of the changes. Cost O(draws lags t). Does not show that two series rise
-    or fall together as a whole, nor a cause: in training almost everything changes while the learning rate does, and
-    low rank goes with late degradation without bringing it about (arXiv 2602.20433).
+    Range [-1, 1]. Invariant to monotone maps of the changes. Cost O(draws lags t). It supposes that what remains is as
+    often above 0 as below. Does not show that two series rise or fall together as a whole, nor a cause: in training
+    almost everything changes while the learning rate does, and low rank goes with late degradation without bringing it
+    about (arXiv 2602.20433).
 
     Args:
         first: One measure, by checkpoint.
         second: The other, at the same checkpoints.
         steps: Training steps of the checkpoints; without them they are taken to be evenly spaced.
         lags: Checkpoints by which one may follow the other.
-        block: Changes that stay together in a permutation.
-        draws: Permutations.
+        draws: Of signs.
         seed: Of the private generator.
 
     Raises:
@@ -80,26 +96,25 @@ def measure_comovement(
     y = checked("second", second, x.shape)
     if len(x) < FEWEST + 1:
         raise ValueError(f"{len(x)} checkpoints are too few for a correlation of changes: give at least {FEWEST + 1}")
-    if not 0 <= lags <= len(x) - 1 - FEWEST // 2:
+    changes = len(x) - 1
+    most = min(MOST_ORDER, changes // 5)
+    if not 0 <= lags <= changes - most - FEWEST // 2:
         raise ValueError(f"lags {lags} leave too few pairs of {len(x)} checkpoints: ask for fewer")
-    count = len(x) - 1
-    trend = _trend(np.zeros(0) if steps is None else checked("steps", steps, x.shape), count)
-    before, after = (_without(trend, rankdata(np.diff(series))) for series in (x, y))
-    size = block or int(np.ceil(count ** (1 / 3)))
+    trend = _trend(np.zeros(0) if steps is None else checked("steps", steps, x.shape), changes)
+    ranks = np.array([rankdata(np.diff(series)) for series in (x, y)])
+    left = _without(trend, ranks)
+    before, after = (_whitened(series, most) for series in left)
+    rest = _basis(trend[most:])
     generator = np.random.default_rng(seed)
-    seen = {lag: float(found[0]) for lag, found in _by_lag(before[None], after, lags).items()}
-    starts = [*range(0, count, size), count]
-    blocks = [before[start:end] for start, end in pairwise(starts)]
-    strongest = max(map(abs, seen.values()))
-    shuffled = np.empty((draws, count))
-    for row in shuffled:
-        ordered = np.concatenate([blocks[i] for i in generator.permutation(len(blocks))])
-        row[:] = np.roll(ordered, generator.integers(size))
-    shuffled = _without(trend, shuffled)
-    largest = np.max([np.abs(found) for found in _by_lag(shuffled, after, lags).values()], axis=0)
-    reached = int((largest >= strongest - 1e-12).sum())
+    signs = generator.choice([-1.0, 1.0], size=(draws, changes - most))
+    seen = {lag: float(found[0]) for lag, found in _by_lag(before.rest[None], after.rest, lags).items()}
+    drawn = _by_lag(_without(rest, signs * before.rest), after.rest, lags)
     lag = max(seen, key=lambda k: (abs(seen[k]), -abs(k)))
-    return Comovement(lag, seen[lag], (1 + reached) / (1 + draws), seen, count, size)
+    largest = np.max([np.abs(found) for found in drawn.values()], axis=0)
+    reached = int((largest >= abs(seen[lag]) - 1e-12).sum())
+    explained = 1 - float((left.var(axis=1) / np.maximum(ranks.var(axis=1), 1e-12)).max())
+    p_value = 1.0 if explained > TRENDING else (1 + reached) / (1 + draws)
+    return Comovement(lag, seen[lag], p_value, seen, changes, (before.order, after.order), explained)
 
 
 def _trend(steps: Float[np.ndarray, " t"], count: int) -> Float[np.ndarray, "c k"]:
@@ -111,8 +126,33 @@ def _trend(steps: Float[np.ndarray, " t"], count: int) -> Float[np.ndarray, "c k
             raise ValueError("steps must rise from 0 or later: sort the checkpoints by step, one each")
         columns.append(rankdata(np.diff(np.log1p(steps)).round(9)))
     table = np.column_stack(columns)
-    basis, scale, _ = np.linalg.svd(table / np.linalg.norm(table, axis=0), full_matrices=False)
+    return _basis(table / np.linalg.norm(table, axis=0))
+
+
+def _basis(columns: Float[np.ndarray, "c k"]) -> Float[np.ndarray, "c j"]:
+    """Orthonormal columns that span the same."""
+    basis, scale, _ = np.linalg.svd(columns, full_matrices=False)
     return np.asarray(basis[:, scale > 1e-6])
+
+
+class _White(NamedTuple):
+    rest: Float[np.ndarray, " c"]
+    order: int
+
+
+def _whitened(ranks: Float[np.ndarray, " c"], most: int) -> _White:
+    """What an autoregression by least squares leaves of all but the first `most`; its order has the least AICc."""
+    own = ranks[most:]
+    count = len(own)
+    found = []
+    for order in range(most + 1):
+        earlier = np.column_stack([ranks[most - back : len(ranks) - back] for back in range(order + 1)])[:, 1:]
+        rest = own - earlier @ np.linalg.lstsq(earlier, own)[0]
+        terms = order + 1
+        score = count * np.log(rest @ rest / count + 1e-12) + 2 * terms + 2 * terms * (terms + 1) / (count - terms - 1)
+        found.append((score, order, rest))
+    _, order, rest = min(found, key=lambda one: one[:2])
+    return _White(rest, order)
 
 
 def _without(trend: Float[np.ndarray, "c k"], ranks: Float[np.ndarray, "*b c"]) -> Float[np.ndarray, "*b c"]:
@@ -124,13 +164,12 @@ def _by_lag(
 ) -> dict[int, Float[np.ndarray, " b"]]:
     count = len(after)
     return {
-        lag: _spearman(before[:, max(0, -lag) : count - max(0, lag)], after[max(0, lag) : count - max(0, -lag)])
+        lag: _correlations(before[:, max(0, -lag) : count - max(0, lag)], after[max(0, lag) : count - max(0, -lag)])
         for lag in range(-lags, lags + 1)
     }
 
 
-def _spearman(ones: Float[np.ndarray, "b c"], other: Float[np.ndarray, " c"]) -> Float[np.ndarray, " b"]:
-    first, second = rankdata(ones, axis=1), rankdata(other)
-    first, second = first - first.mean(axis=1, keepdims=True), second - second.mean()
+def _correlations(ones: Float[np.ndarray, "b c"], other: Float[np.ndarray, " c"]) -> Float[np.ndarray, " b"]:
+    first, second = ones - ones.mean(axis=1, keepdims=True), other - other.mean()
     scale = np.sqrt(np.square(first).sum(axis=1) * (second @ second))
     return np.asarray(np.divide(first @ second, scale, out=np.zeros(len(first)), where=scale > 0))

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from lm_probe.reports._markdown import setting
+
 Row = Mapping[str, Any]
 """A row of `RunStore.measurements()`."""
 
@@ -52,15 +54,23 @@ def _series(row: Row) -> tuple[str, str, str]:
 
 def differences(row: Row, usual: Row) -> str:
     """What was asked otherwise: `tokens 600 instead of 500`."""
-    this, usually = asked(row), asked(usual)
+    this, usually = _single(asked(row)), _single(asked(usual))
     names = [name for name in sorted({*this, *usually}) if this.get(name) != usually.get(name)]
     if len(names) > 1:
         names = [name for name in names if name != "sample"]  # follows from the others
     return ", ".join(f"{name} {_short(this.get(name))} instead of {_short(usually.get(name))}" for name in names)
 
 
+def _single(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings one by one, also those that were given together as options of a task."""
+    single: dict[str, Any] = {}
+    for name, value in config.items():
+        single |= value if isinstance(value, Mapping) else {name: value}
+    return single
+
+
 def _short(value: object) -> str:
-    said = "the default" if value is None else str(value)
+    said = "the default" if value is None else setting(value)
     return said if len(said) <= 16 else f"{said[:8]}…"
 
 

@@ -15,7 +15,7 @@ from lm_probe.reports._counting import (
 from lm_probe.reports._counting_findings import Counted, counted_questions
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._intervals import interval
-from lm_probe.reports._markdown import MISSING, count, escape, listed, number, step_cell, table, with_interval
+from lm_probe.reports._markdown import MISSING, count, escape, listed, number, settings, step_cell, table, with_interval
 
 HEADER = (
     *("model", "revision", "step", "question", "m", "metric"),
@@ -64,7 +64,7 @@ def section(data: RunData) -> list[str]:
 
 def _options(data: RunData) -> str:
     """Options that the tasks were given, so that an unusual list is not taken for a usual one."""
-    given = {str(sorted(row.config["options"].items())) for row in data.made if row.config.get("options")}
+    given = {settings(row.config["options"]) for row in data.made if row.config.get("options")}
     return "" if not given else f" Options of the tasks: {escape('; '.join(sorted(given)))}."
 
 
@@ -150,7 +150,7 @@ def _blind(score: Score | None) -> str:
 
 
 def _shown(metric: str, score: Score | None) -> str:
-    return MISSING if score is None else with_interval(score, interval(metric, score))
+    return MISSING if score is None else with_interval(score.value, interval(metric, score))
 
 
 def _n(cell: Cell) -> str:

@@ -1,7 +1,7 @@
 """Two runs of one model side by side, in the report."""
 
 from lm_probe.reports._analysis import Analysis
-from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table
+from lm_probe.reports._markdown import MISSING, count, counted, escape, number, step_cell, table, with_interval
 
 
 def between_runs(analysis: Analysis) -> list[str]:
@@ -14,12 +14,11 @@ def between_runs(analysis: Analysis) -> list[str]:
             escape(one.second.model),
             step_cell(one.first),
             escape(one.measure),
-            number(one.values[0]),
-            number(one.values[1]),
-            number(one.difference, 3)
-            + (f" [{number(one.interval[0], 2)}, {number(one.interval[1], 2)}]" if one.interval else ""),
+            with_interval(one.difference, one.interval),
             number(one.p_value, 2),
             number(one.p_adjusted, 2),
+            number(one.values[0]),
+            number(one.values[1]),
             count(one.documents) if one.documents else MISSING,
         ]
         for one in analysis.differences
@@ -29,11 +28,11 @@ def between_runs(analysis: Analysis) -> list[str]:
         "second",
         "step",
         "measure",
-        "first's",
-        "second's",
         "second less first",
         "p",
         "adjusted",
+        "first's",
+        "second's",
         "pairs",
     ]
     return [

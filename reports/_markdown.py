@@ -1,9 +1,10 @@
 """Markdown: numbers, tables, and text from outside made harmless."""
 
 import html
+import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,9 @@ from lm_probe.reports._data import Checkpoint, Score
 
 MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
+_PLACES = 6
+"""Decimals beyond which a number gets an exponent instead."""
+_LARGE = 1e6
 _ENTITIES = {"|": "&#124;", "`": "&#96;", "$": "&#36;", "\\": "&#92;", "@": "&#64;"}
 
 
@@ -54,19 +58,32 @@ def with_error(score: Score | None, digits: int = 4) -> str:
     shown = number(score.value, digits)
     if score.stderr is None:
         return shown
-    if score.stderr == 0 or "e" in shown:
-        return f"{shown} ± {number(score.stderr, 2)}"
-    decimals = len(shown.partition(".")[2]) if "." in shown else 0
     # An error smaller than the last place shown would read as ± 0.
-    needed = int(-np.floor(np.log10(score.stderr)))
-    decimals = min(max(decimals, needed), 6)
-    return f"{score.value:,.{decimals}f} ± {score.stderr:,.{decimals}f}".replace("-", _MINUS)
+    needed = int(-np.floor(np.log10(score.stderr))) if score.stderr else 0
+    if score.stderr == 0 or "e" in shown or needed > _PLACES:
+        return f"{shown} ± {number(score.stderr, 2)}"
+    decimals = max(len(shown.partition(".")[2]), needed)
+    return f"{_fixed(score.value, decimals)} ± {_fixed(score.stderr, decimals)}"
 
 
-def with_interval(score: Score, ends: tuple[float, float] | None) -> str:
-    """A value with its 95 % interval in brackets."""
-    shown = number(score.value, 3)
-    return shown if ends is None else f"{shown} [{number(ends[0], 2)}, {number(ends[1], 2)}]"
+def with_interval(value: float | None, ends: tuple[float, float] | None) -> str:
+    """A value with its 95 % interval in brackets, all three to the place of the second digit of the interval's width.
+
+    An interval of no width is none.
+    """
+    if value is None or ends is None or ends[0] >= ends[1]:
+        return number(value, 3)
+    width = ends[1] - ends[0]
+    decimals = max(1 - int(np.floor(np.log10(float(f"{width:.1e}")))), 0)
+    if decimals > _PLACES or max(map(abs, ends)) >= _LARGE:
+        return f"{number(value, 3)} [{number(ends[0], 2)}, {number(ends[1], 2)}]"
+    low, high = (_fixed(end, decimals) if end else "0" for end in ends)
+    return f"{_fixed(value, decimals) if value else '0'} [{low}, {high}]"
+
+
+def _fixed(value: float, decimals: int) -> str:
+    rounded = round(value, decimals) + 0.0  # no -0.00
+    return f"{rounded:,.{decimals}f}".replace("-", _MINUS)
 
 
 def count(value: int) -> str:
@@ -111,6 +128,16 @@ def unfold(block: str) -> Fold | None:
 def listed(words: Sequence[str]) -> str:
     """Words as one phrase."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else MISSING
+
+
+def setting(value: object) -> str:
+    """A setting as one types it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def settings(given: Mapping[str, object]) -> str:
+    """Settings by name: `num_docs = 20, seed = 1`."""
+    return ", ".join(f"{name} = {setting(given[name])}" for name in sorted(given))
 
 
 def step_cell(one: Checkpoint) -> str:

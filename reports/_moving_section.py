@@ -1,7 +1,9 @@
 """Measures that change when the loss does, in the report."""
 
 from lm_probe.reports._analysis import ALPHA, Analysis
+from lm_probe.reports._comovement import TRENDING
 from lm_probe.reports._markdown import counted, escape, number, table
+from lm_probe.reports._moving import Moving
 
 
 def moving_together(analysis: Analysis) -> list[str]:
@@ -12,26 +14,34 @@ def moving_together(analysis: Analysis) -> list[str]:
         [
             escape(one.model),
             one.measure,
-            f"{one.found.correlation:+.2f}".replace("-", "\N{MINUS SIGN}"),
+            _verdict(one),
             _lag(one.found.lag),
-            str(one.found.changes),
+            f"{one.found.correlation:+.2f}".replace("-", "\N{MINUS SIGN}"),
             number(one.found.p_value, 2),
             number(one.p_adjusted, 2),
-            "associated" if one.p_adjusted <= ALPHA else "not shown",
+            str(one.found.changes),
         ]
         for one in analysis.moving
     ]
-    header = ["model", "measure", "correlation", "the measure moves", "changes", "p", "adjusted", ""]
+    header = ["model", "measure", "association", "the measure moves", "correlation", "p", "adjusted", "changes"]
     return [
         "Rank correlation between the changes of a measure and the changes of the loss from checkpoint to checkpoint, "
-        "without the trends of both (a parabola, and the spacing of the checkpoints: two curves that flatten change "
-        "ever less, which is nothing that they do together), at the lag of up to two checkpoints where it is "
-        "strongest; p from shuffled blocks, which pays for the choice of the lag, and adjusted for "
-        f"{counted(len(rows), 'pair')} (Holm). An association says nothing about a cause: in training nearly "
+        "without what each shows by itself: its trend (a parabola, and the spacing of the checkpoints: two curves that "
+        "flatten change ever less, which is nothing that they do together) and what follows from its changes before. "
+        "It is given at the lag of up to two checkpoints where it is strongest; p from signs drawn at random, which "
+        f"pays for the choice of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). Mostly trend means "
+        f"that trends explain more than {100 * TRENDING:g} % of the changes of both, so that too little is left to "
+        "compare. An association says nothing about a cause: in training nearly "
         "everything changes while the learning rate does, and models were trained in which low rank goes with late "
         "degradation and is not its cause (arXiv 2602.20433).",
-        table(header, rows, text_columns=2),
+        table(header, rows, text_columns=4),
     ]
+
+
+def _verdict(one: Moving) -> str:
+    if one.found.trending:
+        return "mostly trend"
+    return "shown" if one.p_adjusted <= ALPHA else "not shown"
 
 
 def _lag(lag: int) -> str:

@@ -53,8 +53,8 @@ class Saturation:
     difference: float | None
     """Final minus best, without what picking adds; 0 at most in the direction of the metric. None likewise."""
     interval: tuple[float, float] | None
-    """95 % interval of `difference`; over documents, paired, where outcomes are given. None likewise, and where the
-    last checkpoint is the best."""
+    """95 % interval of `difference`; over documents, paired, where outcomes are given. None likewise, where the
+    last checkpoint is the best or as good, and where nothing scatters."""
     mcnemar_p: float | None
     """Exact McNemar test of final against best, times the number of earlier checkpoints; for outcomes of 0 and 1."""
     largest_fall: float

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import RunData
-from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table
+from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table, with_interval
 from lm_probe.reports._means import FEWEST_DOCUMENTS
 from lm_probe.reports._saturation import EARLY, FEWEST, LEVEL
 from lm_probe.reports._series import MOST_FILES, undirected, unpaired
@@ -35,16 +35,16 @@ def saturation(analysis: Analysis) -> list[str]:
             escape(one.series.model),
             escape(one.series.measure.name),
             one.found.verdict,
+            _change(one),
+            _best_step(one),
+            _turn(one),
             *_p(one),
             str(len(one.series.checkpoints)),
-            _best_step(one),
-            _change(one),
-            _turn(one),
             escape(one.found.reason),
         ]
         for one in analysis.headline
     ]
-    header = ["model", "measure", "verdict", "p", "adjusted", "checkpoints", "best at step", "final less best"]
+    header = ["model", "measure", "verdict", "final less best", "best at step", "turns at step", "p", "adjusted"]
     return [
         _sentences(
             "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
@@ -55,8 +55,8 @@ def saturation(analysis: Analysis) -> list[str]:
             "A verdict holds for this training run and this text or task, and says nothing of a cause.",
         ),
         f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
-        f"is none where the last is the best or fewer than {FEWEST} checkpoints show no scatter.",
-        table([*header, "turns at step", "why"], rows, text_columns=3, remark=True),
+        f"is none where the last is the best or as good, nor where fewer than {FEWEST} checkpoints show no scatter.",
+        table([*header, "checkpoints", "why"], rows, text_columns=3, remark=True),
         *_means(analysis),
     ]
 
@@ -91,22 +91,33 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
             escape(one.series.model),
             escape(one.series.measure.task),
             escape(one.series.measure.metric),
-            count(int(one.found.best_step)),
-            number(one.found.best_value),
-            count(int(one.found.final_step)),
-            number(one.found.final_value),
+            one.found.verdict,
             _change(one),
             _relative(one),
+            number(one.found.best_value),
+            count(int(one.found.best_step)),
+            number(one.found.final_value),
+            count(int(one.found.final_step)),
             *_p(one),
             count(one.tests) if one.tests else MISSING,
-            one.found.verdict,
             escape(one.found.reason) if one.found.verdict == "cannot tell" else "",
         ]
         for one in everything
         if id(one) in chosen
     ]
     total = len(everything)
-    header = ["model", "task", "metric", "best at step", "best", "last step", "final", "final less best", "relative"]
+    header = [
+        "model",
+        "task",
+        "metric",
+        "verdict",
+        "final less best",
+        "relative",
+        "best",
+        "at step",
+        "final",
+        "at step",
+    ]
     return [
         _sentences(
             "The best of many checkpoints flatters; final less best has that taken off, relative is as observed.",
@@ -117,9 +128,7 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
             "row's own list has. A row without p is not tested, for the reason that stands there. A worsening that is "
             "not excluded may be there.",
         ),
-        table(
-            [*header, "p", "adjusted", "tests", "verdict", "why it cannot be told"], rows, text_columns=3, remark=True
-        ),
+        table([*header, "p", "adjusted", "tests", "why it cannot be told"], rows, text_columns=4, remark=True),
         *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
         *_left_aside(data),
     ]
@@ -212,11 +221,7 @@ def _best_step(one: Verdict) -> str:
 
 
 def _change(one: Verdict) -> str:
-    shown = number(one.found.difference, 3)
-    if one.found.interval is None:
-        return shown
-    low, high = one.found.interval
-    return f"{shown} [{number(low, 2)}, {number(high, 2)}]"
+    return with_interval(one.found.difference, one.found.interval)
 
 
 def _relative(one: Verdict) -> str:

@@ -19,6 +19,8 @@ from lm_probe.reports._statistics import final, of_model
 SMALLEST = 4
 """Sizes from which the shape over size is looked at."""
 _SAME_DATA = {"B": 0.0, "beta": 1.0}
+FEWEST_OF_A_LAW = 5
+"""Models: two more than a law of one size has constants."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
         return Scaling(found, None, "the number of parameters of some models is known from their names only")
     if len({one.checkpoint.step for one in fitted}) > 1 or any(one.checkpoint.step is None for one in fitted):
         return Scaling(found, None, "the models' last checkpoints are at different steps, and so after different data")
+    if len(fitted) < FEWEST_OF_A_LAW:
+        said = (
+            f"its three constants (E, A and alpha) take {FEWEST_OF_A_LAW} models or more that are not saturated, and "
+            f"here are {len(fitted)}"
+        )
+        return Scaling(found, None, said)
     parameters = [one.size.parameters for one in fitted]
     try:
         law = fit_scaling_law(parameters, [1.0] * len(fitted), [o.measured.value for o in fitted], held=_SAME_DATA)

@@ -6,7 +6,18 @@ from collections.abc import Iterable, Sequence
 from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._data import RunData, Scores
 from lm_probe.reports._layers import final_place
-from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, step_cell, table, with_error
+from lm_probe.reports._markdown import (
+    MISSING,
+    count,
+    counted,
+    escape,
+    listed,
+    number,
+    step_cell,
+    table,
+    with_error,
+    with_interval,
+)
 from lm_probe.reports._scaling_findings import FinalLoss, Scaling, TaskCurve
 from lm_probe.reports._scaling_law import ScalingLaw
 
@@ -63,9 +74,7 @@ def _law(found: Scaling) -> str:
 def _constants(law: ScalingLaw) -> str:
     parts = []
     for name in ("E", "A", "alpha"):
-        ends = law.intervals.get(name)
-        between = f" [{number(ends[0], 3)}, {number(ends[1], 3)}]" if ends else ""
-        parts.append(f"{name} = {number(getattr(law, name), 3)}{between}")
+        parts.append(f"{name} = {with_interval(getattr(law, name), law.intervals.get(name))}")
     return ", ".join(parts)
 
 

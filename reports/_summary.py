@@ -24,7 +24,9 @@ class Column(NamedTuple):
     def shown(self, one: Checkpoint) -> str:
         """The value with its standard error, or its interval."""
         score = self.scores.get(one)
-        return with_interval(score, interval(self.metric, score)) if self.metric and score else with_error(score)
+        if self.metric and score:
+            return with_interval(score.value, interval(self.metric, score))
+        return with_error(score)
 
 
 def columns(data: RunData) -> list[Column]:

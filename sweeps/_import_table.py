@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from lm_probe.model_adapters import UserError
 from lm_probe.probes import Reading
-from lm_probe.sweeps._imported import LARGEST, LARGEST_SCORE, FileContent, Imported, Origin, task_measurement
+from lm_probe.sweeps._imported import (
+    LARGEST,
+    LARGEST_SCORE,
+    FileContent,
+    Imported,
+    Origin,
+    shots_in_name,
+    task_measurement,
+)
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions
 
 NEEDED = ("model", "step", "task", "metric", "value")
@@ -130,11 +138,13 @@ def _row(cells: Mapping[str, str | None]) -> _Row:
         raise UserError("no value")
     if error is not None and error < 0:
         raise UserError("stderr is negative")
+    shots = _whole(said, "shots")
+    task, shots = shots_in_name(said["task"]) if shots is None else (said["task"], shots)
     return _Row(
         said["model"],
         _whole(said, "step"),
-        said["task"],
-        _whole(said, "shots"),
+        task,
+        shots,
         said["suite"] or None,
         said["variant"] or None,
         Reading(said["metric"], value, stderr=error),

@@ -1,5 +1,6 @@
 """What a file of scores holds, before any of it is stored."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,6 +14,8 @@ LARGEST = 2**63
 
 LARGEST_SCORE = 1e100
 """A score beyond it is none either: the squares of a report's statistics must not overflow."""
+
+_SHOTS = re.compile(r"(?P<task>.+) \((?P<shots>\d{1,6})-shot\)", re.DOTALL)
 
 
 class Origin(NamedTuple):
@@ -44,6 +47,23 @@ class FileContent:
     """What was refused."""
 
 
+def address(task: str, shots: int | None) -> str:
+    """What a run calls a task: `t`, or `t (5-shot)`.
+
+    A task whose own name ends like that gets its shots behind it even where there are none, `t (5-shot) (0-shot)`: so
+    the end of a name always says the shots. Where nobody says them the name does, see `shots_in_name`.
+    """
+    if shots is None or not (shots or _SHOTS.fullmatch(task)):
+        return task
+    return f"{task} ({shots}-shot)"
+
+
+def shots_in_name(task: str) -> tuple[str, int | None]:
+    """Task and shots of `t (5-shot)`; None where the name says none."""
+    found = _SHOTS.fullmatch(task)
+    return (found["task"], int(found["shots"])) if found else (task, None)
+
+
 def task_measurement(
     origin: Origin,
     task: str,
@@ -64,7 +84,7 @@ def task_measurement(
         conditions: how the file says they were measured.
         versions: of the packages, as far as the file says.
     """
-    name = f"{task} ({shots}-shot)" if shots else task
+    name = address(task, shots)
     known = {key: value for key, value in {"num_fewshot": shots, **asked}.items() if value is not None}
     details = {**conditions.details, "imported": origin._asdict()}
     return Measurement(

@@ -133,6 +133,24 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_no_device(tmp_path: Path) 
         assert set(store.measurements().device) == {"cpu"}
 
 
+def test_a_task_named_like_one_with_shots_is_another_place(tmp_path: Path) -> None:
+    lines = [
+        "model,step,task,shots,metric,value",
+        "m,1,t,5,acc,0.1",
+        "m,1,t (5-shot),0,acc,0.2",
+        "m,1,t (5-shot),5,acc,0.3",
+    ]
+    said, values = imported(tmp_path / "run", written(tmp_path / "t.csv", "\n".join(lines)))
+    assert not said
+    expected = {"t (5-shot)": 0.1, "t (5-shot) (0-shot)": 0.2, "t (5-shot) (5-shot)": 0.3}
+    assert dict(zip(values.component, values.value, strict=True)) == expected
+    # Where nobody says the shots the name does, and the two rows are one score given twice.
+    lines[2:] = ["m,1,t (5-shot),,acc,0.2"]
+    said, values = imported(tmp_path / "other", written(tmp_path / "u.csv", "\n".join(lines)))
+    assert "1 row is followed by others for the same model, step, task and shots" in said[0]
+    assert values.component.tolist() == ["t (5-shot)"] and values.value.tolist() == [0.2]
+
+
 def test_columns_in_any_order_and_rows_that_are_repeated(tmp_path: Path) -> None:
     table = pd.read_csv(written(tmp_path / "t.csv", CSV), dtype=str)
     more = pd.concat([table, table.iloc[:1].assign(value="0.9"), table.iloc[1:2].assign(suite="other")])

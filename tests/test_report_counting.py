@@ -25,10 +25,10 @@ def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
     assert "**demo-d16, count query.** At no m is the control better than always giving the best constant" in report
     # Its accuracy is 0.75 of 200, above half; the full list's is 0.5 / sqrt(m / 5).
     assert "**demo-d16, most frequent word.** The control is better than a blind answer at m = 5, 10 and 20." in report
-    assert "At m = 20 the full list is harder by 0.500 [0.44, 0.55]: more different words cost more" in report
+    assert "At m = 20 the full list is harder by 0.50 [0.44, 0.55]: more different words cost more" in report
     _, _, *rows = tables_of(report, "## Counting")
     (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
-    assert first[5:9] == [MISSING, "0.500 [0.43, 0.57]", "0.750 [0.69, 0.80]", "0.250 [0.19, 0.31]"]
+    assert first[5:9] == [MISSING, "0.50 [0.43, 0.57]", "0.75 [0.69, 0.80]", "0.25 [0.19, 0.31]"]
     assert first[9:] == ["0.200", "0.500", "200"]
 
 
@@ -55,8 +55,8 @@ def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: P
         store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("lm_eval", asked, extra)])
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     row = tables_of(report, "## Counting")[2]
-    assert row[3:7] == ["mean absolute error", "40", "200", "3.00 [2.8, 3.2]"]
-    assert "Options of the tasks: \\[('m', 40), ('n', 200)\\]." in report
+    assert row[3:7] == ["mean absolute error", "40", "200", "3.00 [2.80, 3.20]"]
+    assert "Options of the tasks: m = 40, n = 200." in report
     assert "| demo | 40 | 0.750 | 0.100 | 30.5 |" in report
     assert "Answers of several tokens" in report and "in count_query_m5." in report
 
@@ -71,7 +71,7 @@ def test_equal_errors_have_no_interval_and_a_control_has_a_floor_of_its_own(tmp_
     better = write_report([tmp_path / "better"]).read_text(encoding="utf-8")
     assert "At m = 5 the full list differs from it by 0, which cannot be told from 0." in better
     row = tables_of(better, "## Counting")[2]
-    assert row[6:9] == ["3.00 [2.6, 3.4]", "0", "0"]  # equal on all lists: no interval can be given
+    assert row[6:9] == ["3.00 [2.61, 3.39]", "0", "0"]  # equal on all lists: no interval can be given
     del scores["floor_constant_mae_binary"]
     write(tmp_path / "unknown", scores)
     assert "**demo, count query.**" not in write_report([tmp_path / "unknown"]).read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_the_most_frequent_count_is_judged_by_errors_and_told_relative_to_the_co
     write(tmp_path, scores, "most_frequent_count_m5")
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     said = "**demo, most frequent count.** The control is better than a blind answer at m = 5. At m = 5 the full"
-    assert f"{said} list is harder by 0.180 [0.17, 0.19] of the count, and its counts are smaller" in report
+    assert f"{said} list is harder by 0.180 [0.170, 0.190] of the count, and its counts are smaller" in report
     (row,) = [row for row in tables_of(report, "## Counting") if row[3] == "error / true count"]
     assert row[9:11] == ["0.0800", "0.0300"]
     assert "Counting in lists of two words" in report and "demo (most frequent count)" in report

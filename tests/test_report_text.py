@@ -10,7 +10,7 @@ import pytest
 from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Score
-from lm_probe.reports._markdown import MISSING, escape, number, with_error
+from lm_probe.reports._markdown import MISSING, escape, number, settings, with_error, with_interval
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
 from tests.reporting import record
 
@@ -64,10 +64,34 @@ def test_escape(said: str, safe: str) -> None:
         (Score(-0.25, None, 1), "−0.2500"),  # noqa: RUF001
         (Score(5.0, 0.00012, 1), "5.0000 ± 0.0001"),
         (Score(9.9999, 1.0, 1), "10.00 ± 1.00"),
+        (Score(12.34, 1.2e-9, 1), "12.34 ± 1.2e−09"),  # noqa: RUF001
     ],
 )
 def test_numbers_with_errors(score: Score | None, shown: str) -> None:
     assert with_error(score) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "shown"),
+    [
+        (0.18, (0.1686, 0.1914), "0.180 [0.169, 0.191]"),
+        (3.27, (0.0, 7.8), "3.3 [0, 7.8]"),
+        (-0.0004, (-0.051, 0.049), "0.00 [−0.05, 0.05]"),  # noqa: RUF001
+        (119.0, (20.3, 400.2), "119 [20, 400]"),
+        (-1e-9, (-2e-9, 0.0), "−1.00e−09 [−2.0e−09, 0]"),  # noqa: RUF001
+        (0.05, (0.05, 0.05), "0.0500"),
+        (1.69, None, "1.69"),
+        (None, None, MISSING),
+    ],
+)
+def test_numbers_with_intervals(value: float | None, ends: tuple[float, float] | None, shown: str) -> None:
+    assert with_interval(value, ends) == shown
+
+
+def test_settings_are_told_as_they_are_typed() -> None:
+    assert settings({"words": "common", "n": 20, "strict": True, "m": [5, 10]}) == (
+        "m = [5, 10], n = 20, strict = true, words = common"
+    )
 
 
 def test_numbers_of_any_size() -> None:

@@ -155,6 +155,16 @@ def test_what_cannot_be_told() -> None:
     assert detect_saturation(STEPS, plain, lower_is_better=False, margin=0.1).verdict == "not saturated"
 
 
+def test_answers_that_are_all_alike_give_no_range() -> None:
+    outcomes = np.zeros((8, 20))
+    outcomes[1:, 3] = 1
+    found = detect_saturation(STEPS[:8], None, outcomes=outcomes, lower_is_better=False, draws=99)
+    assert found.best_step < found.final_step and found.difference == 0 and found.interval is None
+    outcomes[4, 5] = 1
+    other = detect_saturation(STEPS[:8], None, outcomes=outcomes, lower_is_better=False, draws=99)
+    assert other.interval is not None and other.interval[0] < -0.05
+
+
 @pytest.mark.parametrize("lower_is_better", [False, True])
 @pytest.mark.parametrize("count", [5, 6, 8, 16])
 def test_final_less_best_lies_in_its_interval_and_says_no_nonsense(count: int, lower_is_better: bool) -> None:
@@ -247,17 +257,29 @@ def test_two_curves_that_flatten_do_not_move_together_where_the_spacing_changes(
     generator = np.random.default_rng(11)
     steps = np.array([*(2.0**i for i in range(10)), *(1000.0 * i for i in range(1, 40))])
     time = np.log1p(steps)
-    alarms = hits = 0
+    loss = 2 + 8 * np.exp(-time / 3)
+    drifts, decays, hits = 0, 0, 0
     for seed in range(40):
         noise, other, bumps = 0.01 * generator.standard_normal((3, len(steps)))
-        loss = 2 + 8 * np.exp(-time / 3)
-        alarms += measure_comovement(loss + noise, 0.1 * time + other, steps=steps, draws=99, seed=seed).p_value <= 0.05
+        for_both = {"steps": steps, "draws": 99, "seed": seed}
+        drifts += measure_comovement(loss + noise, 0.1 * time + other, **for_both).p_value <= 0.05
+        decays += measure_comovement(loss + noise, np.exp(-time / 4) + other, **for_both).p_value <= 0.05
         shared = 5 * np.cumsum(bumps)
-        found = measure_comovement(loss + shared + noise, 0.1 * time + shared, steps=steps, draws=99, seed=seed)
-        hits += found.p_value <= 0.05
-    assert alarms <= 12 and hits >= 36  # of changes with their trends in them all 40 would be called associated
+        hits += measure_comovement(loss + shared + noise, 0.1 * time + shared, **for_both).p_value <= 0.05
+    assert few_enough(drifts, 40) and few_enough(decays, 40) and hits >= 36
     with pytest.raises(ValueError, match="steps must rise"):
         measure_comovement(loss, time, steps=steps[::-1])
+
+
+def test_what_is_nearly_all_trend_is_not_compared() -> None:
+    steps = np.array([0, *(2.0**i for i in range(10))])
+    time = np.log1p(steps)
+    generator = np.random.default_rng(3)
+    first, second = (8 * np.exp(-time / rate) + 0.01 * generator.standard_normal(11) for rate in (3, 4))
+    found = measure_comovement(first, second, steps=steps)
+    assert found.trending and found.p_value == 1 and abs(found.correlation) > 0.7  # both miss the parabola alike
+    assert "too little is left to compare" in str(found)
+    assert not measure_comovement(first, generator.standard_normal(11), steps=steps).trending
 
 
 @pytest.fixture(scope="module")
