@@ -25,6 +25,7 @@ from lm_probe.reports._pictures import (
 )
 from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._saturation_section import best_and_final, saturation
+from lm_probe.reports._scaling_pictures import emergence_pictures, scaling_pictures
 from lm_probe.reports._scaling_section import emergence, scaling
 from lm_probe.reports._summary import columns
 
@@ -72,8 +73,8 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
         Section("Saturation", saturation(analysis), saturation_pictures(data, analysis)),
         Section("Best and final", best_and_final(data, analysis)),
         Section("Moving together", moving_together(analysis)),
-        Section("Scaling", scaling(data, analysis)),
-        Section("Emergence", emergence(analysis)),
+        Section("Scaling", scaling(data, analysis), scaling_pictures(data, analysis)),
+        Section("Emergence", emergence(analysis), emergence_pictures(analysis)),
         Section("Between runs", between_runs(analysis)),
         Section("Loss", pictures=loss_picture(data)),
         Section("Hidden states", pictures=[*anisotropy_pictures(data), *model_pictures(data)]),

@@ -1,15 +1,17 @@
 """A value over training steps for all models in one picture, with a band of 95 %."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lm_probe.reports._data import Checkpoint, Scores
 from lm_probe.reports._intervals import Z
+from lm_probe.reports._noise import late_from
 from lm_probe.reports._statistics import of_model
-from lm_probe.reports._step_axis import StepAxis, step_axis
+from lm_probe.reports._step_axis import short, step_axis
 from lm_probe.reports._style import Look, label, legend, look, panels, tick_names
 
 _MARKED = 40  # points; on longer lines markers stand at even distances instead
@@ -17,7 +19,12 @@ _ONE_ROW = 3  # models in a legend above the figure; more stand below it
 
 
 def trend(
-    scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]], ylabel: str, notes: Mapping[str, str]
+    scores: Scores,
+    checkpoints: Mapping[str, Sequence[Checkpoint]],
+    ylabel: str,
+    notes: Mapping[str, str],
+    *,
+    late: bool = False,
 ) -> Figure:
     """Lines over steps; a checkpoint that has no step gets a row of its own below them, and so do all without a line.
 
@@ -26,8 +33,12 @@ def trend(
         checkpoints: of each model, in order.
         ylabel: quantity and unit.
         notes: what the legend says after a model's name.
+        late: whether each line has the late part of training alone (`late_from`), over a linear axis: beside the fall
+            of the first steps all that follows is flat.
     """
     lined = has_lines(scores)
+    if late and lined:
+        scores = _late(scores, checkpoints)
     stepped = {one: score for one, score in scores.items() if lined and one.step is not None}
     single = {one: score for one, score in scores.items() if one not in stepped}
     looks = {model: look(index) for index, model in enumerate(checkpoints)}
@@ -38,14 +49,14 @@ def trend(
         figure, _ = panels(1, high + low)
         figure.clear()
         upper, lower = figure.subplots(2, 1, height_ratios=[high, low])
-        _lines(upper, stepped, checkpoints, looks, ylabel, notes)
+        _lines(upper, stepped, checkpoints, looks, ylabel, notes, late)
         _points(lower, single, checkpoints, looks, ylabel)
     elif single:
         figure, axes = panels(1, 0.9 + 0.32 * len(single))
         _points(axes[0], single, checkpoints, looks, ylabel)
     else:
         figure, axes = panels(1, high)
-        _lines(axes[0], stepped, checkpoints, looks, ylabel, notes)
+        _lines(axes[0], stepped, checkpoints, looks, ylabel, notes, late)
     return figure
 
 
@@ -62,6 +73,7 @@ def _lines(
     looks: Mapping[str, Look],
     ylabel: str,
     notes: Mapping[str, str],
+    linear: bool,
 ) -> None:
     axis = step_axis([one.step for one in scores if one.step is not None])
     handles: list[Artist] = []
@@ -69,10 +81,14 @@ def _lines(
     for model, known in checkpoints.items():
         own = of_model(scores, known)
         if own:
-            handles.append(_line(axes, own, axis, looks[model]))
+            handles.append(_line(axes, own, float if linear else axis.place, looks[model]))
             names.append(f"{model}{notes.get(model, '')}")
-    axis.apply(axes)
-    axes.set_xlabel("training step (log scale)")
+    if linear:
+        axes.xaxis.set_major_formatter(lambda step, _: short(round(step)))
+        axes.set_xlabel("training step")
+    else:
+        axis.apply(axes)
+        axes.set_xlabel("training step (log scale)")
     label(axes.set_ylabel(""), ylabel)
     if len(names) > _ONE_ROW:
         legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=3.2)
@@ -80,8 +96,18 @@ def _lines(
         legend(axes, handles, names, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names), handlelength=3.2)
 
 
-def _line(axes: Axes, own: Scores, axis: StepAxis, style: Look) -> Artist:
-    places = [axis.place(one.step or 0) for one in own]
+def _late(scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]]) -> Scores:
+    found = {one: score for one, score in scores.items() if one.step is None}
+    for known in checkpoints.values():
+        own = {one: score for one, score in of_model(scores, known).items() if one.step is not None}
+        if own:
+            start = late_from(np.array([one.step for one in own], dtype=float))
+            found |= dict(list(own.items())[start:])
+    return found
+
+
+def _line(axes: Axes, own: Scores, place: Callable[[int], float], style: Look) -> Artist:
+    places = [place(one.step or 0) for one in own]
     values = [score.value for score in own.values()]
     errors = [Z * (score.stderr or 0.0) for score in own.values()]
     every = 1 if len(own) <= _MARKED else 0.06

@@ -1,20 +1,18 @@
 """Figures of what the verdicts up front are about: perplexities of tasks and means over tasks, over steps."""
 
 import re
-from collections.abc import Mapping, Sequence
 from functools import partial
-
-from matplotlib.figure import Figure
 
 from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._counting import TASKS
-from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
-from lm_probe.reports._figure_trend import trend
+from lm_probe.reports._data import RunData, Score, Scores
+from lm_probe.reports._figure_trend import has_lines, trend
 from lm_probe.reports._markdown import escape
 from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._series import Measure, Series
 
 _MOST = 6
+_LATE = "The last nine tenths of training, or its last eight checkpoints where fewer lie there."
 
 
 def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
@@ -28,11 +26,12 @@ def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
         Picture(
             f"saturation_{_file_name(measure.name, place)}",
             f"{measure.name} over training",
-            partial(_draw, scores, data.checkpoints, measure),
+            partial(trend, scores, data.checkpoints, measure.name, {}, late=True),
             f"{escape(measure.name)}; bands are 95 % intervals where an error is known.",
             View("trend", TASKS, measure.metric, measure.name, measure.task, late=True)
             if measure not in means
             else View("trend", "", measure.metric, measure.name, measure.task, late=True, derived=scores),
+            _LATE if has_lines(scores) else "",
         )
         for place, (measure, scores) in enumerate(list(found.items())[:_MOST])
     ]
@@ -44,14 +43,6 @@ def _scores(series: Series) -> Scores:
         one: Score(float(value), error, None)
         for one, value, error in zip(series.checkpoints, series.values, errors, strict=True)
     }
-
-
-def _draw(scores: Scores, checkpoints: Mapping[str, Sequence[Checkpoint]], measure: Measure) -> Figure:
-    figure = trend(scores, checkpoints, measure.name, {})
-    if measure.lower_is_better and all(score.value > 0 for score in scores.values()):
-        # Untrained models have perplexities of millions, beside which all that matters is one line.
-        figure.axes[0].set_yscale("log")
-    return figure
 
 
 def _file_name(name: str, place: int) -> str:

@@ -60,6 +60,8 @@ class TaskCurve:
     family: str
     """What the models' names begin with; '' for those whose names tell no size."""
     models: Sequence[str]
+    sizes: Sequence[float]
+    """Parameters of each."""
     scores: Sequence[Score]
     found: ScalingCurve
     chance: float | None = None
@@ -146,7 +148,7 @@ def task_curves(data: RunData) -> list[TaskCurve]:
         comparison = None if key in compared else _comparison(data, measure, sizes, list(last.values()))
         if comparison:
             compared.add(key)
-        curves.append(TaskCurve(measure, family, list(last), reached, curve, chance, left_out, comparison))
+        curves.append(TaskCurve(measure, family, list(last), sizes, reached, curve, chance, left_out, comparison))
     return curves
 
 

@@ -16,7 +16,7 @@ from lm_probe.reports._many import within_findings
 from lm_probe.reports._markdown import counted
 from lm_probe.reports._means import taken_apart
 from lm_probe.reports._saturation import EARLY, Saturation, detect_saturation, too_few, unshown
-from lm_probe.reports._series import Series
+from lm_probe.reports._series import Measure, Series
 
 ALPHA = 0.05
 _FIRST = ("acc", "exact_match")
@@ -58,12 +58,12 @@ def in_families_of_tasks(series: Sequence[Series]) -> list[Verdict]:
     return _verdicts(series, family, lambda one: (one.model, one.measure.task))
 
 
-def _order(one: Series) -> tuple[int, str]:
+def metric_order(measure: Measure) -> tuple[int, str]:
     """Places the metric first that carries its task's test."""
-    counting = counting_task(one.measure.task or "")
+    counting = counting_task(measure.task or "")
     names = [metric for kind, metric in MEASURES if kind == counting[0]] if counting else list(_FIRST)
-    metric = one.measure.metric.partition(",")[0]
-    return names.index(metric) if metric in names else len(names), one.measure.metric
+    metric = measure.metric.partition(",")[0]
+    return names.index(metric) if metric in names else len(names), measure.metric
 
 
 def _verdicts(
@@ -93,7 +93,7 @@ def _verdicts(
         if why
     }
     for members in families.values():
-        hypotheses = [sorted(places, key=lambda place: _order(series[place])) for places in members.values()]
+        hypotheses = [sorted(places, key=lambda at: metric_order(series[at].measure)) for places in members.values()]
         carrying = [found[places[0]].p_value for places in hypotheses]
         for places in hypotheses:
             # A fixed sequence: none is called where one before it is not.

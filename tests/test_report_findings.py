@@ -17,8 +17,10 @@ from lm_probe.reports._findings import findings
 from lm_probe.reports._load import load
 from lm_probe.reports._many import false_discovery, holm, within_findings
 from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._noise import late_from
 from lm_probe.reports._opening import opening
 from lm_probe.reports._saturation_pictures import saturation_pictures
+from lm_probe.reports._scaling_pictures import emergence_pictures, scaling_pictures
 from lm_probe.reports._sizes import family_in_name, size_in_name
 from lm_probe.reports._statistics import loss_difference, paired_error
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
@@ -296,6 +298,14 @@ def test_a_law_through_the_models_that_do_not_saturate_and_the_gap_of_the_one_th
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     row = next(row for row in tables_of(report, "## Scaling") if row[0] == "m70")
     assert row[1] == "70,426,624" and row[6].startswith("*+9.0")
+    (picture,) = scaling_pictures(load([tmp_path]), analysed(tmp_path))
+    (axes,) = picture.draw().axes
+    markers = {line.get_xdata()[0]: line for line in axes.lines if line.get_marker() not in ("_", "None")}
+    assert set(SIZES.values()) <= set(markers) and "figures/loss_by_size.svg" in report
+    hollow = {size: markers[size].get_markerfacecolor() == "none" for size in SIZES.values()}
+    assert [size for size, empty in hollow.items() if empty] == [SIZES["m70"]]
+    (line,) = [line for line in axes.lines if len(line.get_xdata()) == 100]
+    assert line.get_ydata()[0] == pytest.approx(float(found.law.loss(float(SIZES["m70"]), 1.0)))
 
 
 def test_a_law_is_refused_with_its_reason(tmp_path: Path) -> None:
@@ -388,8 +398,11 @@ def test_perplexities_and_means_have_a_figure_with_every_model(tmp_path: Path) -
     data = load([tmp_path])
     pictures = {one.title: one for one in saturation_pictures(data, analyse(data))}
     axes = pictures["lambada ppl over training"].draw().axes[0]
-    assert axes.get_yscale() == "log" and len(axes.lines) == 2
-    assert axes.lines[0].get_ydata()[0] == 1e6
+    steps = np.arange(1, 17) * 1000.0
+    assert axes.get_xscale() == "linear" and len(axes.lines) == 2
+    # What falls from a million would make one line of all that follows.
+    assert list(axes.lines[0].get_xdata()) == list(steps[late_from(steps) :]) and late_from(steps) > 0
+    assert max(axes.lines[0].get_ydata()) == 1e6 / 2.0 ** late_from(steps)
 
 
 def test_families_have_curves_of_their_own_and_sizes_count_once(tmp_path: Path) -> None:
@@ -403,6 +416,12 @@ def test_families_have_curves_of_their_own_and_sizes_count_once(tmp_path: Path) 
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     assert "Left out beside a model of the same size and a shorter name: org/a-70m-other." in report
     assert [row[3] for row in tables_of(report, "## Emergence")[2:]] == ["5 a", "5 b"]
+    (picture,) = emergence_pictures(analysed(tmp_path))
+    (axes,) = picture.draw().axes
+    drawn = [list(line.get_ydata()) for line in axes.lines if line.get_linestyle() != "None"]
+    assert drawn[0] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7]) and len(drawn) == 2
+    assert [text.get_text() for text in axes.texts] == ["a: smooth, b: inverse"]
+    assert "](figures/scores_by_size.svg)" in report
 
 
 @pytest.fixture(scope="module")
