@@ -1,4 +1,4 @@
-"""What a model scores that does not count, on the very documents: each document's share of the floor."""
+"""What a model scores that does not count: each document's share of the floor."""
 
 import statistics
 from collections import Counter
@@ -9,54 +9,62 @@ from lm_probe.eval_tasks._kind import Document
 
 
 def constants(documents: Sequence[Document], counts: bool) -> dict[str, Any]:
-    """The answers that are best if all documents get the same one: the most common, and for counts the median.
+    """The answers that are best if all documents get the same one, and what they score on all of them.
 
-    Documents carry them, so that each can be scored by itself; a `--limit` then leaves them as they are.
+    The most common answer, and for counts the median. Documents carry both, so that each can be scored by itself and a
+    `--limit` changes nothing: of the four documents that it leaves, none may have the answer that is right in an eighth
+    of all, and any right answer would beat a floor of 0.
     """
-    answers = [document["choices"][document["gold"]] for document in documents]
-    best = Counter(answers).most_common(1)[0][0]
-    if not counts:
-        return {"constant": best}
-    binary = [document["binary_choices"][document["binary_gold"]] for document in documents]
-    return {
-        "constant": best,
-        "binary_constant": Counter(binary).most_common(1)[0][0],
-        "constant_count": statistics.median_low(map(int, answers)),
-        "binary_constant_count": statistics.median_low(map(int, binary)),
-    }
+    found: dict[str, Any] = {}
+    for arm, name in (("", ""), ("binary_", "_binary")) if counts else (("", ""),):
+        answers = [document[f"{arm}choices"][document[f"{arm}gold"]] for document in documents]
+        best, times = Counter(answers).most_common(1)[0]
+        found |= {f"{arm}constant": best, f"floor_constant_acc{name}": times / len(answers)}
+        if counts:
+            truths = list(map(int, answers))
+            middle = statistics.median_low(truths)
+            errors = [abs(middle - truth) for truth in truths]
+            relative = [
+                error / _scale(document, truth)
+                for document, error, truth in zip(documents, errors, truths, strict=True)
+            ]
+            found[f"{arm}constant_count"] = middle
+            found[f"floor_constant_mae{name}"] = statistics.fmean(errors)
+            found[f"floor_constant_mae_relative{name}"] = statistics.fmean(relative)
+    return found
+
+
+def _scale(document: Document, truth: int) -> float:
+    """What the task's own errors are relative to: the mean count, or without one the right count."""
+    return document["n"] / document["m"] if document["query"] else truth
 
 
 def count_floors(document: Document) -> dict[str, float]:
-    """Accuracy and error of a uniform guess among the answers, and of the best constant one.
+    """Accuracy and error of a uniform guess among the answers, and of the best constant one over all documents.
 
     The control has floors of its own: with `control=matched`, and in `most_frequent_count`, its right answers are
-    others. An error is relative to what the task's own is: the mean count, or without one the right count.
+    others.
     """
     answers = [int(answer) for answer in document["choices"]]
     truth = answers[document["gold"]]
-    binary_right = document["binary_choices"][document["binary_gold"]]
-    binary_truth = int(binary_right)
-    mean_count = document["n"] / document["m"] if document["query"] else None
-    error = abs(document["constant_count"] - truth)
-    binary_error = abs(document["binary_constant_count"] - binary_truth)
+    of_constants = ("acc", "mae", "mae_relative")
     return {
         "floor_chance_acc": 1 / len(answers),
-        "floor_constant_acc": float(document["constant"] == document["choices"][document["gold"]]),
         "floor_chance_mae": sum(abs(answer - truth) for answer in answers) / len(answers),
-        "floor_constant_acc_binary": float(document["binary_constant"] == binary_right),
-        "floor_constant_mae": float(error),
-        "floor_constant_mae_binary": float(binary_error),
-        "floor_constant_mae_relative": error / (mean_count or truth),
-        "floor_constant_mae_relative_binary": binary_error / (mean_count or binary_truth),
+        **{name: document[name] for kind in of_constants for name in _arms(f"floor_constant_{kind}")},
     }
 
 
+def _arms(name: str) -> tuple[str, str]:
+    return name, f"{name}_binary"
+
+
 def word_floors(document: Document) -> dict[str, float]:
-    """Accuracy of a uniform guess among the words, of the best constant one, and of repeating the list's last word."""
+    """Accuracy of a uniform guess, of the best constant word over all documents, and of repeating the list's last."""
     right = document["choices"][document["gold"]]
     return {
         "floor_chance_acc": 1 / len(document["choices"]),
-        "floor_constant_acc": float(document["constant"] == right),
+        "floor_constant_acc": document["floor_constant_acc"],
         "floor_last_word_acc": float(document["last_word"] == right),
         "floor_last_word_acc_binary": float(document["binary_last_word"] == right),
     }

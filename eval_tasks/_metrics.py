@@ -43,17 +43,18 @@ def _paired(name: str, better: bool) -> list[Metric]:
     return [*_both(name, better), Metric(f"{name}_gap", False)]
 
 
+# What is no model's score is neither better where it is high nor where it is low.
 COUNT_FLOORS = [
-    Metric("floor_chance_acc", True),
-    *_both("floor_constant_acc", True),
-    Metric("floor_chance_mae", False),
-    *_both("floor_constant_mae", False),
-    *_both("floor_constant_mae_relative", False),
+    Metric("floor_chance_acc", None),
+    *_both("floor_constant_acc", None),
+    Metric("floor_chance_mae", None),
+    *_both("floor_constant_mae", None),
+    *_both("floor_constant_mae_relative", None),
 ]
 WORD_FLOORS = [
-    Metric("floor_chance_acc", True),
-    Metric("floor_constant_acc", True),
-    *_both("floor_last_word_acc", True),
+    Metric("floor_chance_acc", None),
+    Metric("floor_constant_acc", None),
+    *_both("floor_last_word_acc", None),
 ]
 
 COUNTS = [

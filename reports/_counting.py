@@ -42,7 +42,7 @@ class Cell(NamedTuple):
     gap: Score | None
     """Mean of the differences inside each document: binary less full for accuracy, full less binary for error."""
     floor: Score | None = None
-    """What a blind answer reaches on the same documents: the best constant one, or one word of the list."""
+    """What a blind answer reaches on the task's documents: the best constant one, or one word of the list."""
     words: Score | None = None
     """Words in a list, mean over documents."""
     binary_floor: Score | None = None

@@ -53,8 +53,8 @@ def section(data: RunData) -> list[str]:
         "The comparison of many different words with a binary control of the same length follows the design of "
         "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
         "differences inside each document. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for "
-        "their paired difference, normal otherwise). Blind is what the best constant answer reaches on the same "
-        "documents, or naming one of the words in the list: one of m in the full one, one of two in the control."
+        "their paired difference, normal otherwise). Blind is what the best constant answer reaches on all documents "
+        "of the task, or naming one of the words in the list: one of m in the full one, one of two in the control."
         + _options(data),
         *findings(data),
         table(header, rows, text_columns=4),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lm_probe.eval_tasks._floors import constants
 from lm_probe.eval_tasks._generation_scores import score_counts, score_words
 from lm_probe.eval_tasks._metrics import GENERATED_COUNTS, GENERATED_WORDS, mean_of_parsed, slope
 from lm_probe.eval_tasks._parsing import read_number, read_word
@@ -79,6 +80,7 @@ DOCUMENT = {
     "binary_constant": "12",
     "constant_count": 10,
     "binary_constant_count": 12,
+    **{f"floor_constant_{kind}{arm}": 0.25 for kind in ("acc", "mae", "mae_relative") for arm in ("", "_binary")},
 }
 
 
@@ -93,14 +95,24 @@ def test_a_failure_is_imputed_or_left_out_and_never_a_number() -> None:
     assert scores["acc"] == scores["off_by_one"] == scores["acc_gap"] == 0
 
 
+def test_a_constant_is_scored_on_all_documents() -> None:
+    golds, controls = (9, 9, 12, 30), (8, 9, 10, 10)
+    drawn = [DOCUMENT | {"gold": gold, "binary_gold": other} for gold, other in zip(golds, controls, strict=True)]
+    found = constants(drawn, counts=True)
+    assert (found["constant"], found["constant_count"], found["binary_constant_count"]) == ("9", 9, 9)
+    assert (found["floor_constant_acc"], found["floor_constant_acc_binary"]) == (0.5, 0.5)
+    assert (found["floor_constant_mae"], found["floor_constant_mae_binary"]) == (24 / 4, 3 / 4)
+    assert found["floor_constant_mae_relative"] == pytest.approx(0.6)  # n / m is 10
+    alone = constants([one | {"query": ""} for one in drawn], counts=True)
+    assert alone["floor_constant_mae_relative"] == pytest.approx((3 / 12 + 21 / 30) / 4)
+
+
 def test_right_and_wrong_counts_and_what_the_floor_would_be() -> None:
     scores = score_counts(DOCUMENT, [("Answer: 10", None), ("nine", None)])
     assert "truncated" not in scores  # nobody knows the budget in tokens
     assert (scores["acc"], scores["acc_binary"], scores["acc_gap"]) == (0, 1, 1)
     assert (scores["off_by_one"], scores["mae_parsed"], scores["bias"], scores["round_share"]) == (1, 1, 1, 1)
-    assert (scores["floor_constant_acc"], scores["floor_constant_mae"], scores["floor_chance_acc"]) == (0, 1, 1 / 32)
-    assert scores["floor_constant_mae_binary"] == 3  # the controls' own best constant, not the full lists'
-    assert (scores["floor_constant_mae_relative"], scores["floor_constant_acc_binary"]) == (0.1, 0)  # n / m is 10
+    assert (scores["floor_constant_acc"], scores["floor_chance_acc"]) == (0.25, 1 / 32)  # the task's, and its own
     assert score_counts(DOCUMENT, [("1, 2, 3", True), ("9", True)])["truncated_binary"] == 1
 
 
@@ -111,6 +123,7 @@ def test_generated_words() -> None:
         "counts": [3, 5, 5],
         "binary_counts": [0, 7, 3],
         "constant": "bear",
+        "floor_constant_acc": 0.5,
         "last_word": "cat",
         "binary_last_word": "bear",
     }

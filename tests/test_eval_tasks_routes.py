@@ -125,11 +125,11 @@ def test_options_reach_the_bridge_and_its_hash(tokenizer) -> None:
     assert [row["doc"]["list_id"] for row in rows] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert task_config_hash("count_query_m5", 9, 1, options) != task_config_hash("count_query_m5", 9, 1)
     scores = {score.metric: score for score in run.scores}
-    for metric in ("mae", "expected_mae", "floor_constant_mae"):
+    for metric in ("mae", "expected_mae", "floor_chance_mae"):
         expected = clustered_stderr([row[metric] for row in rows], [0, 0, 0, 1, 1, 1, 2, 2, 2])
         assert scores[metric].stderr == pytest.approx(expected)
-    plain = run.results["results"]["count_query_m5"]["floor_constant_mae_stderr,none"]
-    assert scores["floor_constant_mae"].stderr != pytest.approx(plain)
+    plain = run.results["results"]["count_query_m5"]["floor_chance_mae_stderr,none"]
+    assert scores["floor_chance_mae"].stderr != pytest.approx(plain)
     assert scores["slope"].stderr is None
     with pytest.raises(UserError, match="separator='tab' cannot be used"):
         run_tasks(model, tokenizer, ["count_query_m5"], metadata={"separator": "tab"}, model_args=ARGS)

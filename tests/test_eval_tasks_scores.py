@@ -70,14 +70,23 @@ def test_a_constant_count_scores_the_constants_floor_and_no_gap(answer: str) -> 
         assert values[f"mae_relative{arm}"] == pytest.approx(values["mae"] / 10)
         assert values[f"expected_mae{arm}"] == pytest.approx(values["mae"])
     assert values["acc_gap"] == values["mae_gap"] == values["mae_gap_stderr"] == 0
-    assert values["floor_constant_mae"] == min(sum(abs(g - k) for g in gold) / 200 for k in range(32))
-    assert values["floor_constant_acc"] == max(gold.count(k) for k in range(32)) / 200
+    assert values["floor_constant_mae"] == pytest.approx(min(sum(abs(g - k) for g in gold) / 200 for k in range(32)))
+    assert values["floor_constant_acc"] == pytest.approx(max(gold.count(k) for k in range(32)) / 200)
     if answer == "10":  # within its interval; the floor is the best constant of these documents
         assert values["mae"] - values["floor_constant_mae"] < 0.1
         assert values["floor_constant_acc"] - values["acc"] < 3 * values["acc_stderr"]
-    assert values["mae"] >= values["floor_constant_mae"]
+    assert values["mae"] >= values["floor_constant_mae"] - 1e-9
     for floor in ("floor_constant_acc", "floor_constant_mae", "floor_constant_mae_relative"):
         assert values[f"{floor}_binary"] == values[floor], "both arms have the same right answers"
+
+
+def test_a_limit_leaves_the_floor_of_a_constant_as_it_is() -> None:
+    few = evaluate(Answering(lambda _: "10"), SMALL, {"num_docs": 40}, limit=4)
+    for name in SMALL:
+        truths = [document["choices"][document["gold"]] for document in ask(name, 40)]
+        assert said(few, name)["floor_constant_acc"] == pytest.approx(max(map(truths.count, truths)) / 40)
+        assert few["n-samples"][name] == {"original": 40, "effective": 4}
+        assert few["higher_is_better"][name]["floor_constant_acc"] is None  # no model's score, so no arrow
 
 
 def test_the_controls_of_the_most_frequent_count_have_floors_of_their_own() -> None:
@@ -88,7 +97,7 @@ def test_the_controls_of_the_most_frequent_count_have_floors_of_their_own() -> N
         median = sorted(truths)[(len(truths) - 1) // 2]
         errors = [abs(median - truth) / truth for truth in truths]
         assert values[f"floor_constant_mae_relative{arm}"] == pytest.approx(sum(errors) / 200)
-        assert values[f"floor_constant_acc{arm}"] == max(map(truths.count, truths)) / 200
+        assert values[f"floor_constant_acc{arm}"] == pytest.approx(max(map(truths.count, truths)) / 200)
     assert values["floor_constant_mae_relative_binary"] < values["floor_constant_mae_relative"] / 2  # far from equal
 
 
