@@ -18,6 +18,7 @@ from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weigh
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measure import Outcome, read_probes
 from lm_probe.sweeps._memory import Batched, ran_out, with_smaller_batches
+from lm_probe.sweeps._ranks import first_alone, sharded_over
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._store import RunStore
@@ -44,8 +45,9 @@ class ProbeCallback(TrainerCallback):
     give for these weights and tokens: weights are compared with those of step 0, which are kept in memory and, with
     `out`, in the run for a training that is resumed. The model's mode and the random generators are left as they were,
     so training goes on as without it. Adapters of peft (LoRA and others) are measured as part of the layers they are
-    on. With several processes the first one measures; weights that are sharded over processes (FSDP, ZeRO-3) are
-    refused.
+    on. With several processes (DDP) the first one measures and writes, while the others wait at their next exchange of
+    gradients: a measurement must be shorter than `ddp_timeout`. Weights that are sharded over processes (FSDP, ZeRO-3,
+    tensor parallelism) are refused.
 
     A name in a run is one training: one that is resumed from a checkpoint goes on there, another is refused. What is
     wrong with the settings is raised before the first step. From then on nothing here ends a training: each probe
@@ -112,8 +114,8 @@ class ProbeCallback(TrainerCallback):
     ) -> None:
         """Looks whether all can be measured as asked, and measures the weights that training starts from."""
         self._last = None
-        if state.is_world_process_zero:
-            self._prepare(state, kwargs["model"])
+        prepare = partial(self._prepare, state, kwargs["model"])
+        first_alone(prepare, first=state.is_world_process_zero, key=f"{self._out}/{self._name}")
         self._measure(args, state, control, kwargs["model"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -129,7 +131,11 @@ class ProbeCallback(TrainerCallback):
             self._measure(args, state, control, kwargs["model"])
 
     def _prepare(self, state: TrainerState, model: nn.Module) -> None:
-        _refuse_sharded(model)
+        if (part := sharded_over(model)) is not None:
+            raise UserError(
+                f"ProbeCallback cannot measure weights that are sharded over processes ({part}): save checkpoints and "
+                f"sweep them instead"
+            )
         architecture = architecture_of(model)
         given = self._token_ids, self._text, self._tokenizer, self._context
         self._sample = given_sample(architecture, self._probes, *given)
@@ -248,12 +254,3 @@ def _line(error: Exception) -> str:
         return f"memory ran out ({said}): give ProbeCallback fewer or shorter rows of tokens"
     said = " ".join(str(error).split())
     return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
-
-
-def _refuse_sharded(model: nn.Module) -> None:
-    for name, weight in model.named_parameters():
-        if weight.numel() == 0 or not weight.is_leaf or type(weight.data).__name__ == "DTensor":
-            raise UserError(
-                f"ProbeCallback cannot measure weights that are sharded over processes ({name}): save checkpoints and "
-                f"sweep them instead"
-            )

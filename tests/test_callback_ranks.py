@@ -1,0 +1,139 @@
+"""ProbeCallback where two processes train one model over gloo."""
+
+import os
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from lm_probe.sweeps import ProbeCallback, RunStore, UserError, measure
+from tests import children
+from tests.conftest import make_model
+
+HELD_OUT = torch.arange(60).reshape(4, 15)
+PROBES = ["loss", "anisotropy", "head_spectrum"]
+STEPS = (0, 2, 4, 5)
+
+
+class Saver(TrainerCallback):
+    """Keeps the weights of every step on the first process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            torch.save(model.state_dict(), self.folder / f"{state.global_step}.pt")
+
+
+def _trainer(folder: Path, *callbacks: TrainerCallback, seed: int = 0) -> Trainer:
+    rows = torch.randint(0, 320, (16, 12), generator=torch.Generator().manual_seed(3))
+    settings: dict[str, Any] = dict(max_steps=5, per_device_train_batch_size=2, learning_rate=1e-2, use_cpu=True)
+    settings |= dict(report_to="none", save_strategy="no", disable_tqdm=True, ddp_timeout=60)
+    return Trainer(
+        model=make_model("gpt_neox", seed=seed),
+        args=TrainingArguments(output_dir=str(folder / "trainer"), **settings),
+        train_dataset=[{"input_ids": row, "labels": row} for row in rows],
+        callbacks=list(callbacks),
+    )
+
+
+def _rank(body: Any, rank: int, port: int, folder: Path) -> None:
+    """One of two processes, as torchrun and accelerate start them."""
+    children.use_one_core()
+    children.say_into(folder / f"said.{rank}")
+    where = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    os.environ.update({name: str(value) for name, value in where.items()})
+    body(folder)
+    torch.distributed.destroy_process_group()
+    (folder / f"done.{rank}").touch()
+
+
+def _together(body: Any, folder: Path) -> None:
+    """Runs a function in two processes of one group; one that hangs is ended."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    processes = [children.start(_rank, (body, rank, port, folder)) for rank in (0, 1)]
+    for process in processes:
+        process.join(timeout=90)
+        process.kill()
+    said = "".join((folder / f"said.{rank}").read_text() for rank in (0, 1))
+    assert all((folder / f"done.{rank}").exists() for rank in (0, 1)), said
+
+
+def _refused(words: str, train: Any) -> None:
+    with pytest.raises(UserError, match=words):
+        train()
+
+
+def _train_and_refuse(folder: Path) -> None:
+    probed = partial(ProbeCallback, PROBES, every=2, token_ids=HELD_OUT, batch_size=3)
+    trainer = _trainer(folder, probed(out=folder / "run"), Saver(folder))
+    trainer.train()
+    assert type(trainer.model_wrapped).__name__ == "DistributedDataParallel"
+    torch.save(trainer.model.state_dict(), folder / f"end.{os.environ['RANK']}.pt")
+    _refused("already holds another training", _trainer(folder, probed(out=folder / "run"), seed=1).train)
+    # Added on the first process only, it is waited for by nobody.
+    alone = [probed(out=folder / "alone")] if os.environ["RANK"] == "0" else []
+    _trainer(folder, *alone).train()
+
+
+def test_one_of_two_processes_measures_and_both_are_told_what_is_refused(tmp_path: Path) -> None:
+    _together(_train_and_refuse, tmp_path)
+    ends = [torch.load(tmp_path / f"end.{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    frames = []
+    for run in ("run", "alone"):
+        with RunStore(tmp_path / run) as store:
+            assert len(store.measurements()) == len(STEPS) * len(PROBES) and not len(store.failures())
+            frames.append(store.values())
+    pd.testing.assert_frame_equal(*frames)
+    model = make_model("gpt_neox")
+    for step in STEPS:
+        if step:
+            model.load_state_dict(torch.load(tmp_path / f"{step}.pt", weights_only=True))
+        expected = {_address(one): one.value for one in measure(model, PROBES, token_ids=HELD_OUT, batch_size=3)}
+        found = {_address(one): one.value for one in frames[0][frames[0].step == step].itertuples()}
+        found = {address: value for address, value in found.items() if "first" not in address[1]}
+        assert found.keys() == expected.keys()
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+def _address(one: Any) -> tuple[Any, ...]:
+    return (
+        one.probe,
+        one.metric,
+        *(None if pd.isna(part) or part == "" else part for part in (one.layer, one.site, one.component)),
+    )
+
+
+def _shard(folder: Path) -> None:
+    trainer = _trainer(folder)
+    mesh = init_device_mesh("cpu", (2,))
+    for sharded, named in ((_fully(mesh), "gpt_neox.embed_in.weight"), (_fsdp(), "FSDP")):
+        callback = ProbeCallback(PROBES, every=1, token_ids=HELD_OUT, out=folder / "run")
+        begin = partial(callback.on_train_begin, trainer.args, trainer.state, trainer.control, model=sharded)
+        _refused(rf"sharded over processes \({named}\): save checkpoints and sweep them instead", begin)
+    assert not (folder / "run").exists()
+
+
+def _fully(mesh: Any) -> Any:
+    model = make_model("gpt_neox")
+    for layer in model.gpt_neox.layers:
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+def _fsdp() -> Any:
+    return FullyShardedDataParallel(make_model("gpt_neox"), device_id=torch.device("cpu"), use_orig_params=True)
+
+
+def test_weights_in_parts_are_refused_on_every_process(tmp_path: Path) -> None:
+    _together(_shard, tmp_path)
