@@ -58,13 +58,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(command: ModuleType, args: argparse.Namespace) -> int:
-    before = signal.signal(signal.SIGTERM, _stop) if threading.current_thread() is threading.main_thread() else None
+    termination = _Termination()
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, termination) if in_main else None
     try:
         return int(command.run(args))
-    except (KeyboardInterrupt, _Terminated) as stop:
+    except KeyboardInterrupt:
         kept = "; what was finished is stored: run the same command again to go on"
         print(f"\nstopped{kept if getattr(command, 'RESUMES', False) else ''}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
+        return 128 + (signal.SIGTERM if termination.came else signal.SIGINT)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -77,13 +79,18 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
             signal.signal(signal.SIGTERM, before)
 
 
-class _Terminated(BaseException):
-    """SIGTERM, as batch systems send it before a kill: no error that a sweep would record and go on from."""
+class _Termination:
+    """What to do at SIGTERM, as batch systems send it before a kill: the same as at Ctrl-C.
 
+    It is no error that a sweep would record and go on from, and Ray, which waits in C++, passes on no other exception.
+    """
 
-def _stop(*_: object) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send more than one, also while this one is obeyed
-    raise _Terminated
+    came = False
+
+    def __call__(self, *_: object) -> NoReturn:
+        self.came = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send more than one, also while this one is obeyed
+        raise KeyboardInterrupt
 
 
 def _is_users(error: Exception) -> bool:

@@ -15,6 +15,7 @@ set -euo pipefail
 
 : "${HF_HOME:?set it to a folder that all nodes share, or each node downloads every checkpoint}"
 export RAY_USAGE_STATS_ENABLED=0
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # from Ray 2.60 on, nodes would outlive the sweep by half a minute
 # Others on these nodes could otherwise run code as you. The token lies in ~/.ray, which all nodes see; Ray before 2.52
 # has none.
 export RAY_AUTH_MODE=token
@@ -34,10 +35,13 @@ start() { # NODE, then how its Ray starts; it lives as long as the job. Since SL
 }
 
 start "$head" --head --port="$port" --include-dashboard=false
-until (exec 3<>"/dev/tcp/$head/$port") 2>/dev/null; do sleep 1; done
+until (exec 3<>"/dev/tcp/$head/$port") 2> /dev/null; do
+    kill -0 $! # Ray did not start: what it says stands above, and the job ends here
+    sleep 1
+done
 for node in "${nodes[@]:1}"; do
     start "$node" --address="$head:$port" # one that is late is given work when it has come
 done
 
 # In the place of this script, so that it is the one who is told before the job ends.
-exec lm-probe sweep "$@" --ray "$head:$port" --cpus-per-task 8
+exec lm-probe sweep --cpus-per-task "$((cpus / (gpus > 0 ? gpus : 1)))" "$@" --ray "$head:$port"
