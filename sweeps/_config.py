@@ -108,6 +108,11 @@ class SweepConfig:
         return options if self.task_documents is None else {**options, "num_docs": self.task_documents}
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU was asked for by name."""
+        return self.device is not None and self.device.startswith("cuda")
+
+    @property
     def where(self) -> str:
         """The device to load on."""
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -81,6 +81,8 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
         raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
     if spread is None:
         config.refuse_device()
+    elif spread.gpus == 0 and config.on_gpu:
+        raise UserError(f"--gpus-per-task 0 leaves a worker no GPU for --device {config.device}: leave out one of them")
     probes = find_probes(config.probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(

@@ -166,8 +166,8 @@ class _Pool:
 
     def _serve(self, line: _Line) -> Generator[Any, Any, None]:
         call = line.actor
-        line.host, problem = yield call.introduce.remote(_environment(), os.getcwd(), recorded_versions())
-        problem = problem or (yield call.begin.remote(self._job, self._spread.cpus))
+        line.host, problem = yield call.introduce.remote(_environment(self._gpus), os.getcwd(), recorded_versions())
+        problem = problem or (yield call.begin.remote(self._job, self._spread.cpus, self._gpus))
         if problem:
             self._refuse(line, problem)
             return
@@ -263,12 +263,17 @@ class _Pool:
 def _gpus(ray: Any, job: Job, spread: Spread) -> float:
     if spread.gpus is not None:
         return spread.gpus
-    return float(job.config.device != "cpu" and has_gpus(ray))
+    return float(job.config.on_gpu or (job.config.device != "cpu" and has_gpus(ray)))
 
 
-def _environment() -> dict[str, str]:
-    """What decides how the Hub is reached, as it is here; a token too where it lies in a file."""
+def _environment(gpus: float) -> dict[str, str]:
+    """What decides how the Hub is reached, as it is here, a token too where it lies in a file; and which GPUs are seen.
+
+    Ray shows a worker the GPUs that it was given, and all of them to one that was given none.
+    """
     found = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    if not gpus:
+        found["CUDA_VISIBLE_DEVICES"] = ""
     token = get_token()
     return found if token is None else found | {"HF_TOKEN": token}
 

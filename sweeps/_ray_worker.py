@@ -47,11 +47,11 @@ def actor() -> type:
                 return host, f"it has {', '.join(other)}, which would be another measurement: install the same"
             return host, None
 
-        def begin(self, job: Any, cpus: int) -> str | None:
+        def begin(self, job: Any, cpus: int, gpus: float) -> str | None:
             """Takes the job; says what is missing for it."""
             from lm_probe.sweeps._ray_worker import Measurer
 
-            self._measurer = Measurer(job, cpus)
+            self._measurer = Measurer(job, cpus, gpus)
             return self._measurer.begin()
 
         def look(self, visit: Any, audit: bool) -> Any:
@@ -69,16 +69,20 @@ def actor() -> type:
 class Measurer:
     """A worker whose events are asked for one by one: with Ray's client too, and never far ahead of what is stored."""
 
-    def __init__(self, job: Job, cpus: int) -> None:
+    def __init__(self, job: Job, cpus: int, gpus: float = 0) -> None:
         """Takes the job."""
         self._job = job
         self._cpus = cpus
+        self._gpus = gpus
         self._notices: list[str] = []
         self._events: Iterator[Event] = iter(())
 
     def begin(self) -> str | None:
         """Gets ready; says what is missing on this machine."""
         torch.set_num_threads(self._cpus)
+        if 0 < self._gpus < 1 and torch.cuda.is_available():
+            # Its share of the memory too, or how large a batch may be hangs on what the others are at.
+            torch.cuda.set_per_process_memory_fraction(self._gpus)
         for source in dict.fromkeys(visit.source for visit in self._job.visits if visit.commit is None):
             if not Path(source).expanduser().exists():
                 return f"{Path(source).absolute()} is not there: put it on a disk that all machines share"
