@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
     from lm_probe.model_adapters._notices import notices_to
+    from lm_probe.model_adapters._offload import device_of
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
     from lm_probe.model_adapters._say import printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
@@ -41,6 +42,7 @@ __all__ = [
     "adapter_identity",
     "architecture_of",
     "cached_file",
+    "device_of",
     "family_of",
     "fetch_ahead",
     "find_folder",
@@ -86,6 +88,7 @@ __getattr__ = lazily(
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
         "_loader": ("CheckpointLoader",),
         "_notices": ("notices_to",),
+        "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
         "_say": ("printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),

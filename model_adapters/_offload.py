@@ -1,8 +1,11 @@
 """The values of a parameter, also where accelerate fetches them for a pass, or an adapter of peft adds to them."""
 
+from typing import Any
+
 import torch
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lm_probe.model_adapters._adapted import is_adapted, merged_weight
 
@@ -24,3 +27,12 @@ def values_of(module: nn.Module, parameter: str) -> Tensor:
         return found
     with align_module_device(owner, torch.device("cpu")):
         return owner.get_parameter(name)
+
+
+def device_of(model: PreTrainedModel) -> torch.device:
+    """Where a model takes its tokens; transformers' `model.device` is `meta` where accelerate fetches the embedding."""
+    if model.device.type != "meta":
+        return model.device
+    hook: Any = getattr(model.get_input_embeddings(), "_hf_hook", None)
+    devices = (one.execution_device for one in getattr(hook, "hooks", (hook,)) if one is not None)
+    return torch.device(next(filter(lambda device: device is not None, devices), model.device))

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import Architecture, Site
+from lm_probe.model_adapters import Architecture, Site, device_of
 from lm_probe.probes._forward import run_forward
 from lm_probe.probes._labels import mix, token_keys
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState, Need, Reading, Sampled, VectorReading
@@ -27,7 +27,7 @@ def random_twin(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         twin = type(model)(copy.deepcopy(model.config))
-    torch.nn.Module.to(twin, device=model.device, dtype=model.dtype)
+    torch.nn.Module.to(twin, device=device_of(model), dtype=model.dtype)
     twin.eval()
     return twin
 

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of
+from lm_probe.model_adapters import Architecture, UserError, architecture_of, device_of
 from lm_probe.probes import ForwardProbe, Need, Probe, Reading
 from lm_probe.sweeps._first_weights import FirstWeights
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
@@ -163,7 +163,7 @@ class ProbeCallback(TrainerCallback):
             return
         self._last = step
         architecture = architecture_of(model)
-        with measured(str(architecture.model.device)) as cost:
+        with measured(str(device_of(architecture.model))) as cost:
             outcomes, batch = self._outcomes(architecture)
         for outcome in outcomes.values():
             if outcome.error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of
+from lm_probe.model_adapters import Architecture, UserError, architecture_of, device_of
 from lm_probe.probes import (
     ForwardProbe,
     NormMatchedGaussian,
@@ -29,7 +29,7 @@ def _gaussian(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_
 
 
 def _shuffled(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
-    batches = shuffle_tokens(sample.batches(batch_size, str(of.model.device)), seed)
+    batches = shuffle_tokens(sample.batches(batch_size, str(device_of(of.model))), seed)
     return read_forward([probe], of, sample, batch_size, batches=batches)[0]
 
 
@@ -39,7 +39,7 @@ def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_siz
     Numbers are filled up with zeros: components are text, and are to sort as numbers.
     """
     check_fit(of, sample)
-    device = str(of.model.device)
+    device = str(device_of(of.model))
     at = [max(2, sample.n_tokens >> halvings) for halvings in (4, 3, 2, 1, 0)]
     batches = sample.batches(batch_size, device, as_drawn=True)
     try:

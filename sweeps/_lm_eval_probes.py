@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lm_probe.model_adapters import Architecture, Site, UserError
+from lm_probe.model_adapters import Architecture, Site, UserError, device_of
 from lm_probe.probes import (
     Batch,
     ForwardProbe,
@@ -32,7 +32,7 @@ class TaskProbes:
     def __init__(self, probes: Sequence[ForwardProbe], architecture: Architecture) -> None:
         """Starts every probe."""
         self._architecture = architecture
-        sampled = Sampled(_CLUSTERS, str(architecture.model.device), has_bytes=False)
+        sampled = Sampled(_CLUSTERS, str(device_of(architecture.model)), has_bytes=False)
         self._states: dict[ForwardProbe, ForwardState] = {probe: probe.start(architecture, sampled) for probe in probes}
         self._has_seen = False
 

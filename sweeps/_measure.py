@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of, step_of
+from lm_probe.model_adapters import Architecture, UserError, architecture_of, device_of, step_of
 from lm_probe.probes import (
     Batch,
     ForwardProbe,
@@ -62,7 +62,7 @@ def read_forward(
     """
     check_fit(architecture, sample)
     begun = time.perf_counter()
-    device = str(architecture.model.device)
+    device = str(device_of(architecture.model))
     states: dict[ForwardProbe, ForwardState] = {
         probe: probe.start(architecture, sample.sampled(device)) for probe in probes
     }

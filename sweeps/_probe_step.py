@@ -15,6 +15,7 @@ from lm_probe.model_adapters import (
     Site,
     UserError,
     Weights,
+    device_of,
     local_folder,
     open_weights,
     say_on_stderr,
@@ -107,7 +108,7 @@ class ProbeStep:
     def _samples_of(self, reference: Checkpoint, probe: GeometryProbe) -> Mapping[Site, SampledVectors]:
         opened = self.open(self._bring(reference))
         sample = self._sample_for(opened)
-        device = str(opened.model.device)
+        device = str(device_of(opened.model))
 
         def look(batch_size: int) -> Mapping[Site, SampledVectors]:
             state = probe.start(opened.architecture, sample.sampled(device))

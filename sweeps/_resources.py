@@ -64,10 +64,12 @@ def conditions(model: "PreTrainedModel", cost: Cost, **more: Any) -> Conditions:
 
     Parameters are all of them, both embeddings too; weights that two modules share count once.
     """
+    from lm_probe.model_adapters import device_of  # brings torch, which reading a run does not wait for
+
     more["details"] = {"parameters": sum(one.numel() for one in model.parameters()), **more.get("details", {})}
     return Conditions(
         dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
+        device=str(device_of(model)),
         attention=str(getattr(model.config, "_attn_implementation", "")),
         seconds=cost.seconds,
         peak_memory=cost.peak_memory,

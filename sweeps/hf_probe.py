@@ -16,6 +16,7 @@ from lm_probe.model_adapters import (
     UserError,
     adapter_identity,
     architecture_of,
+    device_of,
     is_local,
     locate,
     say_on_stderr,
@@ -95,6 +96,8 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         # lm-eval encodes the prompt again for each of its answers; two entries hold the prompt and the current answer.
         self._encode = functools.lru_cache(maxsize=2)(super().tok_encode)
         super().__init__(pretrained, revision=revision or "main", subfolder=subfolder, **kwargs)
+        if self.device.type == "meta":  # as transformers says of a model whose embedding accelerate fetches
+            self._device = device_of(self.model)
         exact = self.backend == "causal" and cuts_between_words(self.tokenizer)
         self._pairs = PairEncoder(super().tok_encode) if exact else None
         self._checkpoint = checkpoint or {}

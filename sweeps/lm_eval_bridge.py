@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm_probe.eval_tasks import TaskError, fingerprint, option_names, task_manager, task_names, tokenizer_at_hand
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, device_of
 from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, our_tasks, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
 from lm_probe.sweeps._task_values import about_lists, clustered_stderr, list_clusters, vocabulary_geometry
@@ -96,7 +96,7 @@ def run_tasks(
                     model_args=dict(model_args),
                     tasks=_load(names, num_docs, seed, metadata or {}, model_args),
                     batch_size=batch_size,
-                    device=str(model.device),
+                    device=str(device_of(model)),
                     limit=None if all(map(is_ours, names)) else num_docs,
                     use_cache=None,
                     cache_requests=False,

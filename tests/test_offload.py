@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 import torch
 
-from lm_probe.model_adapters import OpenCheckpoint, UserError, open_checkpoint
-from lm_probe.sweeps import measure
+from lm_probe.model_adapters import Checkpoint, CheckpointLoader, OpenCheckpoint, UserError, open_checkpoint
+from lm_probe.sweeps import RunStore, SweepConfig, measure, sweep
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
 
@@ -65,3 +66,32 @@ def test_nan_is_found_in_what_lies_on_disk(tmp_path: Path, tokenizer: Any, littl
     model.save_pretrained(folder)
     with pytest.raises(UserError, match=re.escape("has NaN in gpt_neox.layers.2.mlp.dense_4h_to_h.bias")):
         _spread(folder)
+
+
+@pytest.mark.parametrize(("free", "device"), [(1, "meta"), (60_000, "cpu")])
+def test_a_sweep_with_layers_on_disk_stores_the_same(
+    free: int, device: str, series: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything a sweep does with a model, whether or not the embedding lies there too."""
+    asked: dict[str, Any] = dict(text=str(text_file), tokens=300, context=32, revisions="step0,step1")
+    asked |= dict(probes=("loss", "geometry", "head_spectrum"), controls=("gaussian", "random"), reference="step1")
+    asked |= dict(tasks=("count_query_m5",), task_documents=1)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free, total=2**30))
+    spread: list[str] = []
+
+    def opened(self: CheckpointLoader, checkpoint: Checkpoint) -> OpenCheckpoint:
+        found = opens(self, checkpoint)
+        spread.append(found.model.device.type if hasattr(found.model, "hf_device_map") else "whole")
+        return found
+
+    opens = CheckpointLoader.open
+    monkeypatch.setattr(CheckpointLoader, "open", opened)
+    runs = {}
+    for where in ("auto", "cpu"):
+        done = sweep(SweepConfig((str(series),), tmp_path / where, device=where, **asked), silent=True)
+        assert not done.failures and done.checkpoints == 2
+        with RunStore(tmp_path / where) as store:
+            runs[where] = store.values()
+            assert set(store.measurements().device) == {"cpu"}
+    assert set(spread) == {device, "whole"}
+    pd.testing.assert_frame_equal(*runs.values(), check_exact=True)
