@@ -44,7 +44,7 @@ ReturnToService=2
 SchedulerParameters=requeue_delay=1
 MpiDefault=none
 MailProg=/bin/true
-KillWait=20
+KillWait=60
 NodeName=node[1-2] CPUs=2 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END

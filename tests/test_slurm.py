@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 HERE = Path(__file__).parent
+_PATIENCE = 300.0  # seconds; only what hangs takes so long
 SLOW = """
 import os, socket, time
 from pathlib import Path
@@ -52,7 +53,10 @@ class Slurm:
             self._process = subprocess.Popen(
                 ["unshare", *apart, str(HERE / "slurm_cluster.sh"), str(folder)], stdout=said, stderr=said
             )
-        _wait_for(self._ready, 60)
+
+    def wait(self) -> None:
+        """Until both machines are up."""
+        _wait_for(self._ready)
 
     def run(self, *command: str) -> str:
         """What a command prints on the control machine."""
@@ -95,8 +99,8 @@ def _name_of(process: psutil.Process) -> str:
     return os.readlink(f"/proc/{process.pid}/ns/uts")
 
 
-def _wait_for(true: Callable[[], Any], seconds: float) -> None:
-    end = time.monotonic() + seconds
+def _wait_for(true: Callable[[], Any]) -> None:
+    end = time.monotonic() + _PATIENCE
     while not true():
         assert time.monotonic() < end, "this takes too long"
         time.sleep(0.2)
@@ -106,8 +110,11 @@ def _wait_for(true: Callable[[], Any], seconds: float) -> None:
 def slurm() -> Iterator[Slurm]:
     with tempfile.TemporaryDirectory(prefix="slurm", dir="/tmp") as folder:  # munge goes into no folder of pytest's
         cluster = Slurm(Path(folder))
-        yield cluster
-        cluster.stop()
+        try:
+            cluster.wait()
+            yield cluster
+        finally:
+            cluster.stop()
 
 
 @pytest.fixture
@@ -155,16 +162,16 @@ def test_the_example_stops_goes_on_and_outlives_a_node(
         return slurm.run("sbatch", *options, *more, script, str(series), *asked)
 
     job = submit()
-    _wait_for(lambda: len(hosts()) >= 2, 90)
+    _wait_for(lambda: len(hosts()) >= 2)
     slurm.run("scancel", job)
-    _wait_for(lambda: slurm.state(job) == "CANCELLED", 60)
+    _wait_for(lambda: slurm.state(job) == "CANCELLED")
     assert "stopped; what was finished is stored" in said.read_text() and "Traceback" not in said.read_text()
 
     environment.write_text("")
     job = submit("--open-mode=truncate")
-    _wait_for(lambda: "node2" in hosts(), 90)
+    _wait_for(lambda: "node2" in hosts())
     slurm.kill_ray_of("node2")
-    _wait_for(lambda: slurm.state(job) == "COMPLETED", 90)
+    _wait_for(lambda: slurm.state(job) == "COMPLETED")
     assert " 0 finished before" not in said.read_text() and ", 0 failed" in said.read_text()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker has
