@@ -161,8 +161,14 @@ def test_the_example_stops_goes_on_and_outlives_a_node(
     def submit(*more: str) -> str:
         return slurm.run("sbatch", *options, *more, script, str(series), *asked)
 
+    def stored() -> bool:
+        if not (run / "run.db").exists():
+            return False
+        with RunStore(run) as store:
+            return len(store.measurements()) > 0
+
     job = submit()
-    _wait_for(lambda: len(hosts()) >= 2)
+    _wait_for(stored)
     slurm.run("scancel", job)
     _wait_for(lambda: slurm.state(job) == "CANCELLED")
     assert "stopped; what was finished is stored" in said.read_text() and "Traceback" not in said.read_text()
