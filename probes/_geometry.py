@@ -87,13 +87,15 @@ class SiteGeometry:
             found["identical_vectors"] = Estimate(float(n), None, n)
         else:
             spectrum, axes = _principal_axes(covariance)
-            del covariance
             weighed = self._with_firsts(sample)
             fourth_power = float((sample.vectors.double() - mean).square().sum(1).square().mean())
             weight = shrinkage_weight(spectrum, fourth_power, n)
             squares = self._magnitudes.squares_about(mean)
             strata, centred = (weighed.strata == 0).long(), weighed.vectors.double() - mean
-            found |= spectral_values(spectrum, axes, weight, centred, weighed.groups, strata, sizes, squares)
+            covariance = covariance.cpu()
+            found |= spectral_values(
+                covariance, spectrum, axes, weight, centred, weighed.groups, strata, sizes, squares
+            )
         means, variances = self._magnitudes.moments(halves.members)
         means[0], variances[0] = mean, variance
         contributions = self._directions.contributions(halves.members)
