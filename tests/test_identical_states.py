@@ -127,7 +127,7 @@ def test_a_prompt_of_one_token(name: str, rotary: bool, dtype: torch.dtype) -> N
     """With rotary positions every state is one state; learned positions tell the copies apart, and are measured."""
     model = make_model(name).to(dtype)
     model.set_attn_implementation("eager")  # its sums round more
-    values = measure(model, ["geometry"], token_ids=torch.full((6, 40), 7), batch_size=4)
+    values = measure(model, ["geometry"], token_ids=torch.full((4, 16), 7), batch_size=3)
     found: dict[int | None, set[str]] = {}
     for value in values:
         found.setdefault(value.layer, set()).add(value.metric)
@@ -139,7 +139,7 @@ def test_a_prompt_of_one_token(name: str, rotary: bool, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_ordinary_text_has_no_identical_vectors(dtype: torch.dtype) -> None:
-    ids = torch.randint(0, 300, (6, 40), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(0, 300, (4, 16), generator=torch.Generator().manual_seed(0))
     values = measure(make_model("gpt_neox").to(dtype), ["geometry"], token_ids=ids)
     assert {value.metric for value in values} >= OF_STRUCTURE
     assert "identical_vectors" not in {value.metric for value in values}
