@@ -30,16 +30,18 @@ class _State(ForwardState):
     def result(self) -> list[Reading]:
         readings = []
         for site, statistic in self._statistics.items():
-            zeros, n = statistic.zeros(), 0
+            zeros = statistic.zeros()
             try:
                 found = statistic.result()
-                n = found.n
-                readings.append(Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=n))
+                readings.append(
+                    Reading("mean_cosine", found.value, site.layer, site.site, stderr=found.stderr, n=found.n)
+                )
             except ValueError as error:
                 if not zeros:  # states without direction are no error: the value is left out
                     raise ValueError(f"layer {site.layer} ({site.site}): {error}") from error
             if zeros:
-                readings.append(Reading("zero_vectors", zeros, site.layer, site.site, n=n + zeros))
+                n = statistic.counted() + zeros
+                readings.append(Reading("zero_vectors", zeros, site.layer, site.site, n=n))
         return readings
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_probe.probes._covariance import identical
 from lm_probe.probes._jackknife import spread_of_left_out
 
 
@@ -22,8 +23,10 @@ def linear_cka(x: Float[Tensor, "m p"], y: Float[Tensor, "m q"], *, debiased: bo
     Source: Kornblith et al. 2019 (arXiv 1905.00414); Song et al. 2012 (JMLR 13).
 
     Raises:
-        ValueError: fewer than four tokens, or a representation that is the same for all tokens.
+        ValueError: fewer than four tokens, or a representation that is the same for all tokens, but for rounding.
     """
+    if identical(x) or identical(y):
+        raise ValueError("CKA needs representations that differ between tokens: one is the same but for rounding")
     first, second = _gram(x), _gram(y)
     return _alignment(first, second, _hsic if debiased else _plain_hsic)
 

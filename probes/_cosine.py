@@ -102,6 +102,10 @@ class MeanCosine:
         counts += other._counts.to(sums.device)
         zeros += other._zeros.to(sums.device)
 
+    def counted(self) -> int:
+        """Vectors that have a direction."""
+        return 0 if self._counts is None else int(self._counts.sum())
+
     def zeros(self) -> int:
         """Vectors of length zero, left out."""
         return 0 if self._zeros is None else int(self._zeros)
@@ -112,12 +116,12 @@ class MeanCosine:
         Raises:
             ValueError: fewer than two vectors that are not zero were seen.
         """
-        if self._sums is None or self._counts is None or int(self._counts.sum()) < 2:
-            seen = 0 if self._counts is None else int(self._counts.sum())
-            raise ValueError(f"a mean cosine needs two vectors that are not zero: found {seen}")
+        n = self.counted()
+        if self._sums is None or self._counts is None or n < 2:
+            raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
         sums, counts = self._sums.cpu(), self._counts.cpu().double()
         (found,) = estimates_of_sums(lambda n, total: _mean_from_sum(total, n)[None], [counts, sums], counts)
-        return CosineResult(found.value, found.stderr, int(counts.sum()), self.zeros())
+        return CosineResult(found.value, found.stderr, n, self.zeros())
 
     def _add(
         self, rows: Float[Tensor, "n d"], mask: Bool[Tensor, " n"] | None, group: Int[Tensor, " n"] | None

@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_probe.probes._covariance import identical
 from lm_probe.probes._spectrum import Spectrum
 
 _FEWEST_RANKS = 4
@@ -55,7 +56,8 @@ def two_nn_dimension(vectors: Float[Tensor, "m d"]) -> float:
     thousand points. Source: Facco et al. 2017 (Scientific Reports 7); Valeriani et al. 2023 (arXiv 2302.00294).
 
     Raises:
-        ValueError: fewer than three different vectors, or all have two nearest neighbours at one distance.
+        ValueError: fewer than three different vectors, all are one but for rounding, or all have their two nearest
+            neighbours at one distance.
     """
     logs, _ = neighbour_ratios(vectors)
     return len(logs) / float(logs.sum())
@@ -83,6 +85,8 @@ def neighbour_ratios(
     array, places = array[first], places[first]
     if len(places) < 3:
         raise ValueError(f"two nearest neighbours need three different vectors: found {len(places)}")
+    if identical(vectors[places]):
+        raise ValueError("all vectors are one but for rounding: distances between them are noise")
     points = torch.from_numpy(array).double()
     points = points - points.mean(0)
     squares = points.square().sum(1)

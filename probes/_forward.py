@@ -65,8 +65,10 @@ def _show_logits(head: _Head, last: Tensor, batch: Batch, states: list[ForwardSt
     if batch.mask is None:
         flat = inputs.flatten(0, 1), targets.flatten(), clusters.flatten(), None if sized is None else sized.flatten()
     else:
-        keep = batch.mask[:, 1:]
-        flat = inputs[keep.to(inputs.device)], targets[keep], clusters[keep], None if sized is None else sized[keep]
+        # A GPU halts until the host knows how many positions there are: asked once for all four.
+        keep = batch.mask[:, 1:].nonzero(as_tuple=True)
+        there = tuple(index.to(inputs.device) for index in keep)
+        flat = inputs[there], targets[keep], clusters[keep], None if sized is None else sized[keep]
     hidden, target, cluster, size = flat
     for start in range(0, len(target), _HEAD_ROWS):
         part = slice(start, start + _HEAD_ROWS)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._anisotropy import DOCUMENT_GROUPS
-from lm_probe.probes._covariance import Covariance
+from lm_probe.probes._covariance import Covariance, differ_by_rounding
 from lm_probe.probes._directions import DirectionSums
 from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._isotropy import shrinkage_weight
@@ -78,19 +78,24 @@ class SiteGeometry:
         """
         mean, covariance, n = self._covariance.result()
         variance = covariance.diagonal().cpu().clone()
-        spectrum, axes = _principal_axes(covariance)
-        del covariance
         mean, sample, sizes = mean.cpu(), self.sample(), self._magnitudes.group_sizes()
         halves = half_samples(sizes.sum(1))
 
         found = self._directions.result() | self._magnitudes.result()
-        weighed = self._with_firsts(sample)
-        if spectrum[0] > 0:
+        if differ_by_rounding(mean, variance, sample.vectors.dtype):
+            variance.zero_()
+            found["identical_vectors"] = Estimate(float(n), None, n)
+        else:
+            spectrum, axes = _principal_axes(covariance)
+            weighed = self._with_firsts(sample)
             fourth_power = float((sample.vectors.double() - mean).square().sum(1).square().mean())
             weight = shrinkage_weight(spectrum, fourth_power, n)
             squares = self._magnitudes.squares_about(mean)
             strata, centred = (weighed.strata == 0).long(), weighed.vectors.double() - mean
-            found |= spectral_values(spectrum, axes, weight, centred, weighed.groups, strata, sizes, squares)
+            covariance = covariance.cpu()
+            found |= spectral_values(
+                covariance, spectrum, axes, weight, centred, weighed.groups, strata, sizes, squares
+            )
         means, variances = self._magnitudes.moments(halves.members)
         means[0], variances[0] = mean, variance
         contributions = self._directions.contributions(halves.members)
@@ -164,7 +169,8 @@ class GeometryState(ForwardState):
             try:
                 found = geometry.result()
                 if self._reference is not None and site in self._reference:
-                    found["cka"] = cka_with(geometry.sample(), self._reference[site])
+                    alignment = cka_with(geometry.sample(), self._reference[site])
+                    found |= {} if alignment is None else {"cka": alignment}
             except ValueError as error:
                 raise ValueError(f"layer {site.layer} ({site.site}): {error}") from error
             readings += [
@@ -184,7 +190,7 @@ class GeometryProbe:
     """
 
     name = "geometry"
-    version = 3
+    version = 4
     needs: frozenset[Need] = frozenset({"hidden"})
 
     def __init__(

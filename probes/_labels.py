@@ -27,8 +27,7 @@ class TokenLabels(NamedTuple):
     """Which of the followed (most frequent) token types this is; -1 for others and at the first position."""
     prefix: Int[Tensor, "b t"]
     """A hash of the window's tokens so far, and one for a first run of equal tokens: where it is equal, so is the
-    hidden
-    state, but for rounding (of such a run, in models without absolute positions)."""
+    hidden state, but for rounding (of such a run, in models without absolute positions)."""
     key: Int[Tensor, "b t"]
     """A hash of document, window and position: the order in which tokens enter a bounded sample."""
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.probes._cosine import mean_cosine
-from lm_probe.probes._covariance import varies
+from lm_probe.probes._covariance import identical, varies
 
 
 def cosine_contributions(vectors: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
@@ -35,10 +35,8 @@ def rogue_share(contributions: Float[Tensor, " d"], k: int) -> float:
 
     Near k/d when all dimensions add alike, near 1 when k of them make the anisotropy, above 1 when the others pull the
     other way. A ratio by the mean cosine: where that is close to 0 it says nothing, and its error is large. Invariant
-    to
-    a positive scale of each vector and to the order of dimensions, not to rotation or shift; it does not say whether
-    the
-    model needs those dimensions. O(d log k) time.
+    to a positive scale of each vector and to the order of dimensions, not to rotation or shift; it does not say whether
+    the model needs those dimensions. O(d log k) time.
     Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), table 1.
 
     Raises:
@@ -51,8 +49,10 @@ def rogue_share(contributions: Float[Tensor, " d"], k: int) -> float:
 
 
 def centred(vectors: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """The vectors less their mean, in float64. A dimension that never varies becomes 0."""
+    """The vectors less their mean, in float64; 0 in a dimension that never varies, and where all are `identical`."""
     rows = vectors.double()
+    if identical(vectors):
+        return torch.zeros_like(rows)
     mean = rows.mean(0)
     rows = rows - mean
     return torch.where(varies(mean, rows.square().mean(0)), rows, 0.0)
@@ -75,6 +75,9 @@ def mean_cosine_centred(vectors: Float[Tensor, "n d"]) -> float:
     Range [-1/(n-1), 1]; near 0 whenever the vectors lie about evenly around their mean, so it tells how much of the
     anisotropy is *not* a common shift. Invariant to shift, rotation and one scale for all; O(n d). Two clusters of
     unequal size also give a value above 0: it does not say why. Source: Cai et al. 2021 (ICLR), section 3.
+
+    Raises:
+        ValueError: fewer than two vectors differ from the mean; all are one vector but for rounding.
     """
     return mean_cosine(centred(vectors))
 
@@ -85,6 +88,9 @@ def mean_cosine_standardised(vectors: Float[Tensor, "n d"]) -> float:
     Range [-1/(n-1), 1]. Invariant to shift and to a scale of each dimension, not to rotation; O(n d). What is left of
     the anisotropy when no dimension has more weight than another; it does not tell shift from scale.
     Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), section 5.
+
+    Raises:
+        ValueError: as in `mean_cosine_centred`.
     """
     return mean_cosine(standardised(vectors))
 

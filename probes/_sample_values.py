@@ -71,8 +71,10 @@ def sample_values(
     return found
 
 
-def cka_with(sample: SampledVectors, reference: SampledVectors) -> Estimate:
+def cka_with(sample: SampledVectors, reference: SampledVectors) -> Estimate | None:
     """Debiased linear CKA over the tokens that both samples hold, with a jackknife error over documents.
+
+    None where one of them is the same for all tokens, but for rounding.
 
     Raises:
         ValueError: the samples have fewer than four tokens in common, so they are of different texts.
@@ -87,8 +89,11 @@ def cka_with(sample: SampledVectors, reference: SampledVectors) -> Estimate:
             f"the reference for CKA shares {len(keys)} tokens with this sample: measure both on the same text"
         )
     x, y = sample.vectors[common][places], reference.vectors[there][reference_places]
-    groups = sample.groups[common][places]
-    return Estimate(linear_cka(x, y), cka_error(x, y, groups), len(keys))
+    try:
+        value = linear_cka(x, y)
+    except ValueError:
+        return None
+    return Estimate(value, cka_error(x, y, sample.groups[common][places]), len(keys))
 
 
 def _first_places(keys: Int[Tensor, " m"]) -> tuple[Int[Tensor, " k"], Int[Tensor, " k"]]:

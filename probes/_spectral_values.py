@@ -14,6 +14,9 @@ from lm_probe.probes._isotropy import isoscore, participation_ratio, shrink
 from lm_probe.probes._jackknife import Estimate
 from lm_probe.probes._spectrum import Spectrum, effective_rank, stable_rank, top_share
 
+# Beside a diagonal of 1: dimensions that say the same share a weight.
+_RIDGE = 1e-6
+
 
 class SpectralMeasure(NamedTuple):
     """A function of eigenvalues (largest first) and its gradient."""
@@ -44,6 +47,7 @@ def spectral_measures(shrinkage: float) -> dict[str, SpectralMeasure]:
 
 
 def spectral_values(
+    covariance: Float[Tensor, "d d"],
     eigenvalues: Spectrum,
     axes: Float[Tensor, "d d"],
     shrinkage: float,
@@ -58,11 +62,13 @@ def spectral_values(
     An eigenvalue moves with the covariance by $v_i^\top\,dC\,v_i$, so one vector x moves a measure T by
     $\sum_i \partial T/\partial\lambda_i\,((v_i \cdot (x - \bar x))^2 - \lambda_i)$ over n: the infinitesimal jackknife
     (Jaeckel 1972; Shao and Tu 1995, section 2.1). It is a square form of x, taken on the bounded sample, so no group
-    needs a covariance of its own; the proxy that `clustered_error` wants is what that form makes of the squares of
-    single dimensions, whose sums are known for every group. A measure that is not defined on the spectrum is left out.
+    needs a covariance of its own; the proxy that `clustered_error` wants is the sum of squares of single dimensions,
+    whose sums are known for every group, that follows the form best. A measure that is not defined on the spectrum is
+    left out.
 
     Args:
-        eigenvalues: of the covariance of the whole pass, largest first.
+        covariance: of the whole pass; overwritten.
+        eigenvalues: of it, largest first.
         axes: their eigenvectors.
         shrinkage: see `spectral_measures`.
         centred: sampled vectors less the mean.
@@ -81,13 +87,32 @@ def spectral_values(
         gradients.append(measure.gradient(eigenvalues))
     if not found:
         return {}
-    slopes = torch.from_numpy(np.stack(gradients, 1))
-    influences = (centred.to(axes.dtype) @ axes).double().square() @ slopes - torch.from_numpy(eigenvalues) @ slopes
-    diagonal = axes.double().square() @ slopes
-    proxies = Proxies(centred.double().square() @ diagonal, squares @ diagonal)
+    slopes, spectrum = torch.from_numpy(np.stack(gradients, 1)), torch.from_numpy(eigenvalues)
+    influences = (centred.to(axes.dtype) @ axes).double().square() @ slopes - spectrum @ slopes
+    weights = closest_squares(covariance, axes.double().square() @ (spectrum.square()[:, None] * slopes))
+    proxies = Proxies(centred.double().square() @ weights, squares @ weights)
     n = int(sizes.sum())
     errors = clustered_error(influences, groups, strata, sizes, proxies)
     return {name: Estimate(value, error, n) for (name, value), error in zip(found.items(), errors, strict=True)}
+
+
+def closest_squares(covariance: Float[Tensor, "d d"], products: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
+    r"""Weights w for which $\sum_j w_j x_j^2$ is the least-squares fit of $x^\top M x$, x Gaussian with covariance C.
+
+    $\mathrm{cov}(x_j^2, x_k^2) = 2 C_{jk}^2$ and $\mathrm{cov}(x^\top M x, x_j^2) = 2 (CMC)_{jj}$ (Isserlis 1918), so
+    $w = (C \circ C)^{-1} \mathrm{diag}(CMC)$. M's own diagonal sees mostly what varies most: of a measure of the
+    middle of the spectrum that is nothing. O(d^3), a small part of the eigenvectors' time.
+
+    Args:
+        covariance: C; overwritten.
+        products: diag(CMC) of each of k forms.
+    """
+    variance = covariance.diagonal().clone()
+    variance[variance <= 0] = 1.0  # a dimension that never varies
+    normal = covariance.mul_(variance.rsqrt()).mul_(variance.rsqrt()[:, None]).square_()
+    normal.diagonal().add_(_RIDGE)
+    weights: Tensor = torch.cholesky_solve(products / variance[:, None], torch.linalg.cholesky(normal))
+    return weights / variance[:, None]
 
 
 def _rank_gradient(values: Spectrum, power: float) -> Spectrum:

@@ -11,7 +11,7 @@ from lm_probe.probes import Batch, GeometryState, Sampled
 from lm_probe.probes._clustered import Proxies, clustered_error
 from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._jackknife import jackknife
-from lm_probe.probes._spectral_values import spectral_measures, spectral_values
+from lm_probe.probes._spectral_values import closest_squares, spectral_measures, spectral_values
 
 
 @pytest.mark.parametrize("groups", [2, 4, 8, 12, 20])
@@ -109,12 +109,13 @@ def _documents(generator: torch.Generator, documents: int = 20, length: int = 60
 def _spectrum_with_errors(vectors: torch.Tensor, sampled: torch.Tensor):
     flat, groups = vectors.flatten(0, 1), torch.arange(len(vectors)).repeat_interleave(vectors.shape[1])
     centred = flat - flat.mean(0)
-    eigenvalues, eigenvectors = torch.linalg.eigh(centred.T @ centred / len(flat))
+    covariance = centred.T @ centred / len(flat)
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     sizes = torch.full((len(vectors), 1), float(vectors.shape[1])).double()
     squares = centred.view(vectors.shape).square().sum(1)
     spectrum, axes = eigenvalues.flip(0).numpy(), eigenvectors.flip(1)
     alike = torch.zeros(len(sampled), dtype=torch.int64)
-    return spectral_values(spectrum, axes, 0.1, centred[sampled], groups[sampled], alike, sizes, squares)
+    return spectral_values(covariance, spectrum, axes, 0.1, centred[sampled], groups[sampled], alike, sizes, squares)
 
 
 def test_spectral_errors_are_close_to_leaving_documents_out() -> None:
@@ -138,6 +139,32 @@ def test_spectral_errors_from_a_part_of_the_vectors_are_about_the_spread_over_te
         errors.append([each.stderr for each in found.values()])
     ratio = np.sqrt(np.mean(np.square(errors), 0)) / np.std(values, 0)
     assert bool((ratio > 0.6).all() and (ratio < 1.6).all()), dict(zip(found, ratio, strict=True))
+
+
+def test_the_proxy_is_what_a_regression_on_the_squares_finds() -> None:
+    generator = torch.Generator().manual_seed(2)
+    d, n = 4, 400_000
+    turn = torch.randn(d, d, generator=generator).double()
+    vectors = torch.randn(n, d, generator=generator).double() @ turn
+    forms = torch.randn(2, d, d, generator=generator).double()
+    forms = forms + forms.mT
+    covariance = turn.T @ turn
+    products = torch.stack([(covariance @ form @ covariance).diagonal() for form in forms], 1)
+    found = closest_squares(covariance.clone(), products)
+    squares, values = vectors.square(), torch.einsum("nj,kji,ni->nk", vectors, forms, vectors)
+    expected = torch.linalg.lstsq(squares - squares.mean(0), values - values.mean(0)).solution
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
+
+
+def test_the_proxy_bears_dimensions_that_are_constant_or_the_same() -> None:
+    vectors = torch.randn(500, 4, generator=torch.Generator().manual_seed(3)).double()
+    vectors = torch.cat([vectors, vectors[:, :1], torch.zeros(500, 1).double()], 1)
+    covariance = vectors.T @ vectors / 500
+    own = torch.zeros(6, 6).double()
+    own[1, 1] = 1.0  # a form that is one square
+    products = (covariance @ own @ covariance).diagonal()[:, None]
+    found = closest_squares(covariance.clone(), products)[:, 0]
+    torch.testing.assert_close(found, own.diagonal(), rtol=1e-4, atol=1e-4)
 
 
 def test_clustered_error_with_all_vectors_is_the_ordinary_one() -> None:

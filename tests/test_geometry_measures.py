@@ -198,6 +198,13 @@ def test_spectral_exponent_of_a_power_law_is_its_exponent(alpha: float, d: int) 
     assert spectral_exponent(1e-6 * values) == pytest.approx(alpha, abs=1e-9)
 
 
+def test_spectral_exponent_is_a_weighted_fit_of_logarithms() -> None:
+    for d, ranks in ((100, np.arange(11, 51)), (40, np.arange(6, 21))):
+        values = np.sort(np.random.default_rng(d).lognormal(sigma=2, size=d))[::-1].copy()
+        slope = np.polyfit(np.log(ranks), np.log(values[ranks - 1]), 1, w=ranks**-0.5)[0]
+        assert spectral_exponent(values) == pytest.approx(-slope, rel=1e-12)
+
+
 def test_spectral_exponent_needs_a_middle() -> None:
     with pytest.raises(ValueError, match="found 2"):
         spectral_exponent(np.array([4.0, 3.0, 2.0, 1.0]))

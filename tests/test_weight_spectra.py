@@ -127,6 +127,12 @@ def test_every_projection_has_the_numbers_of_its_own_singular_values(any_model: 
         }
         share = expected**2 / (expected**2).sum()
         assert number["singular_entropy"] == pytest.approx((share * np.log(share * len(share))).sum(), abs=1e-9)
+        share1 = expected / expected.sum()
+        assert number["singular_entropy_power1"] == pytest.approx(
+            (share1 * np.log(share1 * len(share1))).sum(), abs=1e-9
+        )
+        assert number["effective_rank"] == pytest.approx(np.prod(share1**-share1))
+        assert number["top_share"] == pytest.approx(share[0])
         assert number["frobenius_norm"] == pytest.approx(np.linalg.norm(matrix))
         assert number["stable_rank"] == pytest.approx(1 / share[0])
         assert number["top_ratio"] == pytest.approx(expected[0] / expected[1])
