@@ -9,7 +9,8 @@ Random weights, float16 safetensors in a temporary folder, one thread. For every
 - the sweep gives loss, anisotropy of every layer and the spectrum of the head, stored in a run;
 - the usual script loads by `from_pretrained` in float32, keeps all hidden states, takes the pairwise cosine of 2048
   tokens a layer, the loss that the model gives, and `torch.linalg.svdvals` of the head;
-- the limit runs body and head once on the same batches, and one float32 product W'W; its model is in memory.
+- the limit runs body and head once on the same batches, and one float32 product W'W; its model is in memory, and
+  logits are written over each other: what fresh memory costs depends on what the process did before.
 
 `time` goes through all three at each checkpoint in turn and compares medians of the process's own seconds; what is
 beyond the limit's forward passes is the time outside of them. `memory` starts a process for each, over three
@@ -161,13 +162,14 @@ class Limit:
         self._model = AutoModelForCausalLM.from_pretrained(series / "step0", dtype=torch.float32)
         self._architecture = architecture_of(self._model)
         self._sample = sample
+        self._logits = torch.empty(CHUNK, len(self._architecture.head_weight))
 
     def forward(self) -> None:
         """Body and head once."""
         for batch in self._sample.batches(8, "cpu"):
             hidden = self._architecture.last_hidden(batch.token_ids, batch.mask).flatten(0, 1)
             for rows in hidden.split(CHUNK):
-                self._architecture.logits(rows)
+                self._architecture.logits(rows, self._logits[: len(rows)])
 
     def product(self) -> None:
         """W'W of the head."""

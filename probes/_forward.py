@@ -10,7 +10,7 @@ from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
 
 # Rows of logits held at a time: wide enough for the product to run at full speed, small beside the model.
-_HEAD_ROWS = 256
+_HEAD_ROWS = 512
 
 
 def run_forward(

@@ -36,15 +36,19 @@ class _State(ForwardState):
     def _nats(self, logits: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         if logits.device.type != "cpu":
             return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        # The same to the last bit in less than half of the time, for it is fresh memory that costs.
+        # Less the target's logit, cross-entropy is the logarithm of a sum that is 1 or more: no maximum need be found
+        # and parts are written over each other: two thirds of the time or less, and nearer to the exact value.
         rows, vocabulary = max(1, _CACHED // logits.shape[1]), logits.shape[1]
         if self._memory.dtype != logits.dtype or self._memory.shape != (rows, vocabulary):
             self._memory = logits.new_empty(rows, vocabulary)
         found = []
         for part, wanted in zip(logits.split(rows), targets.split(rows), strict=True):
-            log_p = torch.log_softmax(part, 1, out=self._memory[: len(part)])
-            found.append(-log_p.gather(1, wanted[:, None])[:, 0])
-        return torch.cat(found)
+            over_target = torch.sub(part, part.gather(1, wanted[:, None]), out=self._memory[: len(part)])
+            found.append(over_target.exp_().sum(1).log())
+        nats = torch.cat(found)
+        beyond = nats.isinf()  # 88 nats and more
+        nats[beyond] = torch.nn.functional.cross_entropy(logits[beyond], targets[beyond], reduction="none")
+        return nats
 
     def merge(self, other: ForwardState) -> None:
         assert isinstance(other, _State)
