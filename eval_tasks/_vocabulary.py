@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from typing import NamedTuple
 
+from lm_probe.eval_tasks._cells import SIZES
 from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._prompts import SEPARATORS
 from lm_probe.eval_tasks._tokenizer import TokenizerAtHand
@@ -55,9 +56,10 @@ def choose_vocabulary(task: str, m: int, arm: str, separator: str, at_hand: Toke
     if len(chosen.words) < m:
         wanted = f"{_TOKENS[arm]} token{'s' * (_TOKENS[arm] > 1)}" if arm in _TOKENS else "made of known tokens"
         other = json.dumps({"arm": "single" if arm == "rare" else "rare"})
+        smaller = "take a task with a smaller m, or " if m > min(SIZES) else "take "
         raise TaskError(
             f"{task}: {m} words are needed, {len(chosen.words)} of {len(_WORDS[arm])} are {wanted} in this tokenizer; "
-            f"take a task with a smaller m, or other words with --metadata '{other}'"
+            f"{smaller}other words with --metadata '{other}'"
         )
     return chosen
 

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from lm_probe.model_adapters._errors import UserError
+
 Role = Literal["query", "key", "value", "attention_output", "mlp_in", "mlp_gate", "mlp_out"]
 
 
@@ -56,8 +58,14 @@ def head_size_of(config: PretrainedConfig) -> int:
 
 
 def max_context_of(config: PretrainedConfig) -> int | None:
-    """The longest sequence that a model's positions cover, where the config says so."""
+    """The longest sequence that a model's positions cover, where the config says so.
+
+    Raises:
+        UserError: it says that there is no position.
+    """
     length = getattr(config, "max_position_embeddings", None)
+    if isinstance(length, int) and length < 1:
+        raise UserError(f"config.json says max_position_embeddings {length}: copy the checkpoint again")
     return length if isinstance(length, int) else None
 
 

@@ -100,7 +100,7 @@ class LossProbe:
     """
 
     name = "loss"
-    version = 1
+    version = 2
     needs: frozenset[Need] = frozenset({"logits"})
 
     def start(self, architecture: Architecture, sampled: Sampled) -> ForwardState:

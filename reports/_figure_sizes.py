@@ -124,7 +124,7 @@ def _over_sizes(axes: Axes, sizes: Sequence[float]) -> None:
 
 def size_name(parameters: float) -> str:
     """A number of parameters as models are named by it."""
-    for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if parameters >= unit:
             return f"{parameters / unit:g}{letter}"
     return f"{parameters:g}"

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lm_probe.eval_tasks import TaskError
-from lm_probe.model_adapters import NoAnswer, UserError, find_folder, load_tokenizer, read_config, tokenizer_digest
+from lm_probe.model_adapters import UserError, load_tokenizer, tokenizer_digest
 from lm_probe.sweeps._audit import open_to_look
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._plan import Visit
@@ -19,24 +20,23 @@ _LISTED = 4  # names of tasks in a line
 def unfit_tasks(tasks: Sequence[str], visits: Sequence[Visit], config: SweepConfig) -> Unfit:
     """The tasks that a tokenizer has too few words for, or whose prompts are longer than the model's context.
 
-    Folders with the same tokenizer and config are looked at once. On the Hub the first checkpoint stands for its
-    repository: its config and tokenizer are fetched. What cannot be looked at counts as fit, and is told at its turn.
+    Folders with the same tokenizer and context are looked at once. On the Hub the first and the last checkpoint stand
+    for their repository in what they both lack: their configs and tokenizers are fetched. What cannot be looked at
+    counts as fit, and is told at its turn.
     """
     from lm_probe.sweeps._lm_eval_names import is_ours
 
     ours = [task for task in tasks if is_ours(task)]
+    ends: dict[str, tuple[Visit, Visit]] = {}
+    for visit in visits:
+        if visit.commit is not None:
+            ends[visit.source] = ends.get(visit.source, (visit, visit))[0], visit
     known: dict[Any, dict[str, str]] = {}
     found = {}
     for visit in visits if ours else ():
-        try:
-            reads = _what_reads(visit)
-            if reads not in known:
-                known[reads] = _reasons(visit, ours, config)
-            found[visit] = known[reads]
-        except NoAnswer:  # patience is not spent on every checkpoint
-            known[reads] = {}
-        except UserError:  # the checkpoint is at fault: the next one may tell
-            continue
+        with suppress(UserError):  # a checkpoint at fault is told at its own turn
+            lacking = [_known(known, one, ours, config) for one in ends.get(visit.source, (visit,))]
+            found[visit] = {task: why for task, why in lacking[0].items() if task in lacking[-1]}
     return {visit: reasons for visit, reasons in found.items() if reasons}
 
 
@@ -80,12 +80,16 @@ def _named(some: Sequence[str], tasks: Sequence[str]) -> str:
     return f"all {len(tasks)} tasks" if len(some) == len(tasks) else f"{some[0]} and {len(some) - 1} more of the tasks"
 
 
-def _what_reads(visit: Visit) -> Any:
-    """Equal for checkpoints that can be asked the same."""
-    if visit.commit is not None:
-        return visit.source
-    folder = find_folder(visit.source, visit.revision)
-    return tokenizer_digest(folder), repr(sorted(read_config(folder).items()))
+def _known(known: dict[Any, dict[str, str]], visit: Visit, ours: Sequence[str], config: SweepConfig) -> dict[str, str]:
+    key: Any = visit
+    if visit.commit is None:
+        weights = open_to_look(visit)
+        key = tokenizer_digest(weights.folder), weights.max_context
+    if key not in known:
+        known[key] = {}  # where it cannot be looked at: patience is not spent on every checkpoint
+        with suppress(UserError):
+            known[key] = _reasons(visit, ours, config)
+    return known[key]
 
 
 def _reasons(visit: Visit, ours: Sequence[str], config: SweepConfig) -> dict[str, str]:

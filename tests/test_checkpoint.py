@@ -266,3 +266,11 @@ def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokeniz
     (folder / "tokenizer.json").write_text('{"version": ')
     with pytest.raises(UserError, match=r"tokenizer in .* cannot be loaded"):
         open_checkpoint(str(folder))
+
+
+def test_a_config_without_positions_is_refused(tmp_path: Path) -> None:
+    make_model("gpt_neox").save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": -5}))
+    with pytest.raises(UserError, match="max_position_embeddings -5"):
+        _ = open_weights(tmp_path).max_context

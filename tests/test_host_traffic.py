@@ -16,7 +16,6 @@ from lm_probe.probes import (
     Batch,
     ForwardProbe,
     ForwardState,
-    LossProbe,
     NormMatchedGaussian,
     Sampled,
     find_probes,
@@ -111,10 +110,10 @@ def test_for_logits_a_padded_batch_asks_once_how_many_positions_count(padded: bo
             self.times += _halts(func, args)
             return func(*args, **(kwargs or {}))
 
-    architecture, probe = architecture_of(make_model("gpt_neox")), LossProbe()
+    architecture = architecture_of(make_model("gpt_neox"))
     mask = torch.arange(9) < torch.arange(4, 8)[:, None] if padded else None
     batch = Batch(torch.zeros(4, 9).long(), mask, torch.arange(4), torch.ones(4, 9))
-    state = probe.start(architecture, Sampled(4, "cpu", True))
+    state = _Looking(lambda logits: logits.sum())
     with torch.no_grad():
         last = architecture.last_hidden(batch.token_ids, batch.mask)
         with Asked() as asked:
@@ -151,3 +150,6 @@ class _Looking(ForwardState):
 
     def see_hidden(self, site: Site, vectors: torch.Tensor, batch: Batch) -> None:
         self.look(vectors)
+
+    def see_logits(self, logits: torch.Tensor, *_: object) -> None:
+        self.look(logits)

@@ -90,7 +90,7 @@ def test_a_checkpoint_without_a_tokenizer_is_told_at_its_turn(tmp_path: Path) ->
     assert done.failures and all("has no tokenizer" in failure.error for failure in done.failures)
 
 
-def test_on_the_hub_the_first_checkpoint_stands_for_its_repository(
+def test_on_the_hub_the_first_and_the_last_checkpoint_stand_for_their_repository(
     series: Path, hub: LoopbackHub, tmp_path: Path
 ) -> None:
     hub.add_model("user/tiny", {step: series / step for step in ("step0", "step1", "step8")})
@@ -98,4 +98,23 @@ def test_on_the_hub_the_first_checkpoint_stands_for_its_repository(
     asked = config("user/tiny", tmp_path / "run", revisions="all", audit=False)
     assert [one.measurements for one in dry_run(asked, say=said.append)] == [6] * 3
     assert said == [LEFT_OUT.replace("tiny:", "user/tiny:")]
-    assert len({request.path for request in hub.requests if "tokenizer.json" in request.path}) == 1
+    assert len({request.path for request in hub.requests if "tokenizer.json" in request.path}) == 2
+
+
+def test_on_the_hub_a_later_tokenizer_may_have_the_words(series: Path, hub: LoopbackHub, tmp_path: Path) -> None:
+    words, able = word_level_tokenizer(), tmp_path / "able"
+    tiny_model("pythia", len(words)).save_pretrained(able)
+    words.save_pretrained(able)
+    hub.add_model("user/tiny", {"step0": series / "step0", "step8": able})
+    job = prepare(config("user/tiny", tmp_path / "run", revisions="all", audit=False, tasks=("count_query_m20",)))
+    assert [job.names(visit) for visit in job.visits] == [["count_query_m20"]] * 2
+
+
+def test_a_task_that_is_no_longer_asked_does_not_stay_failed(series: Path, tmp_path: Path) -> None:
+    asked = config(series, tmp_path / "run", tasks=None, probes=("head_spectrum",))
+    sweep(asked, silent=True)
+    with RunStore.create(tmp_path / "run") as store:
+        store.record_failure("tiny", "step0", 0, "count_query_m20", "20 words are needed")
+    sweep(asked, silent=True)
+    with RunStore(tmp_path / "run") as store:
+        assert not len(store.failures())
