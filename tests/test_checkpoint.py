@@ -273,4 +273,4 @@ def test_a_config_without_positions_is_refused(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": -5}))
     with pytest.raises(UserError, match="max_position_embeddings -5"):
-        _ = open_weights(tmp_path).max_context
+        _ = open_weights(str(tmp_path)).max_context
