@@ -15,6 +15,8 @@ EVEN = np.arange(1, 41) * 1000.0
 PUBLISHED = np.r_[2.0 ** np.arange(10), np.arange(1, 40) * 1000.0]  # as the Pythia suite begins
 THINNED = np.r_[0, 2.0 ** np.arange(10), 1000 + 9000.0 * np.arange(16)]  # the 27 of the published evaluations
 SHORT = np.r_[0, 2.0 ** np.arange(10)]
+TWELVE = np.r_[0, 2.0 ** np.arange(11)]
+FORTY = np.r_[2.0 ** np.arange(10), np.arange(1, 31) * 1000.0]
 
 
 def main() -> None:
@@ -84,6 +86,28 @@ def decay_and_drift(steps: np.ndarray, generator: np.random.Generator) -> Pair:
     return decay(steps, 3) + noise(steps, generator), 0.1 * time(steps) + noise(steps, generator)
 
 
+def step(steps: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return (np.arange(len(steps)) >= generator.integers(1, len(steps))).astype(float)
+
+
+def deviating(steps: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """The same value at all checkpoints but one."""
+    return 0.5 + 0.05 * (np.arange(len(steps)) == generator.integers(len(steps)))
+
+
+def loss(steps: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    return 3 + 7 / (1 + steps) ** 0.3 + noise(steps, generator, 0.02)
+
+
+def rounded_losses(steps: np.ndarray, generator: np.random.Generator) -> Pair:
+    return loss(steps, generator).round(1), loss(steps, generator).round(1)
+
+
+def rounded_walks(steps: np.ndarray, generator: np.random.Generator) -> Pair:
+    """About every fourth change is 0."""
+    return (1.5 * walk(steps, generator)).round() / 10, (1.5 * walk(steps, generator)).round() / 10
+
+
 NOTHING_IN_COMMON: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.random.Generator], Pair]]] = {
     "two random walks": (PUBLISHED, lambda s, g: (walk(s, g), walk(s, g))),
     "a decay and a random walk": (PUBLISHED, lambda s, g: (decay(s, 3) + noise(s, g), walk(s, g))),
@@ -108,6 +132,14 @@ NOTHING_IN_COMMON: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.random.G
         PUBLISHED,
         lambda s, g: (decay(s, 3) + 0.02 * walk(s, g, 0.4), 0.1 * time(s) + 0.02 * walk(s, g, 0.4)),
     ),
+    "a loss and a constant": (np.arange(80) * 1000.0, lambda s, g: (loss(s, g), np.full(len(s), 0.5))),
+    "two single steps": (TWELVE, lambda s, g: (step(s, g), step(s, g))),
+    "a loss and a single step": (TWELVE, lambda s, g: (loss(s, g), step(s, g))),
+    "a loss and one deviating checkpoint": (TWELVE, lambda s, g: (loss(s, g), deviating(s, g))),
+    "two losses, long": (np.r_[TWELVE, np.arange(2, 90) * 1000.0], lambda s, g: (loss(s, g), loss(s, g))),
+    "two losses, rounded": (np.arange(40.0), rounded_losses),
+    "two walks, rounded, short": (TWELVE, rounded_walks),
+    "two walks, rounded": (FORTY, rounded_walks),
 }
 SHARED = {
     "changes that correlate 0.7": (PUBLISHED, sharing(0.7)),

@@ -14,6 +14,8 @@ MOST_ORDER = 3
 """Of the autoregression that is taken out, and no more than a fifth of the changes."""
 TRENDING = 0.6
 """Share of the ranks from which on trends, where they make up as much of both series, leave mostly their own misfit."""
+REPEATING = 0.4
+"""Share of a series' changes that are one same value from which on drawn signs give p values that are too small."""
 
 
 class Comovement(NamedTuple):
@@ -23,18 +25,25 @@ class Comovement(NamedTuple):
     """Checkpoints by which the second follows the first; negative: it comes before."""
     correlation: float
     p_value: float
-    """Of no association at any of the lags; 1 where trends alone make up both series."""
+    """Of no association at any of the lags; 1 where trends make up both series, or one same change much of either."""
     correlations: dict[int, float]
     changes: int
     orders: tuple[int, int]
     """Of the autoregressions that were taken out of the changes of the first and of the second."""
     trend: float
     """Share of the ranks' variance that trends explain: in the series of which they explain less."""
+    repeated: float
+    """Share of the changes that are one same value: in the series of which it is larger."""
 
     @property
     def trending(self) -> bool:
         """Whether both series are mostly trend, so that nothing can be told from the rest."""
         return self.trend > TRENDING
+
+    @property
+    def repeating(self) -> bool:
+        """Whether too few changes of either series differ, as in one that stands still but for a step."""
+        return self.repeated > REPEATING
 
     def __str__(self) -> str:
         """One sentence that claims no more than an association."""
@@ -44,6 +53,8 @@ class Comovement(NamedTuple):
             else f"{abs(self.lag)} checkpoints {'after' if self.lag > 0 else 'before'}"
         )
         found = "are associated with" if self.p_value <= 0.05 else "show no clear association with"
+        if self.repeating:
+            return f"{self.repeated:.0%} of the changes of one are the same: too few differ to compare."
         if self.trending:
             return f"Trends explain {self.trend:.0%} or more of the changes of both: too little is left to compare."
         return (
@@ -74,12 +85,14 @@ def measure_comovement(
     and the trends taken out once more. So the choice of the lag is paid for, and each change keeps its place and size:
     where a trend ends, both series go over from steps that noise does not reach to noise alone, and in another order
     the large would no longer stand beside the large. Where the trends explain more than `TRENDING` of both series, what
-    is left is mostly how the parabola misses them, in both alike, and p is 1.
+    is left is mostly how the parabola misses them, in both alike, and p is 1. So it is where more than `REPEATING` of
+    the changes of either are one same value: equal ranks less a parabola are many small remainders of one sign beside
+    few large ones, and what remains must be as often above 0 as below. Changes that differ by rounding alone are the
+    same, and where no more than rounding is left of a series, r is 0.
 
-    Range [-1, 1]. Invariant to monotone maps of the changes. Cost O(draws lags t). It supposes that what remains is as
-    often above 0 as below. Does not show that two series rise or fall together as a whole, nor a cause: in training
-    almost everything changes while the learning rate does, and low rank goes with late degradation without bringing it
-    about (arXiv 2602.20433).
+    Range [-1, 1]. Invariant to monotone maps of the changes. Cost O(draws lags t). Does not show that two series rise
+    or fall together as a whole, nor a cause: in training almost everything changes while the learning rate does, and
+    low rank goes with late degradation without bringing it about (arXiv 2602.20433).
 
     Args:
         first: One measure, by checkpoint.
@@ -101,7 +114,7 @@ def measure_comovement(
     if not 0 <= lags <= changes - most - FEWEST // 2:
         raise ValueError(f"lags {lags} leave too few pairs of {len(x)} checkpoints: ask for fewer")
     trend = _trend(np.zeros(0) if steps is None else checked("steps", steps, x.shape), changes)
-    ranks = np.array([rankdata(np.diff(series)) for series in (x, y)])
+    ranks = np.array([_ranks(series) for series in (x, y)])
     left = _without(trend, ranks)
     before, after = (_whitened(series, most) for series in left)
     rest = _basis(trend[most:])
@@ -113,8 +126,18 @@ def measure_comovement(
     largest = np.max([np.abs(found) for found in drawn.values()], axis=0)
     reached = int((largest >= abs(seen[lag]) - 1e-12).sum())
     explained = 1 - float((left.var(axis=1) / np.maximum(ranks.var(axis=1), 1e-12)).max())
-    p_value = 1.0 if explained > TRENDING else (1 + reached) / (1 + draws)
-    return Comovement(lag, seen[lag], p_value, seen, changes, (before.order, after.order), explained)
+    repeated = max(float(np.unique(own, return_counts=True)[1].max()) / changes for own in ranks)
+    found = Comovement(
+        lag, seen[lag], (1 + reached) / (1 + draws), seen, changes, (before.order, after.order), explained, repeated
+    )
+    return found._replace(p_value=1.0) if found.trending or found.repeating else found
+
+
+def _ranks(series: Float[np.ndarray, " t"]) -> Float[np.ndarray, " c"]:
+    """Of the changes; equal are those that differ by rounding alone, as 0.3 - 0.2 and 0.2 - 0.1 do."""
+    changes = np.diff(series)
+    moved = np.abs(changes[changes != 0])
+    return np.asarray(rankdata((changes / np.median(moved)).round(9) if len(moved) else changes))
 
 
 def _trend(steps: Float[np.ndarray, " t"], count: int) -> Float[np.ndarray, "c k"]:
@@ -152,7 +175,8 @@ def _whitened(ranks: Float[np.ndarray, " c"], most: int) -> _White:
         score = count * np.log(rest @ rest / count + 1e-12) + 2 * terms + 2 * terms * (terms + 1) / (count - terms - 1)
         found.append((score, order, rest))
     _, order, rest = min(found, key=lambda one: one[:2])
-    return _White(rest, order)
+    # Ranks all different have a variance of c² / 12: what is left of equal ones is rounding, not to be correlated.
+    return _White(rest if rest.var() > 1e-9 * len(ranks) ** 2 / 12 else np.zeros(count), order)
 
 
 def _without(trend: Float[np.ndarray, "c k"], ranks: Float[np.ndarray, "*b c"]) -> Float[np.ndarray, "*b c"]:

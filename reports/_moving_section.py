@@ -1,7 +1,7 @@
 """Measures that change when the loss does, in the report."""
 
 from lm_probe.reports._analysis import ALPHA, Analysis
-from lm_probe.reports._comovement import TRENDING
+from lm_probe.reports._comovement import REPEATING, TRENDING
 from lm_probe.reports._markdown import counted, escape, number, table
 from lm_probe.reports._moving import Moving
 
@@ -31,7 +31,8 @@ def moving_together(analysis: Analysis) -> list[str]:
         "It is given at the lag of up to two checkpoints where it is strongest; p from signs drawn at random, which "
         f"pays for the choice of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). Mostly trend means "
         f"that trends explain more than {100 * TRENDING:g} % of the changes of both, so that too little is left to "
-        "compare. An association says nothing about a cause: in training nearly "
+        f"compare; mostly the same change, that more than {100 * REPEATING:g} % of those of one are equal. "
+        "An association says nothing about a cause: in training nearly "
         "everything changes while the learning rate does, and models were trained in which low rank goes with late "
         "degradation and is not its cause (arXiv 2602.20433).",
         table(header, rows, text_columns=4),
@@ -39,6 +40,8 @@ def moving_together(analysis: Analysis) -> list[str]:
 
 
 def _verdict(one: Moving) -> str:
+    if one.found.repeating:
+        return "mostly the same change"
     if one.found.trending:
         return "mostly trend"
     return "shown" if one.p_adjusted <= ALPHA else "not shown"

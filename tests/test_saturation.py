@@ -282,6 +282,36 @@ def test_what_is_nearly_all_trend_is_not_compared() -> None:
     assert not measure_comovement(first, generator.standard_normal(11), steps=steps).trending
 
 
+def test_nothing_is_told_from_series_that_mostly_change_by_the_same() -> None:
+    generator = np.random.default_rng(5)
+    for length in (12, 80):
+        steps = np.arange(float(length))
+        loss = 3 + 7 / (1 + steps) ** 0.3 + 0.02 * generator.standard_normal(length)
+        constant = measure_comovement(loss, np.full(length, 0.5), steps=steps)
+        assert constant.correlation == 0 and constant.p_value == 1 and constant.repeating
+        assert set(constant.correlations.values()) == {0.0}
+    called = {"two steps": 0, "loss and step": 0, "loss and deviating": 0, "rounded walks": 0}
+    steps = np.array([0, *(2.0**i for i in range(11))])
+    for seed in range(60):
+        loss = 3 + 7 / (1 + steps) ** 0.3 + 0.02 * generator.standard_normal(12)
+        one, other = ((np.arange(12) >= generator.integers(1, 12)).astype(float) for _ in range(2))
+        deviating = 0.5 + 0.05 * (np.arange(12) == generator.integers(12))
+        walks = (1.5 * generator.standard_normal((2, 12)).cumsum(axis=1)).round() / 10  # every fourth change is 0
+        pairs = [(one, other), (loss, other), (loss, deviating), tuple(walks)]
+        for name, pair in zip(called, pairs, strict=True):
+            called[name] += measure_comovement(*pair, steps=steps, draws=99, seed=seed).p_value <= 0.05
+    assert all(few_enough(calls, 60) for calls in called.values()), called
+    assert "too few differ to compare" in str(measure_comovement(one, other, steps=steps))
+
+
+def test_changes_that_differ_by_rounding_alone_are_equal() -> None:
+    generator = np.random.default_rng(6)
+    tenths = generator.integers(-3, 4, 40).cumsum()
+    other = generator.standard_normal(40)
+    assert measure_comovement(tenths / 10, other) == measure_comovement(tenths, other)
+    assert not measure_comovement(tenths, other).repeating
+
+
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     if not EVALS.exists():
