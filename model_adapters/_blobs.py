@@ -108,13 +108,13 @@ def _discard(file: Path) -> None:
 
 def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object]) -> Path:
     url = hf_hub_url(repository, file.name, revision=sha)
-    checked = file.sha256 is not None and not _comes_in_chunks(url, file.name)
+    what = waited_for(repository, sha, file.name)
+    checked = file.sha256 is not None and not _comes_in_chunks(url, what)
     if checked:
         try:
-            _place_blob(repository, url, file, halt)
+            _place_blob(repository, url, file, halt, what)
         except RangesIgnored:
             checked = False
-    what = f"{file.name} of {repository}"
     path = Path(patiently(lambda: hf_hub_download(repository, file.name, revision=sha), what, at_once=False))
     problem = None
     if path.stat().st_size != file.size:
@@ -128,14 +128,19 @@ def _fetch(repository: str, sha: str, file: HubFile, halt: Callable[[], object])
     return path
 
 
-def _comes_in_chunks(url: str, name: str) -> bool:
+def waited_for(repository: str, sha: str, name: str) -> str:
+    """A file in words for who waits for it: of a series all checkpoints have one of its name."""
+    return f"{repository} at {sha[:12]}, {name}"
+
+
+def _comes_in_chunks(url: str, what: str) -> bool:
     """Whether huggingface_hub would fetch it by Xet, which is faster, and resumes and checks by itself."""
     if not _FILES.is_xet_available():
         return False
-    return patiently(lambda: get_hf_file_metadata(url), name).xet_file_data is not None
+    return patiently(lambda: get_hf_file_metadata(url), what).xet_file_data is not None
 
 
-def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], object]) -> None:
+def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], object], what: str) -> None:
     """Puts the content where huggingface_hub looks for it before it downloads anything.
 
     Raises:
@@ -151,7 +156,7 @@ def _place_blob(repository: str, url: str, file: HubFile, halt: Callable[[], obj
             return
         partial = _partial(blob)
         try:
-            _download(url, file, partial, halt)
+            _download(url, file, partial, halt, what)
         except (_Damaged, RangesIgnored):
             partial.unlink(missing_ok=True)
             raise
@@ -169,7 +174,7 @@ def _partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.incomplete")
 
 
-def _download(url: str, file: HubFile, partial: Path, halt: Callable[[], object]) -> None:
+def _download(url: str, file: HubFile, partial: Path, halt: Callable[[], object], what: str) -> None:
     sha256 = hashlib.sha256()
     with partial.open("a+b") as into:
         into.seek(0)
@@ -184,7 +189,7 @@ def _download(url: str, file: HubFile, partial: Path, halt: Callable[[], object]
             into.write(chunk)
             sha256.update(chunk)
 
-        RemoteBytes(url, file.size, file.name).read(have, file.size, keep)
+        RemoteBytes(url, file.size, what).read(have, file.size, keep)
     if problem := _difference(sha256.hexdigest(), str(file.sha256)):
         raise _Damaged(problem)
 

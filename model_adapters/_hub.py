@@ -92,7 +92,7 @@ def commit_files(repository: str, sha: str) -> dict[str, HubFile] | None:
     try:
         siblings = patiently(
             lambda: HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings,
-            f"list of files of {repository}",
+            f"{repository} at {sha[:12]}, list of files",
             unless=lambda: _cached(repository, sha) is not None,
         )
     except FAILURES as error:
@@ -158,7 +158,7 @@ def _snapshot(
                 fetch(repository, sha, file)
         folder = patiently(
             lambda: Path(snapshot_download(repository, revision=sha, allow_patterns=patterns)),
-            f"files of {repository}",
+            f"{repository} at {revision or sha[:12]}, small files",
             unless=lambda: cached() is not None,
             at_once=False,
         )

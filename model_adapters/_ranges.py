@@ -36,7 +36,7 @@ class RemoteBytes:
     """One file on the Hub, read in parts."""
 
     def __init__(self, url: str, size: int, name: str) -> None:
-        """Asks nothing yet; `size` is the length that the Hub lists, `name` what people call the file."""
+        """Asks nothing yet; `size` is the length that the Hub lists, `name` what people call it, repository and all."""
         self.url = url
         self.name = name
         self.size = size

@@ -12,7 +12,7 @@ from typing import IO
 from huggingface_hub import constants, hf_hub_url
 from torch import Tensor
 
-from lm_probe.model_adapters._blobs import HubFile, fetch
+from lm_probe.model_adapters._blobs import HubFile, fetch, waited_for
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import FAILURES, explain
 from lm_probe.model_adapters._ranges import BadTransfer, RangesIgnored, RemoteBytes
@@ -41,7 +41,8 @@ class RemoteFile:
         self._say = say
         self._listed_as = file
         self.name, self.size = file.name, file.size
-        self._bytes = RemoteBytes(hf_hub_url(repository, file.name, revision=sha), file.size, file.name)
+        url, what = hf_hub_url(repository, file.name, revision=sha), waited_for(repository, sha, file.name)
+        self._bytes = RemoteBytes(url, file.size, what)
         self._kept: dict[tuple[int, int], int] = {}
         """Where in the temporary file a part of this one is."""
         self._whole: LocalFile | None = None

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,13 @@ class ProbeCallback(TrainerCallback):
     trainer.train()  # meanwhile, elsewhere: lm-probe report runs/training
     ```
 
-    The token sample is the same at every step, and the numbers are those that a sweep over saved checkpoints would
-    give for these weights and tokens: weights are compared with those of step 0, which are kept in memory and, with
-    `out`, in the run for a training that is resumed. The model's mode and the random generators are left as they were,
-    so training goes on as without it. Adapters of peft (LoRA and others) are measured as part of the layers they are
-    on. With several processes (DDP) the first one measures and writes, while the others wait at their next exchange of
-    gradients: a measurement must be shorter than `ddp_timeout`. Weights that are sharded over processes (FSDP, ZeRO-3,
-    tensor parallelism) are refused.
+    The token sample is the same at every step, and the numbers are those that a sweep over saved checkpoints would give
+    for these weights and tokens: weights are compared with those of step 0, which are kept in memory and, with `out`,
+    in the run for a training that is resumed. The model's mode and the random generators are left as they were, so
+    training goes on as without it. Adapters of peft (LoRA and others) are measured as part of the layers they are on.
+    With several processes (DDP) the first one measures and writes (its `out` alone counts), while the others wait at
+    their next exchange of gradients: a measurement must be shorter than `ddp_timeout`. Weights that are sharded over
+    processes (FSDP, ZeRO-3, tensor parallelism) are refused.
 
     A name in a run is one training: one that is resumed from a checkpoint goes on there, another is refused. What is
     wrong with the settings is raised before the first step. From then on nothing here ends a training: each probe
@@ -115,7 +116,8 @@ class ProbeCallback(TrainerCallback):
         """Looks whether all can be measured as asked, and measures the weights that training starts from."""
         self._last = None
         prepare = partial(self._prepare, state, kwargs["model"])
-        first_alone(prepare, first=state.is_world_process_zero, key=f"{self._out}/{self._name}")
+        timeout = timedelta(seconds=args.ddp_timeout)
+        first_alone(prepare, first=state.is_world_process_zero, name=self._name, timeout=timeout)
         self._measure(args, state, control, kwargs["model"])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

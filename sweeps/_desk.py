@@ -122,8 +122,8 @@ class Desk:
         match event:
             case Now(doing):
                 self.progress.now(visit.name, doing)
-            case Said(line):
-                self.say_once(line)
+            case Said():
+                self.tell([event])
             case Opened():
                 self._store.clear_failure(visit.model, visit.revision, "")
             case Measured():
@@ -145,6 +145,11 @@ class Desk:
         if probe:
             self._failed.add((visit, probe))
             self._done(visit, 1)
+
+    def tell(self, notices: Sequence[Said]) -> None:
+        """Shows notices."""
+        for line, once in notices:
+            (self.say_once if once else self.progress.say)(line)
 
     def say_once(self, line: str) -> None:
         """Prints a line that may come again with every checkpoint."""

@@ -173,7 +173,8 @@ class _Pool:
             return
         self._met, self._noticed = True, False
         while (visit := self._take(line)) is not None:
-            looked = yield call.look.remote(visit, self._desk.wants_look(visit))
+            looked, notices = yield call.look.remote(visit, self._desk.wants_look(visit))
+            self._desk.tell(notices)
             if isinstance(looked, Failed):
                 self._desk.fail(visit, looked)
             elif not (yield from self._measure(line, visit, looked)):

@@ -74,7 +74,7 @@ class Measurer:
         self._job = job
         self._cpus = cpus
         self._gpus = gpus
-        self._notices: list[str] = []
+        self._notices: list[Said] = []
         self._events: Iterator[Event] = iter(())
 
     def begin(self) -> str | None:
@@ -91,16 +91,17 @@ class Measurer:
         except UserError as error:
             return str(error)
         self._worker = Worker(self._job)
-        self._worker.say(self._notices.append)
+        self._worker.say(lambda line: self._notices.append(Said(line)))
         return None
 
-    def look(self, visit: Visit, audit: bool) -> Looked | Failed:
-        """As `Worker.look`."""
+    def look(self, visit: Visit, audit: bool) -> tuple[Looked | Failed, list[Said]]:
+        """As `Worker.look`, with what was said meanwhile."""
         try:
-            with notices_to(self._notices.append):
-                return self._worker.look(visit, audit=audit)
+            with notices_to(self._notice):
+                looked = self._worker.look(visit, audit=audit)
         except Exception as error:
-            return failed("", error)
+            return failed("", error), list(self._flushed())
+        return looked, list(self._flushed())
 
     def measure(self, visit: Visit, checkpoint: Checkpoint, pending: Sequence[Unit]) -> Event | None:
         """Begins with a checkpoint; gives the first event."""
@@ -109,11 +110,18 @@ class Measurer:
 
     def next(self) -> Event | None:
         """The next event; None where there is none."""
-        with notices_to(self._notices.append):
+        with notices_to(self._notice):
             return next(self._events, None)
 
     def _told(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
-            yield from map(Said, self._notices)
-            self._notices.clear()
+            yield from self._flushed()
             yield event
+        yield from self._flushed()
+
+    def _flushed(self) -> Iterator[Said]:
+        while self._notices:
+            yield self._notices.pop(0)
+
+    def _notice(self, line: str) -> None:
+        self._notices.append(Said(line, once=False))

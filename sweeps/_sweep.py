@@ -45,7 +45,7 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
     ):
         settle(store)
         desk = Desk(job, store, progress)
-        with notices_to(desk.say_once):
+        with notices_to(desk.progress.say):  # a second outage is news, whatever it says
             _run(job, store, spread, desk, silent)
         return desk.summary
 

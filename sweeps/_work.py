@@ -30,6 +30,8 @@ class Said(NamedTuple):
     """A notice for whoever watches."""
 
     line: str
+    once: bool = True
+    """Whether it is left out where it comes again, as with each checkpoint; that a server is away is told each time."""
 
 
 class Opened(NamedTuple):

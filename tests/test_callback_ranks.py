@@ -2,6 +2,8 @@
 
 import os
 import socket
+import tempfile
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lm_probe.sweeps import ProbeCallback, RunStore, UserError, measure
+from lm_probe.sweeps import _ranks as ranks
 from tests import children
 from tests.conftest import make_model
 
@@ -112,6 +115,38 @@ def _address(one: Any) -> tuple[Any, ...]:
         one.metric,
         *(None if pd.isna(part) or part == "" else part for part in (one.layer, one.site, one.component)),
     )
+
+
+def _mismatch(folder: Path) -> None:
+    """What differs between the processes: folders, a turn that one of them has missed, names."""
+    first = os.environ["RANK"] == "0"
+    probed = partial(ProbeCallback, ["head_spectrum"], every=5)
+    _trainer(folder, probed(out=tempfile.mkdtemp(dir=folder))).train()
+    _trainer(folder, probed(out=folder / "own" if first else None, log=lambda values: None)).train()
+    ranks._PATIENCE = timedelta(seconds=0.1)
+    if first:  # refused and heard by nobody; then the same name on both
+        begin = _trainer(folder)
+        callback = probed(out=folder / "own")
+        changed = partial(callback.on_train_begin, begin.args, begin.state, begin.control, model=make_model("llama"))
+        _refused("already holds another training", changed)
+    torch.distributed.barrier()
+    _trainer(folder, probed(out=folder / "later")).train()
+    ranks._LONGEST = timedelta(seconds=0.2)
+    torch.distributed.barrier()
+    if not first:
+        for name in ("training", "other"):
+            begin = _trainer(folder)
+            callback = probed(out=folder / "never", name=name)
+            alone = partial(callback.on_train_begin, begin.args, begin.state, begin.control, model=begin.model)
+            _refused(f"first process has no ProbeCallback, or another name: add one named '{name}'", alone)
+    torch.distributed.barrier()
+    _trainer(folder, probed(out=folder / "last")).train()  # the turn that was asked for in vain is not counted
+
+
+def test_processes_that_differ_train_on_or_end_in_a_line(tmp_path: Path) -> None:
+    _together(_mismatch, tmp_path)
+    assert sum(folder.name.startswith("tmp") and any(folder.iterdir()) for folder in tmp_path.iterdir()) == 1
+    assert all((tmp_path / name).exists() for name in ("own", "later", "last")) and not (tmp_path / "never").exists()
 
 
 def _shard(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ from lm_probe.cli import main
 from lm_probe.model_adapters import UserError, notices_to
 from lm_probe.model_adapters import _patience as patience
 from lm_probe.model_adapters._hub import find_revision
+from lm_probe.model_adapters._notices import notice
 from lm_probe.sweeps import SweepConfig
+from lm_probe.sweeps._desk import Desk
 from lm_probe.sweeps._job import prepare
+from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray_worker import Measurer
-from lm_probe.sweeps._work import Looked, Said
+from lm_probe.sweeps._work import Event, Looked, Opened, Said
 from tests.loopback_hub import LoopbackHub
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -74,6 +78,30 @@ def test_what_huggingface_hub_says_goes_the_same_way(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
+def test_handlers_of_others_stay_and_what_cannot_be_shown_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs, said = logging.getLogger("huggingface_hub"), list[str]()
+    own = logging.FileHandler(tmp_path / "hub.log")
+    theirs.addHandler(own)
+    before = theirs.handlers[:]
+
+    def take(line: str) -> None:
+        said.append(line)
+        raise ValueError("closed")
+
+    try:
+        with notices_to(take):
+            theirs.warning("kept")
+        assert set(theirs.handlers) == set(before) and len(before) == len(theirs.handlers)
+    finally:
+        theirs.removeHandler(own)
+        own.close()
+    assert said == ["huggingface_hub: kept"]
+    assert (tmp_path / "hub.log").read_text().startswith("kept")
+    assert "Logging error" in capsys.readouterr().err
+
+
 def test_a_sweep_says_it_above_its_bar(
     tiny: LoopbackHub, no_pauses: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,8 +121,51 @@ def test_a_worker_of_a_cluster_sends_it_to_who_has_the_bar(
     worker = Measurer(job, 1)
     assert worker.begin() is None
     tiny.fail("model.safetensors", "503", 2)
-    looked = worker.look(job.visits[0], audit=True)
+    looked, (told,) = worker.look(job.visits[0], audit=True)
     assert isinstance(looked, Looked)
-    told = worker.measure(job.visits[0], looked.checkpoint, looked.units)
-    assert isinstance(told, Said) and "model.safetensors: the Hub is away or busy (" in told.line
+    assert "model.safetensors: the Hub is away or busy (" in told.line and not told.once
     assert "away or busy" not in capsys.readouterr().err
+
+
+def test_a_worker_of_a_cluster_keeps_no_notice_after_its_last_event(
+    tiny: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = SweepConfig(("user/tiny",), tmp_path, revisions="step1", probes=("head_spectrum",), tasks=(), device="cpu")
+    job = prepare(asked)
+    worker = Measurer(job, 1)
+    assert worker.begin() is None
+    looked, _ = worker.look(job.visits[0], audit=True)
+    assert isinstance(looked, Looked)
+
+    def measure(*_: object) -> Iterator[Event]:
+        yield Opened()
+        notice("late")
+
+    monkeypatch.setattr(worker._worker, "measure", measure)
+    assert worker.measure(job.visits[0], looked.checkpoint, looked.units) == Opened()
+    assert [worker.next(), worker.next()] == [Said("late", once=False), None]
+
+
+def test_each_outage_is_told_though_it_says_the_same(
+    hub: LoopbackHub,
+    series: Path,
+    no_pauses: list[float],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub.add_model("user/tiny", {step: series / step for step in ("step0", "step1")})
+    monkeypatch.setattr(patience, "in_short", lambda error: "The read operation timed out")
+    leave = Desk.leave
+
+    def leave_and_fail(desk: Desk, visit: Visit) -> None:
+        leave(desk, visit)
+        hub.fail("model.safetensors", "503", 2)
+
+    monkeypatch.setattr(Desk, "leave", leave_and_fail)
+    hub.fail("model.safetensors", "503", 2)
+    asked = ["--probes", "head_spectrum", "--tasks", "none", "--no-report", "--revisions", "all", "--no-audit"]
+    assert main(["sweep", "user/tiny", "--out", str(tmp_path / "run"), *asked]) == 0
+    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if "away or busy" in line]
+    assert len(lines) == len(set(lines)) == 2
+    assert all(line.startswith("user/tiny at ") for line in lines)
