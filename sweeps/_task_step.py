@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from lm_probe.model_adapters import OpenCheckpoint, UserError
+from lm_probe.model_adapters import OpenCheckpoint
 from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
-from lm_probe.sweeps._memory import with_smaller_batches
+from lm_probe.sweeps._memory import ran_out, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import TASK_PROBE, Conditions, Measurement
 from lm_probe.sweeps._resources import conditions, measured
@@ -38,7 +38,7 @@ def run_task_units(
         yield _run_together(opened, units, config, visit, say)
         return
     except Exception as error:
-        if not isinstance(error, UserError) or len(units) == 1:
+        if len(units) == 1 or ran_out(error):
             yield TasksDone(units, error=error)
             return
     # Outside the handler: an error may hold the memory that ran out.

@@ -14,6 +14,7 @@ from lm_probe.model_adapters import open_checkpoint
 from lm_probe.probes import mean_cosine, singular_entropy, singular_values
 from lm_probe.sweeps import RunStore, Summary, SweepConfig, UserError, sweep
 from tests.conftest import make_model
+from tests.loopback_hub import LoopbackHub
 from tests.survivors import finished
 
 # lm-eval's dependencies warn of their own use of deprecated things.
@@ -155,6 +156,15 @@ def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
     assert "count_query_m5" in set(_values(tmp_path).component)
     with RunStore(tmp_path) as store:
         assert set(store.failures().probe) == failed
+
+
+def test_a_task_whose_data_are_nowhere_takes_no_other_with_it(
+    series: Path, tmp_path: Path, settings: dict[str, Any], hub: LoopbackHub
+) -> None:
+    asked = dict(tasks=("count_query_m5", "lambada_openai"), task_documents=2, probes=())
+    done = _sweep(series / "step8", tmp_path, settings, **asked)
+    assert [failure.probe for failure in done.failures] == ["lambada_openai"] and done.measured == 1
+    assert "EleutherAI/lambada_openai" in done.failures[0].error
 
 
 def test_controls_are_measurements_of_their_own(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
