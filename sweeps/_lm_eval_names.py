@@ -35,7 +35,7 @@ def our_tasks(metadata: Mapping[str, Any] | None = None) -> "TaskManager":
     key = repr(sorted((metadata or {}).items()))
     if key not in _managers:
         if len(_managers) == _KEPT:
-            _managers.clear()
+            del _managers[next(iter(_managers))]  # the oldest
         _managers[key] = task_manager(metadata)
     return _managers[key]
 
