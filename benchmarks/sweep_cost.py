@@ -8,14 +8,14 @@ Random weights, float16 safetensors in a temporary folder, one thread. For every
 
 - the sweep gives loss, anisotropy of every layer and the spectrum of the head, stored in a run;
 - the usual script loads by `from_pretrained` in float32, keeps all hidden states, takes the pairwise cosine of 2048
-  tokens a layer, the loss that the model gives, and `torch.linalg.svdvals` of the head;
-- the limit runs body and head once on the same batches, and one float32 product W'W; its model is in memory, and
+  tokens a layer, the loss that the model gives, and `torch.linalg.svdvals` of the head, in batches of 8 rows;
+- the limit runs body and head once on the sweep's batches, and one float32 product W'W; its model is in memory, and
   logits are written over each other: what fresh memory costs depends on what the process did before.
 
 `time` goes through all three at each checkpoint in turn and compares medians of the process's own seconds; what is
-beyond the limit's forward passes is the time outside of them. `memory` starts a process for each, over three
-checkpoints, and gives its peak above the imports and one model in float32. `switch` compares opening the next
-checkpoint of a series with a raw copy of its tensors and with `from_pretrained`.
+beyond such forward passes, the usual script's in its own batches, is the time outside of them. `memory` starts a
+process for each, over three checkpoints, and gives its peak above the imports and one model in float32. `switch`
+compares opening the next checkpoint of a series with a raw copy of its tensors and with `from_pretrained`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from lm_probe.model_adapters import CheckpointLoader, architecture_of, locate
+from lm_probe.probes import Batch
 from lm_probe.studies._demo_tokenizer import train_tokenizer
 from lm_probe.sweeps import RunStore, SweepConfig, TokenSample, sample_tokens
 from lm_probe.sweeps._desk import Desk
@@ -45,7 +46,7 @@ from lm_probe.sweeps._sweep import _measure
 from lm_probe.sweeps._work import Worker
 from lm_probe.sweeps.text import read_text
 
-SUBSAMPLE, CHUNK = 2048, 512
+SUBSAMPLE, CHUNK, CONTEXT = 2048, 512, 512
 Step = Callable[[int], object]
 
 
@@ -92,13 +93,14 @@ def make_series(folder: Path, size: str, checkpoints: int, *, tokenized: bool) -
 
 
 def times(series: Path, checkpoints: int, tokens: int) -> list[str]:
-    taken: dict[str, list[float]] = {"sweep": [], "usual": [], "forward": [], "product": []}
+    taken: dict[str, list[float]] = {"sweep": [], "usual": [], "forward": [], "forward in 8 rows": [], "product": []}
     with swept(series, tokens) as (sweep, sample):
-        limit = Limit(series, sample)
+        limit = Limit(series)
         variants: dict[str, Step] = {
             "sweep": sweep,
             "usual": lambda step: usual(series / f"step{step}", sample),
-            "forward": lambda _: limit.forward(),
+            "forward": lambda _: limit.forward(sample.batches(8, "cpu")),
+            "forward in 8 rows": lambda _: limit.forward(in_rows(sample)),
             "product": lambda _: limit.product(),
         }
         for step in range(checkpoints):
@@ -109,10 +111,11 @@ def times(series: Path, checkpoints: int, tokens: int) -> list[str]:
                     taken[name].append(time.process_time() - begun)
     median = {name: statistics.median(seconds) for name, seconds in taken.items()}
     whole = median["forward"] + median["product"]
-    beyond = {name: median[name] - median["forward"] for name in ("sweep", "usual")}
+    beyond = {"sweep": median["sweep"] - median["forward"], "usual": median["usual"] - median["forward in 8 rows"]}
     return [
         f"{tokens} tokens, medians over {checkpoints - 1} checkpoints: limit {whole:.2f} s (forward "
-        f"{median['forward']:.2f} s), sweep {median['sweep']:.2f} s, usual script {median['usual']:.2f} s",
+        f"{median['forward']:.2f} s, in 8 rows {median['forward in 8 rows']:.2f} s), sweep {median['sweep']:.2f} s, "
+        f"usual script {median['usual']:.2f} s",
         f"sweep {median['sweep'] / whole:.3f}x the limit, usual script {median['usual'] / whole:.3f}x",
         f"outside the forward passes: sweep {beyond['sweep']:.2f} s, usual script {beyond['usual']:.2f} s, "
         f"{beyond['usual'] / beyond['sweep']:.1f}x as much",
@@ -137,14 +140,14 @@ def swept(series: Path, tokens: int) -> Iterator[tuple[Step, TokenSample]]:
 
             assert job.step.text is not None
             tokenizer = CheckpointLoader().tokenizer(series / "step0")
-            yield step, sample_tokens(job.step.text.documents, tokenizer, tokens=tokens, context=512, seed=1234)
+            yield step, sample_tokens(job.step.text.documents, tokenizer, tokens=tokens, context=CONTEXT, seed=1234)
 
 
 def usual(folder: Path, sample: TokenSample) -> object:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     states: list[tuple[torch.Tensor, ...]] = []
     losses = []
-    for batch in sample.batches(8, "cpu"):
+    for batch in in_rows(sample):
         output = model(batch.token_ids, labels=batch.token_ids, output_hidden_states=True)
         losses.append(output.loss)
         states.append(output.hidden_states)
@@ -155,21 +158,29 @@ def usual(folder: Path, sample: TokenSample) -> object:
     return losses, cosines, torch.linalg.svdvals(model.get_output_embeddings().weight)
 
 
+def in_rows(sample: TokenSample) -> Iterator[Batch]:
+    """The sample's tokens in batches of 8 full rows, as the usual script has them."""
+    ids = torch.tensor([token for window in sample.windows for token in window])
+    for rows in ids[: len(ids) // CONTEXT * CONTEXT].view(-1, CONTEXT).split(8):
+        yield Batch(rows, None, torch.zeros(len(rows), dtype=torch.int64), None)
+
+
 class Limit:
     """What no way of measuring can leave out."""
 
-    def __init__(self, series: Path, sample: TokenSample) -> None:
+    def __init__(self, series: Path) -> None:
         self._model = AutoModelForCausalLM.from_pretrained(series / "step0", dtype=torch.float32)
         self._architecture = architecture_of(self._model)
-        self._sample = sample
         self._logits = torch.empty(CHUNK, len(self._architecture.head_weight))
 
-    def forward(self) -> None:
+    def forward(self, batches: Iterable[Batch]) -> None:
         """Body and head once."""
-        for batch in self._sample.batches(8, "cpu"):
+        head = self._architecture.head_product()
+        assert head is not None
+        for batch in batches:
             hidden = self._architecture.last_hidden(batch.token_ids, batch.mask).flatten(0, 1)
             for rows in hidden.split(CHUNK):
-                self._architecture.logits(rows, self._logits[: len(rows)])
+                head.logits(rows, slice(None), self._logits[: len(rows)])
 
     def product(self) -> None:
         """W'W of the head."""
@@ -198,9 +209,9 @@ def peak(variant: str, series: Path, tokens: int) -> float:
         before = _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         if variant == "limit":
-            limit = Limit(series, sample)
+            limit = Limit(series)
             Path("/proc/self/clear_refs").write_text("5")  # how its model comes into memory is none of its business
-            limit.forward()
+            limit.forward(sample.batches(8, "cpu"))
             limit.product()
         for step in range(3) if variant in steps else ():
             steps[variant](step)

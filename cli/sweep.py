@@ -103,7 +103,13 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     )
     what.add_argument("--seed", type=int, default=1234, help="of the text sample and the tasks (%(default)s)")
     how = parser.add_argument_group("how")
-    how.add_argument("--batch-size", type=int, default=8, metavar="N", help="rows in a forward pass (%(default)s)")
+    how.add_argument(
+        "--batch-size",
+        type=int,
+        default=8,
+        metavar="N",
+        help="rows in a forward pass at most (%(default)s); on a CPU long ones go by fewer",
+    )
     how.add_argument("--device", help="cpu, cuda, cuda:1, or auto to spread a model over all (default: a GPU if any)")
     how.add_argument("--dtype", default="float32", help="float32, bfloat16, float16, float64 or stored (%(default)s)")
     how.add_argument("--no-audit", action="store_true", help="do not look first whether checkpoints are what they seem")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import NoAnswer, UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
+    from lm_probe.model_adapters._head_product import HeadProduct
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
@@ -32,6 +33,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointLoader",
     "Family",
+    "HeadProduct",
     "NoAnswer",
     "OpenCheckpoint",
     "Projection",
@@ -77,6 +79,7 @@ __getattr__ = lazily(
     {
         "_adapter_files": ("adapter_identity",),
         "_architecture": ("Architecture", "Site", "architecture_of"),
+        "_head_product": ("HeadProduct",),
         "_audit": ("misfits",),
         "_blobs": ("cached_file",),
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from lm_probe.model_adapters._adapted import inner_model, is_adapted
 from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
+from lm_probe.model_adapters._head_product import HeadProduct, capped
 from lm_probe.model_adapters._offload import values_of
 from lm_probe.model_adapters._table import family_of
 
@@ -166,29 +167,32 @@ class Architecture:
         assert isinstance(hidden, Tensor)
         return hidden
 
-    @property
-    def head_is_product(self) -> bool:
-        """Whether calling the head only multiplies: no bias, no hook, no method over its own, no autocast."""
-        head = self.head
-        return (
-            type(head) is nn.Linear
-            and head._parameters.get("bias") is None
-            and not (head._forward_hooks or head._forward_pre_hooks or "forward" in vars(head))
-            and not torch.is_autocast_enabled(head.weight.device.type)
-        )
-
-    def logits(self, hidden: Float[Tensor, "*n d"], out: Float[Tensor, "*n V"] | None = None) -> Float[Tensor, "*n V"]:
-        """Applies the head to its input, with the soft cap of the families that have one (Gemma 2).
-
-        Args:
-            hidden: what the head multiplies.
-            out: memory for the head's product, of the result's shape and type; only where `head_is_product`, and only
-                without gradients.
-        """
-        logits = self.head(hidden) if out is None else torch.matmul(hidden, self.head_weight.T, out=out)
+    def logits(self, hidden: Float[Tensor, "*n d"]) -> Float[Tensor, "*n V"]:
+        """Applies the head to its input, with the soft cap of the families that have one (Gemma 2)."""
+        logits = self.head(hidden)
         assert isinstance(logits, Tensor)
-        cap = getattr(self._model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return capped(logits, self._soft_cap)
+
+    def head_product(self) -> HeadProduct | None:
+        """The head, to be taken in parts; None where calling it does more than multiply.
+
+        That is: a bias, a hook, a method over its own, autocast.
+        """
+        head = self.head
+        if (
+            type(head) is not nn.Linear
+            or head._parameters.get("bias") is not None
+            or head._forward_hooks
+            or head._forward_pre_hooks
+            or "forward" in vars(head)
+            or torch.is_autocast_enabled(head.weight.device.type)
+        ):
+            return None
+        return HeadProduct(self.head_weight, self._soft_cap)
+
+    @property
+    def _soft_cap(self) -> float | None:
+        return getattr(self._model.config, "final_logit_softcapping", None)
 
     @contextmanager
     def observe(self, see: Callable[[Site, Tensor], None]) -> Iterator[None]:

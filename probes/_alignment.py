@@ -7,7 +7,7 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lm_probe.probes._gram import BLOCK_ROWS, Gram
+from lm_probe.probes._gram import BLOCK_ROWS, Gram, widened
 
 Directions = Float[np.ndarray, "d k"]
 
@@ -115,6 +115,6 @@ def row_sum(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " d"]:
     """The sum of all rows, in float64 by row blocks."""
     total = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
     for block in weight.detach().split(BLOCK_ROWS):
-        total += block.sum(0, dtype=torch.float64)
+        total += widened(block).sum(0, dtype=torch.float64)
     found: np.ndarray = total.cpu().numpy()
     return found

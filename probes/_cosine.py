@@ -145,9 +145,11 @@ class MeanCosine:
             sums[0] += weights @ rows
             counts[0] += counted.sum()
             return
-        members = group == torch.arange(self._groups, device=rows.device)[:, None]
-        sums += torch.where(members, weights, 0.0) @ rows
-        counts += (members & counted).sum(1)
+        # Mostly one or two of them; a GPU would halt for their number.
+        there = group.unique() if rows.device.type == "cpu" else torch.arange(self._groups, device=rows.device)
+        members = group == there[:, None]
+        sums[there] += torch.where(members, weights, 0.0) @ rows
+        counts[there] += (members & counted).sum(1)
 
     def _totals(self, like: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor, Tensor]:
         if self._sums is None or self._counts is None or self._zeros is None:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_probe.probes._gram import widened
+
 # Numbers compared in one go: in float64 both blocks stay in a processor's cache, which halves the time.
 _BLOCK = 1 << 16
 
@@ -35,7 +37,7 @@ def movement(weight: Float[Tensor, "m n"], first: Float[Tensor, "k l"]) -> Movem
     sums = torch.zeros(4, dtype=torch.float64, device=weight.device)
     rows = max(1, _BLOCK // max(1, weight.shape[1]))
     for block, other in zip(weight.detach().split(rows), first.detach().split(rows), strict=True):
-        now, then = block.double().flatten(), other.to(block.device).double().flatten()
+        now, then = (widened(each.to(block.device)).double().flatten() for each in (block, other))
         gap = now - then
         sums += torch.stack([now @ then, now @ now, then @ then, gap @ gap])
     between, own, others, apart = sums.tolist()

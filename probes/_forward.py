@@ -1,16 +1,15 @@
 """One forward pass for all forward probes together."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
-
-# Rows of logits held at a time: wide enough for the product to run at full speed, small beside the model.
-_HEAD_ROWS = 512
+from lm_probe.probes._surprisal import HEAD_ROWS, Surprisal
 
 
 def run_forward(
@@ -18,12 +17,13 @@ def run_forward(
 ) -> Iterable[Batch]:
     """Shows every batch to every state and yields it afterwards.
 
-    The head is computed only when a probe needs logits, a few hundred positions at a time. Hidden states are shown
-    as they appear and never kept.
+    The head is computed only when a probe needs logits or surprisals, a few hundred positions at a time. Hidden states
+    are shown as they appear and never kept.
     """
     hidden_states = [state for probe, state in states.items() if "hidden" in probe.needs]
     logit_states = [state for probe, state in states.items() if "logits" in probe.needs]
-    head = _Head(architecture)
+    surprisal_states = [state for probe, state in states.items() if "surprisals" in probe.needs]
+    surprisal = Surprisal(architecture)
 
     for batch in batches:
 
@@ -37,46 +37,56 @@ def run_forward(
                     last = architecture.last_hidden(batch.token_ids, batch.mask)
             else:
                 last = architecture.last_hidden(batch.token_ids, batch.mask)
-            if logit_states:
-                _show_logits(head, last, batch, logit_states)
+            if logit_states or surprisal_states:
+                successors = _successors(last, batch)
+                _show_logits(architecture, successors, logit_states)
+                _show_surprisals(surprisal, successors, surprisal_states)
         yield batch
 
 
-class _Head:
-    """The head, writing every chunk of logits over the last one: on a CPU fresh memory costs an eighth of the time."""
+class _Successors(NamedTuple):
+    """Positions that have a next token, with that token."""
 
-    def __init__(self, architecture: Architecture) -> None:
-        self._architecture = architecture
-        self._memory: Tensor | None = None
+    hidden: Float[Tensor, "n d"]
+    targets: Int[Tensor, " n"]
+    clusters: Int[Tensor, " n"]
+    target_bytes: Float[Tensor, " n"] | None
 
-    def __call__(self, hidden: Float[Tensor, "n d"]) -> Float[Tensor, "n V"]:
-        if not self._architecture.head_is_product:
-            return self._architecture.logits(hidden)
-        if self._memory is None:
-            self._memory = hidden.new_empty(_HEAD_ROWS, len(self._architecture.head_weight))
-        return self._architecture.logits(hidden, self._memory[: len(hidden)])
+    def part(self, rows: slice) -> "_Successors":
+        sized = None if self.target_bytes is None else self.target_bytes[rows]
+        return _Successors(self.hidden[rows], self.targets[rows], self.clusters[rows], sized)
+
+    def beside(self, found: Tensor) -> "_Successors":
+        """With what is known of the tokens on the device where the head gave this."""
+        sized = None if self.target_bytes is None else self.target_bytes.to(found.device)
+        return _Successors(self.hidden, self.targets.to(found.device), self.clusters.to(found.device), sized)
 
 
-def _show_logits(head: _Head, last: Tensor, batch: Batch, states: list[ForwardState]) -> None:
-    """Pairs each position that has a successor with it and shows the logits by chunks."""
+def _successors(last: Float[Tensor, "b t d"], batch: Batch) -> _Successors:
     inputs, targets = last[:, :-1], batch.token_ids[:, 1:]
     clusters = batch.clusters[:, None].expand(targets.shape)
     sized = None if batch.token_bytes is None else batch.token_bytes[:, 1:]
     if batch.mask is None:
-        flat = inputs.flatten(0, 1), targets.flatten(), clusters.flatten(), None if sized is None else sized.flatten()
-    else:
-        # A GPU halts until the host knows how many positions there are: asked once for all four.
-        keep = batch.mask[:, 1:].nonzero(as_tuple=True)
-        there = tuple(index.to(inputs.device) for index in keep)
-        flat = inputs[there], targets[keep], clusters[keep], None if sized is None else sized[keep]
-    hidden, target, cluster, size = flat
-    for start in range(0, len(target), _HEAD_ROWS):
-        part = slice(start, start + _HEAD_ROWS)
-        logits = head(hidden[part])
+        sized = None if sized is None else sized.flatten()
+        return _Successors(inputs.flatten(0, 1), targets.flatten(), clusters.flatten(), sized)
+    # A GPU halts until the host knows how many positions there are: asked once for all four.
+    keep = batch.mask[:, 1:].nonzero(as_tuple=True)
+    there = tuple(index.to(inputs.device) for index in keep)
+    return _Successors(inputs[there], targets[keep], clusters[keep], None if sized is None else sized[keep])
+
+
+def _show_logits(architecture: Architecture, successors: _Successors, states: list[ForwardState]) -> None:
+    for start in range(0, len(successors.targets) if states else 0, HEAD_ROWS):
+        part = successors.part(slice(start, start + HEAD_ROWS))
+        logits = architecture.logits(part.hidden)
+        part = part.beside(logits)
         for state in states:
-            state.see_logits(
-                logits,
-                target[part].to(logits.device),
-                cluster[part].to(logits.device),
-                None if size is None else size[part].to(logits.device),
-            )
+            state.see_logits(logits, part.targets, part.clusters, part.target_bytes)
+
+
+def _show_surprisals(surprisal: Surprisal, successors: _Successors, states: list[ForwardState]) -> None:
+    if states:
+        nats = surprisal(successors.hidden, successors.targets)
+        successors = successors.beside(nats)
+        for state in states:
+            state.see_surprisals(nats, successors.clusters, successors.target_bytes)

@@ -30,7 +30,7 @@ class Gram:
         buffer = torch.empty(min(BLOCK_ROWS, len(rows)), rows.shape[1], dtype=torch.float64)
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows.detach()[start : start + BLOCK_ROWS]
-            part = buffer[: len(block)].copy_(block).numpy()
+            part = buffer[: len(block)].copy_(widened(block)).numpy()
             # `part.T` and `_lower` are in Fortran's order, so nothing is copied and the sum is made in place.
             self._lower = dsyrk(1.0, part.T, beta=1.0, c=self._lower, overwrite_c=1, lower=1)
 
@@ -41,6 +41,11 @@ class Gram:
     def is_finite(self) -> bool:
         """Whether every row was: a NaN or an infinity anywhere in a column stands on the diagonal."""
         return bool(np.isfinite(self._lower.diagonal()).all())
+
+
+def widened(weight: Tensor) -> Tensor:
+    """float16 as float32: torch takes half as long again to bring it to float64 at once."""
+    return weight.float() if weight.dtype == torch.float16 else weight
 
 
 def _on_device(rows: Float[Tensor, "n d"]) -> Float[np.ndarray, "d d"]:

@@ -10,9 +10,6 @@ from torch import Tensor
 from lm_probe.model_adapters import Architecture
 from lm_probe.probes._protocol import ForwardState, Need, Reading, Sampled, VectorReading
 
-# Logits taken at a time on a CPU: they stay in its cache.
-_CACHED = 1 << 19
-
 
 class _State(ForwardState):
     """Sums for each cluster (document): nats, tokens, bytes."""
@@ -20,35 +17,16 @@ class _State(ForwardState):
     def __init__(self, sampled: Sampled) -> None:
         self._sums = torch.zeros(3, sampled.n_clusters, dtype=torch.float64, device=sampled.device)
         self._has_bytes = sampled.has_bytes
-        self._memory = torch.empty(0)
 
-    def see_logits(
+    def see_surprisals(
         self,
-        logits: Float[Tensor, "n V"],
-        targets: Int[Tensor, " n"],
+        nats: Float[Tensor, " n"],
         clusters: Int[Tensor, " n"],
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
-        nats = self._nats(logits if logits.dtype == torch.float64 else logits.float(), targets).double()
+        nats = nats.double()
         sized = torch.zeros_like(nats) if target_bytes is None else target_bytes.double()
         self._sums.index_add_(1, clusters, torch.stack([nats, torch.ones_like(nats), sized]).to(self._sums.device))
-
-    def _nats(self, logits: Float[Tensor, "n V"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        if logits.device.type != "cpu":
-            return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
-        # Less the target's logit, cross-entropy is the logarithm of a sum that is 1 or more: no maximum need be found
-        # and parts are written over each other: two thirds of the time or less, and nearer to the exact value.
-        rows, vocabulary = max(1, _CACHED // logits.shape[1]), logits.shape[1]
-        if self._memory.dtype != logits.dtype or self._memory.shape != (rows, vocabulary):
-            self._memory = logits.new_empty(rows, vocabulary)
-        found = []
-        for part, wanted in zip(logits.split(rows), targets.split(rows), strict=True):
-            over_target = torch.sub(part, part.gather(1, wanted[:, None]), out=self._memory[: len(part)])
-            found.append(over_target.exp_().sum(1).log())
-        nats = torch.cat(found)
-        beyond = nats.isinf()  # 88 nats and more
-        nats[beyond] = torch.nn.functional.cross_entropy(logits[beyond], targets[beyond], reduction="none")
-        return nats
 
     def merge(self, other: ForwardState) -> None:
         assert isinstance(other, _State)
@@ -100,8 +78,8 @@ class LossProbe:
     """
 
     name = "loss"
-    version = 2
-    needs: frozenset[Need] = frozenset({"logits"})
+    version = 3
+    needs: frozenset[Need] = frozenset({"surprisals"})
 
     def start(self, architecture: Architecture, sampled: Sampled) -> ForwardState:
         """Begins a measurement."""

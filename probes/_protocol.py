@@ -12,7 +12,7 @@ from lm_probe.model_adapters import Architecture, Role, Site
 from lm_probe.probes._reading import Reading as Reading
 from lm_probe.probes._reading import VectorReading as VectorReading
 
-Need = Literal["head", "embedding", "projections", "token_counts", "first", "hidden", "logits"]
+Need = Literal["head", "embedding", "projections", "token_counts", "first", "hidden", "logits", "surprisals"]
 """`token_counts` and `first` (the series' first checkpoint) are given where they are known, see `WeightContext`."""
 
 
@@ -120,9 +120,17 @@ class ForwardState:
         clusters: Int[Tensor, " n"],
         target_bytes: Float[Tensor, " n"] | None,
     ) -> None:
-        """Sees logits at positions that have a next token, with that token; pad positions are left out.
+        """Sees logits at positions that have a next token, with that token; pad positions are left out."""
 
-        The logits' memory is used again for the next ones: copy what is kept.
+    def see_surprisals(
+        self,
+        nats: Float[Tensor, " n"],
+        clusters: Int[Tensor, " n"],
+        target_bytes: Float[Tensor, " n"] | None,
+    ) -> None:
+        """Sees what each next token costs, its negative log-probability in nats; pad positions are left out.
+
+        On a CPU this takes less time and memory than the logits that it comes from.
         """
 
     def merge(self, other: "ForwardState") -> None:

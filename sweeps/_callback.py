@@ -85,7 +85,7 @@ class ProbeCallback(TrainerCallback):
             name: what the model is called in the run.
             log: takes a dictionary of numbers, as `trainer.log` does; gets values without a layer and those of the
                 last site, named `probe/metric`.
-            batch_size: rows in a forward pass.
+            batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
 
         Raises:
             UserError: a probe is unknown or has no text to read, or there is neither a run nor a log to write to.

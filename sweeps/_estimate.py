@@ -99,7 +99,7 @@ class Estimator:
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
         if all(isinstance(probe, ForwardProbe) for probe in probes):
-            logits = any("logits" in probe.needs for probe in probes)
+            logits = any(probe.needs & {"logits", "surprisals"} for probe in probes)
             return pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes(weights)
         flops = _weight_flops(shape, probes[0])
         return None if flops is None else flops / self._rate(torch.float32, "cpu")

@@ -110,7 +110,7 @@ def measure(
             the tokens' frequencies from them, or from the text.
         text: one document or several; needs `tokenizer`. All of it is used.
         tokenizer: the model's tokenizer.
-        batch_size: rows in a forward pass.
+        batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
         context: longest window cut from `text`; default 512 or what the model takes.
 
     Returns:
@@ -150,7 +150,7 @@ def read_probes(
         probes: what to run.
         sample: what forward probes read; they are refused without it.
         beside: what weight probes may know.
-        batch_size: rows in a forward pass.
+        batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
 
     Raises:
         UserError: the sample does not fit the model.

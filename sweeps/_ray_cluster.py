@@ -8,8 +8,9 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lm_probe.sweeps._ray import LOCAL, Spread
 _OBJECT_STORE = 200 * 2**20  # bytes: the text and the settings go through it, no weights
 _LONGEST_FOLDER = 40  # characters that the path of a socket leaves to it
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_GRACE = 5.0  # seconds to let go in, when told to stop: a batch system stops the cluster's head along with us
 
 
 @contextmanager
@@ -41,21 +43,61 @@ def cluster(spread: Spread, *, debug: bool = False) -> Iterator[Any]:
     options = {} if folder is None else _local_options(folder)
     try:
         # Ray prints what it has to say of a dead worker to stdout, whatever its log level is.
-        with open(os.devnull, "w") as nowhere, redirect_stdout(sys.stdout if debug else nowhere):
-            try:
-                _connect(ray, address, debug, options)
-                yield ray
-            finally:
-                ray.shutdown()
+        with (
+            open(os.devnull, "w") as nowhere,
+            redirect_stdout(sys.stdout if debug else nowhere),
+            letting_go(ray.shutdown),
+        ):
+            _connect(ray, address, debug, options)
+            yield ray
     finally:
         if folder is not None and not debug:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def apart(call: Callable[..., Any], *given: Any, within: float | None = None) -> Any:
+    """What a call of Ray gives, made in a thread of its own so that a signal is heard meanwhile.
+
+    For a head that is gone Ray itself waits a minute, deaf to signals, and then ends the process.
+
+    Args:
+        call: what to call.
+        given: with what.
+        within: seconds after which it is left to itself.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    answer: Future[Any] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(call(*given))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer.result(within)
+
+
+@contextmanager
+def letting_go(call: Callable[[], Any]) -> Iterator[None]:
+    """Makes a call at the end, and if it was told to stop gives that call little time."""
+    within = None
+    try:
+        yield
+    except KeyboardInterrupt:
+        within = _GRACE
+        raise
+    finally:
+        with suppress(TimeoutError):
+            apart(call, within=within)
+
+
 def rooms(ray: Any, cpus: int, gpus: float) -> dict[str, int]:
     """How many workers each machine of the cluster would hold if nothing else ran, by Ray's name of the machine."""
     found = {}
-    for node in ray.nodes():
+    for node in apart(ray.nodes):
         if node["Alive"]:
             has = node["Resources"]
             room = int(has.get("CPU", 0)) // cpus
@@ -69,7 +111,7 @@ def rooms(ray: Any, cpus: int, gpus: float) -> dict[str, int]:
 
 def has_gpus(ray: Any) -> bool:
     """Whether a machine of the cluster has any."""
-    return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in ray.nodes())
+    return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in apart(ray.nodes))
 
 
 def _ray() -> Any:

@@ -14,7 +14,7 @@ from lm_probe.sweeps._desk import Desk
 from lm_probe.sweeps._job import Job, key_of
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
-from lm_probe.sweeps._ray_cluster import cluster, has_gpus, rooms
+from lm_probe.sweeps._ray_cluster import apart, cluster, has_gpus, letting_go, rooms
 from lm_probe.sweeps._ray_worker import actor
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._tokens import TextError
@@ -59,7 +59,7 @@ class _Pool:
         self._spread = spread
         self._desk = desk
         self._gpus = _gpus(ray, job, spread)
-        self._job = ray.put(job)  # with the text, which so travels to each machine once
+        self._job = apart(ray.put, job)  # with the text, which so travels to each machine once
         self._queue = deque(job.visits)
         self._lines: dict[Any, _Line] = {}  # by what is waited for
         self._rooms: dict[str, int] = {}
@@ -73,15 +73,19 @@ class _Pool:
 
     def run(self) -> None:
         """Until no checkpoint is left."""
-        try:
+        with letting_go(self._dismiss):
             while self._queue or self._at_work():
                 self._hire()
-                ready, _ = self._ray.wait(list(self._lines), timeout=_PATIENCE) if self._lines else ([], [])
-                for reference in ready:
+                for reference in apart(self._ready) if self._lines else ():
                     self._turn(reference)
-        finally:
-            for line in self._lines.values():
-                self._ray.kill(line.actor)
+
+    def _ready(self) -> list[Any]:
+        ready, _ = self._ray.wait(list(self._lines), timeout=_PATIENCE)
+        return list(ready)
+
+    def _dismiss(self) -> None:
+        for line in self._lines.values():
+            self._ray.kill(line.actor)
 
     def _hire(self) -> None:
         """Starts workers where there is room and a checkpoint for them."""
@@ -152,7 +156,7 @@ class _Pool:
         """Hands a worker's answer to its line, and waits for the next."""
         line = self._lines.pop(reference)
         try:
-            self._lines[line.steps.send(self._ray.get(reference))] = line
+            self._lines[line.steps.send(apart(self._ray.get, reference))] = line
             return
         except StopIteration:
             pass
@@ -162,7 +166,7 @@ class _Pool:
             self._stumbled(line, error.cause or error)
         except self._ray.exceptions.RayError as error:
             self._lost(line, error)
-        self._ray.kill(line.actor)
+        apart(self._ray.kill, line.actor)
 
     def _serve(self, line: _Line) -> Generator[Any, Any, None]:
         call = line.actor

@@ -19,6 +19,8 @@ DEFAULT_CONTEXT = 512
 _WINDOWS_A_TURN = 2
 # Below this many documents a clustered standard error says little, and windows serve as clusters.
 _FEWEST_DOCUMENTS = 8
+# Tokens in a forward pass on a CPU: what a block makes of them stays in its cache, which saves a tenth of the time.
+_CACHED, _CACHED_A_THREAD = 1024, 512
 
 
 _WHOLE_NUMBERS = ("int64", "int32", "int16", "uint8")
@@ -80,16 +82,21 @@ class TokenSample:
         return Sampled(self.n_clusters, device, self.sizes is not None, counts)
 
     def batches(self, batch_size: int, device: str, *, as_drawn: bool = False) -> Iterator[Batch]:
-        """Right-padded batches, longest windows first, so that little is padded; or in the order they were drawn."""
+        """Right-padded batches, longest windows first, so that little is padded; or in the order they were drawn.
+
+        Of at most `batch_size` rows; on a CPU of fewer where they are long, because that is quicker.
+        """
         order = list(range(len(self.windows)))
         if not as_drawn:
             order.sort(key=lambda index: (-len(self.windows[index]), index))
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        most = max(_CACHED, _CACHED_A_THREAD * torch.get_num_threads()) if device == "cpu" else None
+        while order:
+            longest = max(len(self.windows[index]) for index in order[:batch_size])
+            size = batch_size if most is None else max(1, min(batch_size, most // longest))
+            chosen, order = order[:size], order[size:]
             rows = [torch.tensor(self.windows[index]) for index in chosen]
             lengths = torch.tensor([len(row) for row in rows])
-            longest = int(lengths.max())
-            mask = torch.arange(longest) < lengths[:, None]
+            mask = torch.arange(int(lengths.max())) < lengths[:, None]
             sizes = None
             if self.sizes is not None:
                 sizes = _pad([torch.tensor(self.sizes[index], dtype=torch.float32) for index in chosen]).to(device)

@@ -52,15 +52,18 @@ def test_trunk_and_head_give_the_models_own_logits(any_model: PreTrainedModel) -
     torch.testing.assert_close(logits[mask], expected[mask])
 
 
-def test_logits_are_written_into_given_memory_to_the_same_bits(any_model: PreTrainedModel) -> None:
+def test_the_logits_of_some_tokens_are_a_part_of_the_models_own(any_model: PreTrainedModel) -> None:
     architecture = architecture_of(any_model)
-    assert architecture.head_is_product
+    product = architecture.head_product()
+    assert product is not None
     with torch.no_grad():
         hidden = architecture.last_hidden(IDS).flatten(0, 1)
         expected = architecture.logits(hidden)
-        memory = torch.full_like(expected, torch.nan)
-        assert torch.equal(architecture.logits(hidden, memory), expected)
+        memory = torch.full((len(hidden), 30), torch.nan)
+        torch.testing.assert_close(product.logits(hidden, slice(40, 70), memory), expected[:, 40:70])
         assert not memory.isnan().any()
+        tokens = torch.arange(len(hidden)) + 40
+        torch.testing.assert_close(product.logit_of(hidden, tokens), expected[:, 40:].diagonal())
 
 
 def test_a_head_that_does_more_than_multiply_is_called() -> None:
@@ -68,11 +71,11 @@ def test_a_head_that_does_more_than_multiply_is_called() -> None:
     head = architecture_of(model).head
     plain = measure(model, ["loss"], token_ids=IDS)
     hook = head.register_forward_hook(lambda _, __, output: output * 0.5)
-    assert not architecture_of(model).head_is_product
+    assert architecture_of(model).head_product() is None
     assert measure(model, ["loss"], token_ids=IDS)[0].value != plain[0].value
     hook.remove()
     head.bias = torch.nn.Parameter(torch.arange(len(head.weight)) / 100)
-    assert not architecture_of(model).head_is_product
+    assert architecture_of(model).head_product() is None
     assert measure(model, ["loss"], token_ids=IDS)[0].value != plain[0].value
 
 

@@ -21,7 +21,7 @@ from lm_probe.probes import (
     find_probes,
     probe_names,
 )
-from lm_probe.probes._forward import _Head, _show_logits
+from lm_probe.probes._forward import _successors
 from tests.conftest import VOCABULARY, make_model
 
 aten = torch.ops.aten
@@ -63,6 +63,7 @@ def show(state: ForwardState, batch: Batch, dtype: torch.dtype) -> None:
     with Traffic():
         state.see_hidden(SITE, states, batch)
         state.see_logits(logits, targets, targets, targets.float())
+        state.see_surprisals(logits[:, 0].float(), targets, targets.float())
 
 
 def forward_probes() -> list[ForwardProbe]:
@@ -102,7 +103,7 @@ def test_gathering_is_no_traffic(
 
 
 @pytest.mark.parametrize(("padded", "times"), [(False, 0), (True, 1)])
-def test_for_logits_a_padded_batch_asks_once_how_many_positions_count(padded: bool, times: int) -> None:
+def test_a_padded_batch_asks_once_how_many_positions_have_a_successor(padded: bool, times: int) -> None:
     class Asked(TorchDispatchMode):
         times = 0
 
@@ -113,11 +114,10 @@ def test_for_logits_a_padded_batch_asks_once_how_many_positions_count(padded: bo
     architecture = architecture_of(make_model("gpt_neox"))
     mask = torch.arange(9) < torch.arange(4, 8)[:, None] if padded else None
     batch = Batch(torch.zeros(4, 9).long(), mask, torch.arange(4), torch.ones(4, 9))
-    state = _Looking(lambda logits: logits.sum())
     with torch.no_grad():
         last = architecture.last_hidden(batch.token_ids, batch.mask)
         with Asked() as asked:
-            _show_logits(_Head(architecture), last, batch, [state])
+            _successors(last, batch)
     assert asked.times == times
 
 

@@ -159,7 +159,7 @@ def evaluate(lm):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("loss", "probes=loss: it needs logits.*--probes loss"),
+        ("loss", "probes=loss: it needs surprisals.*--probes loss"),
         ("anisotropy+head_spectrum", "probes=head_spectrum: it needs first and head and token_counts"),
         ("anisotropie", "probes=anisotropie: no such probe"),
     ],

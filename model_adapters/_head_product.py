@@ -1,0 +1,34 @@
+"""The output head as a matrix product, of which a part can be taken."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class HeadProduct:
+    """A head that only multiplies, without gradients."""
+
+    weight: Float[Tensor, "V d"]
+    soft_cap: float | None = None
+
+    def logits(self, hidden: Float[Tensor, "n d"], tokens: slice, out: Float[Tensor, "n v"]) -> Float[Tensor, "n v"]:
+        """The logits of some tokens.
+
+        Args:
+            hidden: what the head multiplies.
+            tokens: whose.
+            out: memory for the product, of the result's shape and type.
+        """
+        return capped(torch.matmul(hidden, self.weight[tokens].T, out=out), self.soft_cap)
+
+    def logit_of(self, hidden: Float[Tensor, "n d"], tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """One token's logit at each position, but for rounding."""
+        return capped((hidden * self.weight[tokens]).sum(1), self.soft_cap)
+
+
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """Logits under the soft cap of Gemma 2."""
+    return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -1,0 +1,69 @@
+"""What each next token costs in nats, from what the head multiplies."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from lm_probe.model_adapters import Architecture, HeadProduct
+
+# Positions taken at a time: wide enough for the head's product to run at full speed, small beside the model.
+HEAD_ROWS = 512
+# On a CPU, positions and tokens of a tile of logits, which is read again while it lies in the cache.
+_TILE = 1024, 2048
+
+
+class Surprisal:
+    """Negative log-probabilities of tokens, in float32, or float64 where the model is.
+
+    The logits are never in memory together. On a CPU they are made in tiles: for logits z and the target's y, the
+    nats are log(sum exp(z - s)) - (y - s) with a shift s near y. The sum is then 1 or more, so that no maximum need be
+    found first; this takes less time than writing all logits alone.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Of this model; nothing is computed yet."""
+        self._architecture = architecture
+        self._memory: Tensor | None = None
+
+    def __call__(self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The nats of `targets` where the head multiplies `hidden`, on the same device as that."""
+        head = self._architecture.head_product() if hidden.device.type == "cpu" else None
+        if head is None:
+            return self._from_whole_rows(hidden, targets)
+        pairs = zip(hidden.split(_TILE[0]), targets.split(_TILE[0]), strict=True)
+        return torch.cat([self._from_tiles(head, *pair) for pair in pairs])
+
+    def _from_whole_rows(self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        found = []
+        for part, wanted in zip(hidden.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True):
+            logits = self._architecture.logits(part)
+            found.append(cross_entropy(_exact(logits), wanted.to(logits.device), reduction="none"))
+        return torch.cat(found)
+
+    def _from_tiles(
+        self, head: HeadProduct, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]
+    ) -> Float[Tensor, " n"]:
+        width, vocabulary = _TILE[1], len(head.weight)
+        if self._memory is None or self._memory.dtype != hidden.dtype:
+            self._memory = hidden.new_empty(_TILE[0] * width)
+        shift = _exact(head.logit_of(hidden, targets))[:, None]
+        over_target = torch.zeros(len(hidden), dtype=torch.float64)
+        summed = torch.zeros(len(hidden), dtype=torch.float64)
+        for start in range(0, vocabulary, width):
+            size = min(width, vocabulary - start)
+            tile = self._memory[: len(hidden) * size].view(len(hidden), size)
+            logits = head.logits(hidden, slice(start, start + size), tile)
+            over = logits.sub_(shift) if logits.dtype == shift.dtype else logits - shift
+            (here,) = ((targets >= start) & (targets < start + size)).nonzero(as_tuple=True)
+            over_target[here] = over[here, targets[here] - start].double()
+            summed += over.exp_().sum(1)
+        nats = (summed.log() - over_target).clamp(min=0).to(shift.dtype)
+        beyond = nats.isinf()  # 88 nats and more
+        if beyond.any():
+            nats[beyond] = self._from_whole_rows(hidden[beyond], targets[beyond])
+        return nats
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
