@@ -122,7 +122,7 @@ class MeanCosine:
         if self._sums is None or self._counts is None or n < 2:
             raise ValueError(f"a mean cosine needs two vectors that are not zero: found {n}")
         sums, counts = self._sums.cpu(), self._counts.cpu().double()
-        (found,) = estimates_of_sums(lambda n, total: _mean_from_sum(total, n)[None], [counts, sums], counts)
+        (found,) = estimates_of_sums(lambda n, total: _mean_from_sum(total, n)[:, None], [counts, sums], counts)
         return CosineResult(found.value, found.stderr, n, self.zeros())
 
     def _add(

@@ -154,4 +154,5 @@ def differ_by_rounding(mean: Float[Tensor, " d"], variance: Float[Tensor, " d"],
 def identical(vectors: Float[Tensor, "n d"]) -> bool:
     """Whether vectors are one vector but for the rounding of their own dtype: see `differ_by_rounding`."""
     rows = vectors.double()
-    return differ_by_rounding(rows.mean(0), rows.var(0, correction=0), vectors.dtype)
+    mean = rows.mean(0)
+    return differ_by_rounding(mean, (rows - mean).square().mean(0), vectors.dtype)  # a third of `var`'s time

@@ -10,7 +10,7 @@ from lm_probe.probes._cosine import _mean_from_sum
 from lm_probe.probes._half_samples import estimates_of_sums, half_samples
 from lm_probe.probes._jackknife import Estimate, jackknife
 from lm_probe.probes._labels import TokenLabels
-from lm_probe.probes._rogue import rogue_share
+from lm_probe.probes._windows import Windows
 
 TOP_DIMENSIONS = (1, 3, 5)
 # Sums for each type and group would be the largest of all: half as many groups are enough for an error.
@@ -42,9 +42,9 @@ class DirectionSums:
         self._group_type_units = zeros(folded, types, width).float()
         self._zeros = zeros(1)
 
-    def update(self, vectors: Float[Tensor, "b t d"], squares: Float[Tensor, "b t d"], labels: TokenLabels) -> None:
-        """Adds whole windows, in float64, pads set to zero; `squares` are those of the vectors' numbers."""
-        norms = squares.sum(2).sqrt()
+    def update(self, windows: Windows, labels: TokenLabels) -> None:
+        """Adds windows."""
+        vectors, squares, norms, total = windows
         directed = labels.counted & (norms != 0)
         self._zeros += (labels.counted & (norms == 0)).sum()
         # Unit vectors are never formed: every sum of them is one product.
@@ -58,7 +58,6 @@ class DirectionSums:
         self._squares.index_add_(0, labels.group, (weights.square() @ squares)[:, 0])
 
         # mean_i cos(x_i, mean of the window) is one product: sum of unit vectors by the direction of the mean.
-        total = vectors.sum(1)
         length = torch.linalg.vector_norm(total, dim=1, keepdim=True)
         mean = total / torch.where(length == 0, 1.0, length)
         n = directed.sum(1)
@@ -117,7 +116,7 @@ class DirectionSums:
         )
         if found["mean_cosine"].value > 0:
             halves = half_samples(counts.sum(1))
-            shares = halves.estimates(torch.stack([_rogue(each) for each in self.contributions(halves.members)]))
+            shares = halves.estimates(_rogue(self.contributions(halves.members)))
             found |= {f"rogue_top{k}": share._replace(n=n) for k, share in zip(TOP_DIMENSIONS, shares, strict=True)}
         found |= self._self_similarity(counts, units)
         return found | of_zeros
@@ -133,7 +132,7 @@ class DirectionSums:
         # Sums of single precision are good enough for errors.
         each = _mean_from_sum(self._type_units.cpu()[enough], self._type_counts.cpu()[enough].long())
         value, types = float(each.mean()), len(each)
-        baseline = float(_all(counts.sum(0), units.sum(0)))
+        baseline = float(_mean_from_sum(units.sum((0, 1)), counts.sum()))
         return {
             "self_similarity": Estimate(value, raw.stderr, types),
             "self_similarity_adjusted": Estimate(value - baseline, adjusted.stderr, types),
@@ -161,19 +160,21 @@ def _named(
     return {name: estimate._replace(n=int(sizes.sum())) for name, estimate in zip(names, estimates, strict=True)}
 
 
-def _all(counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]) -> Float[Tensor, " 1"]:
-    return _mean_from_sum(units.sum(0), counts.sum())[None]
+def _all(counts: Float[Tensor, "r s"], units: Float[Tensor, "r s d"]) -> Float[Tensor, "r 1"]:
+    return _mean_from_sum(units.sum(1), counts.sum(1))[:, None]
 
 
 def _intra(
-    windows: Float[Tensor, " 2"], counts: Float[Tensor, " s"], units: Float[Tensor, "s d"]
-) -> Float[Tensor, " 2"]:
-    raw = windows[0] / windows[1]
-    return torch.stack([raw, raw - _all(counts, units)[0]])
+    windows: Float[Tensor, "r 2"], counts: Float[Tensor, "r s"], units: Float[Tensor, "r s d"]
+) -> Float[Tensor, "r 2"]:
+    raw = windows[:, :1] / windows[:, 1:]
+    return torch.cat([raw, raw - _all(counts, units)], 1)
 
 
-def _rogue(contributions: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
-    # A half of the sample may have no positive mean cosine: then there is no error.
-    if not float(contributions.sum()) > 0:
-        return torch.full((len(TOP_DIMENSIONS),), torch.nan, dtype=torch.float64)
-    return torch.tensor([rogue_share(contributions, k) for k in TOP_DIMENSIONS], dtype=torch.float64)
+def _rogue(contributions: Float[Tensor, "r d"]) -> Float[Tensor, "r k"]:
+    """`rogue_share` of each; a half of the sample may have no positive mean cosine: then there is no error."""
+    totals = contributions.sum(1, keepdim=True)
+    width = contributions.shape[1]
+    largest = contributions.topk(min(max(TOP_DIMENSIONS), width)).values.cumsum(1)
+    wanted = [min(k, width) - 1 for k in TOP_DIMENSIONS]
+    return torch.where(totals > 0, largest[:, wanted] / totals, torch.nan)

@@ -21,6 +21,7 @@ from lm_probe.probes._reservoir import SAMPLE_ROWS, Reservoir, SampledVectors, l
 from lm_probe.probes._sample_values import cka_with, sample_values
 from lm_probe.probes._spectral_values import spectral_values
 from lm_probe.probes._spectrum import Spectrum
+from lm_probe.probes._windows import Scratch, Windows
 
 # Windows are taken in float64 a few at a time: on a CPU more would cost memory and gain no speed.
 _CACHED_TOKENS, _BLOCK_TOKENS = 512, 2048
@@ -39,7 +40,9 @@ class SiteGeometry:
         self._reservoir = Reservoir(sample_rows)
         self._firsts = Reservoir(_FIRST_ROWS)
 
-    def update(self, vectors: Float[Tensor, "b t d"], labels: TokenLabels, *, padded: bool = True) -> None:
+    def update(
+        self, vectors: Float[Tensor, "b t d"], labels: TokenLabels, scratch: Scratch, *, padded: bool = True
+    ) -> None:
         """Adds whole windows; `padded` is False where it is known that every token counts, which saves time."""
         vectors = vectors.detach()
         tokens = _CACHED_TOKENS if vectors.device.type == "cpu" else _BLOCK_TOKENS
@@ -47,13 +50,11 @@ class SiteGeometry:
         for start in range(0, len(vectors), windows):
             part = slice(start, start + windows)
             some = TokenLabels(*(label[part] for label in labels))
-            rows = vectors[part].double()
-            if padded:
-                rows = rows.masked_fill(~some.counted[..., None], 0.0)
-            squares = rows.square()
-            self._directions.update(rows, squares, some)
-            self._magnitudes.update(rows, squares, some)
-            self._covariance.update(rows, some.counted if padded else None)
+            counted = some.counted if padded else None
+            windowed = Windows.of(vectors[part], counted, scratch)
+            self._directions.update(windowed, some)
+            self._magnitudes.update(windowed, some)
+            self._covariance.update(windowed.vectors, counted)
         self._reservoir.update(labelled(vectors, labels))
         first = TokenLabels(*(label[:, :1] if label.ndim == 2 else label for label in labels))
         self._firsts.update(labelled(vectors[:, :1], first))
@@ -112,10 +113,7 @@ class SiteGeometry:
 
 def _principal_axes(covariance: Float[Tensor, "d d"]) -> tuple[Spectrum, Float[Tensor, "d d"]]:
     """Eigenvalues, largest first and 0 where they are rounding, and eigenvectors in single precision."""
-    if covariance.device.type == "cpu":
-        eigenvalues, eigenvectors = map(torch.from_numpy, np.linalg.eigh(covariance.numpy()))  # faster than torch's
-    else:
-        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
     spectrum = eigenvalues.flip(0).cpu().numpy()
     # A final norm takes a direction away: what is left there is rounding, and square roots would make much of it.
     spectrum[spectrum < len(spectrum) * np.finfo(np.float64).eps * spectrum[0]] = 0.0
@@ -134,6 +132,7 @@ class GeometryState(ForwardState):
         self._reference = reference
         self._sites: dict[Site, SiteGeometry] = {}
         self._labelled: tuple[Batch, TokenLabels] | None = None
+        self._scratch = Scratch()
 
     def see_hidden(self, site: Site, vectors: Float[Tensor, "b t d"], batch: Batch) -> None:
         """Adds one batch of one site; the tokens are labelled once for all sites of a batch."""
@@ -143,7 +142,7 @@ class GeometryState(ForwardState):
         labels = self._labelled[1].to(vectors.device)
         if site not in self._sites:
             self._sites[site] = SiteGeometry(vectors.shape[-1], self._labeller, self._sample_rows, vectors.device)
-        self._sites[site].update(vectors, labels, padded=batch.mask is not None)
+        self._sites[site].update(vectors, labels, self._scratch, padded=batch.mask is not None)
 
     def merge(self, other: ForwardState) -> None:
         """Adds what a twin has seen. A site that only the twin has seen is taken over as it is."""

@@ -1,6 +1,7 @@
 """Balanced half-samples: standard errors of statistics that bend, from groups of documents."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -49,18 +50,17 @@ class HalfSamples(NamedTuple):
 
 
 def estimates_of_sums(
-    statistic: Callable[..., Float[Tensor, " k"]], totals: Sequence[Float[Tensor, "g ..."]], sizes: Float[Tensor, " g"]
+    statistic: Callable[..., Float[Tensor, "r k"]], totals: Sequence[Float[Tensor, "g ..."]], sizes: Float[Tensor, " g"]
 ) -> list[Estimate]:
     """Values of a statistic of sums over groups, with errors from half-samples of them.
 
     Args:
-        statistic: takes the totals summed over groups and gives k values.
+        statistic: takes the totals summed over r choices of groups and gives k values for each choice.
         totals: sums for each group.
         sizes: what each group counts for.
     """
     halves = half_samples(sizes)
-    sums = [torch.tensordot(halves.members, total, 1) for total in totals]
-    return halves.estimates(torch.stack([statistic(*each) for each in zip(*sums, strict=True)]))
+    return halves.estimates(statistic(*(torch.tensordot(halves.members, total, 1) for total in totals)))
 
 
 def half_samples(sizes: Float[Tensor, " g"]) -> HalfSamples:
@@ -83,6 +83,7 @@ def half_samples(sizes: Float[Tensor, " g"]) -> HalfSamples:
     return HalfSamples(members, members @ sizes)
 
 
+@cache
 def _hadamard(order: int) -> Float[Tensor, "h h"]:
     """Entries +-1, orthogonal rows, the first all +1 (Paley 1933)."""
     prime = order - 1

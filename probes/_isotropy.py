@@ -108,10 +108,11 @@ def own_projections(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
     """
     m, d = rows.shape
     if m >= d:
-        return rows @ torch.from_numpy(np.linalg.eigh((rows.T @ rows).numpy()).eigenvectors)
+        axes: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors
+        return rows @ axes
     # X v = sigma u, with u the eigenvectors of the Gram matrix.
-    squares, left = np.linalg.eigh((rows @ rows.T).numpy())
-    projections = torch.from_numpy(left * np.sqrt(np.maximum(squares, 0.0)))
+    squares, left = torch.linalg.eigh(rows @ rows.T)
+    projections = left * squares.clamp_min(0.0).sqrt()
     return torch.cat([projections, torch.zeros(m, 1, dtype=torch.float64)], 1)
 
 

@@ -26,6 +26,7 @@ from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._jackknife import jackknife
 from lm_probe.probes._labels import NO_KEY, frequency_strata, token_keys
 from lm_probe.probes._reservoir import SampledVectors, labelled
+from lm_probe.probes._windows import Windows
 
 CPU = torch.device("cpu")
 
@@ -164,8 +165,9 @@ def _seen(batch: Batch, sampled: Sampled, vectors: torch.Tensor, parts: list[sli
         directions = DirectionSums(vectors.shape[-1], groups, labeller.strata, labeller.types, CPU)
         magnitudes = Magnitudes(vectors.shape[-1], groups, CPU)
         labels = labeller.label(rows_of(batch, rows))
-        directions.update(vectors[rows], vectors[rows].square(), labels)
-        magnitudes.update(vectors[rows], vectors[rows].square(), labels)
+        windows = Windows.of(vectors[rows])
+        directions.update(windows, labels)
+        magnitudes.update(windows, labels)
         totals.append((directions, magnitudes))
     for directions, magnitudes in totals[1:]:
         totals[0][0].merge(directions)
