@@ -79,6 +79,29 @@ def test_states_merge(neox: PreTrainedModel) -> None:
                 assert left.stderr == pytest.approx(right.stderr, abs=1e-12)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("as_drawn", [False, True])
+def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool) -> None:
+    lengths = [600, 20, 700, 3000, 30, 40, 600, 600, 10]
+    sample = TokenSample([[1] * n for n in lengths], list(range(9)), None, "document", 3000, False)
+    threads = torch.get_num_threads()
+    shapes = {}
+    for number, device in ((1, "cpu"), (4, "cpu"), (1, "meta")):
+        torch.set_num_threads(number)
+        batches = list(sample.batches(batch_size, device, as_drawn=as_drawn))
+        shapes[number, device] = [tuple(batch.token_ids.shape) for batch in batches]
+        if device == "cpu":
+            seen = [cluster for batch in batches for cluster in batch.clusters.tolist()]
+            assert seen == list(range(9)) if as_drawn else sorted(seen) == list(range(9))
+    torch.set_num_threads(threads)
+    for (number, device), found in shapes.items():
+        most = max(1024, 512 * number) if device == "cpu" else math.inf
+        assert all(rows == 1 or (rows <= batch_size and rows * length <= most) for rows, length in found)
+    assert [rows for rows, _ in shapes[1, "meta"]] == {1: [1] * 9, 3: [3, 3, 3], 8: [8, 1]}[batch_size]
+    if batch_size == 8:
+        assert len(shapes[1, "cpu"]) > len(shapes[4, "cpu"]) > 2
+
+
 def test_the_head_is_not_computed_for_geometry_alone(neox: PreTrainedModel) -> None:
     calls: list[int] = []
     neox.get_output_embeddings().register_forward_hook(lambda *_: calls.append(1))
