@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import stat
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -54,13 +57,37 @@ def tokenizer_digest(folder: Path) -> str | None:
     What the settings files say of who saved them, and from where, is left out: it differs between checkpoints of one
     training that went on under another version.
     """
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    there = [_seen(folder / name) for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")]
+    files = tuple(file for file in there if file is not None)
+    return _digest(files) if any(file.path.name in _TOKENIZER_FILES for file in files) else None
+
+
+class _File(NamedTuple):
+    """A file as it was when it was looked at: one that is written again is another."""
+
+    path: Path
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+def _seen(path: Path) -> _File | None:
+    try:
+        found = path.stat()
+    except OSError:
         return None
+    is_file = stat.S_ISREG(found.st_mode)
+    return _File(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) if is_file else None
+
+
+@lru_cache(maxsize=64)
+def _digest(files: tuple[_File, ...]) -> str:
+    """Kept, because a sweep asks for it six times at every checkpoint."""
     sha = hashlib.sha256()
-    for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json"):
-        if (folder / name).is_file():
-            sha.update(name.encode())
-            sha.update(_settings(folder / name) if name == "tokenizer_config.json" else (folder / name).read_bytes())
+    for path, *_ in files:
+        sha.update(path.name.encode())
+        sha.update(_settings(path) if path.name == "tokenizer_config.json" else path.read_bytes())
     return sha.hexdigest()
 
 
