@@ -13,14 +13,26 @@ from lm_probe.reports._counting import (
     task_metrics,
 )
 from lm_probe.reports._counting_findings import Counted, counted_questions
-from lm_probe.reports._data import Checkpoint, RunData, Score
+from lm_probe.reports._data import Checkpoint, NotAsked, RunData, Score
 from lm_probe.reports._intervals import interval
-from lm_probe.reports._markdown import MISSING, count, escape, listed, number, settings, step_cell, table, with_interval
+from lm_probe.reports._markdown import (
+    MISSING,
+    count,
+    counted,
+    escape,
+    listed,
+    number,
+    settings,
+    step_cell,
+    table,
+    with_interval,
+)
 
 HEADER = (
     *("model", "revision", "step", "question", "m", "metric"),
     *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "floor", "binary_floor", "n"),
 )
+_NAMED = 6
 _MEANING = {"mae": "mean absolute error", "acc": "accuracy", "mae_relative": "error / true count"}
 
 
@@ -46,7 +58,7 @@ def section(data: RunData) -> list[str]:
         for cell in last_counted(data, kind, metric, known)
     ]
     if not rows:
-        return []
+        return not_asked(data)
     header = ["model", "step", "question", "measure", "m", "words", "full", "binary", "gap (paired)"]
     header += ["blind, full", "blind, binary", "lists"]
     parts = [
@@ -56,10 +68,27 @@ def section(data: RunData) -> list[str]:
         "their paired difference, normal otherwise). Blind is what the best constant answer reaches on all documents "
         "of the task, or naming one of the words in the list: one of m in the full one, one of two in the control."
         + _options(data),
+        *not_asked(data),
         *findings(data),
         table(header, rows, text_columns=4),
     ]
     return parts + _coherence(data) + _split_answers(data) + _width(data)
+
+
+def not_asked(data: RunData) -> list[str]:
+    """A sentence for each model on the tasks that it cannot have, so that a missing row is not taken for a failure."""
+    return [_not_asked(data, one) for one in data.not_asked]
+
+
+def _not_asked(data: RunData, one: NotAsked) -> str:
+    model = one.checkpoints[0].model
+    whole = len(one.checkpoints) >= len(data.checkpoints.get(model, ()))
+    where = "" if whole else f" at {counted(len(one.checkpoints), 'checkpoint')} of {len(data.checkpoints[model])}"
+    tasks = list(map(escape, one.tasks))
+    named = listed(tasks if len(tasks) <= _NAMED else [*tasks[:_NAMED], f"{len(tasks) - _NAMED} more"])
+    return (
+        f"Not asked of {escape(model)}{where}, whose tokenizer or context cannot have it: {named} ({escape(one.why)})."
+    )
 
 
 def _options(data: RunData) -> str:

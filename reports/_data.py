@@ -19,6 +19,7 @@ __all__ = [
     "HeatMap",
     "LeftOut",
     "Made",
+    "NotAsked",
     "Place",
     "Profiles",
     "RunData",
@@ -66,6 +67,14 @@ class LeftOut(NamedTuple):
     how: str
 
 
+class NotAsked(NamedTuple):
+    """Tasks that the last sweep over a model left out of itself, at these checkpoints and for one reason."""
+
+    checkpoints: Sequence[Checkpoint]
+    tasks: Sequence[str]
+    why: str
+
+
 class HeatMap(NamedTuple):
     """Cosines between neurons of one projection, in sorted order."""
 
@@ -88,6 +97,9 @@ class RunData:
     """By metric; of several components the one over all rows."""
     made: Sequence[Made]
     failed: Sequence[Failed]
+    failed_earlier: Sequence[Failed] = ()
+    """What the last sweep over its model did not ask for again."""
+    not_asked: Sequence[NotAsked] = ()
     heat_maps: Sequence[HeatMap] = ()
     """Of the last checkpoint of each model: all of a long series would be hundreds of megabytes."""
     left_out: Sequence[LeftOut] = ()

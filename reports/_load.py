@@ -11,8 +11,8 @@ import pandas as pd
 
 from lm_probe.reports._audit import Audited, read_audits
 from lm_probe.reports._comparable import beside, left_out, lines
-from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, RunData, Vectors
-from lm_probe.reports._numbers import Numbers
+from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, NotAsked, RunData, Vectors
+from lm_probe.reports._numbers import Numbers, by_step
 from lm_probe.reports._outcomes import Samples, sample_files
 from lm_probe.reports._sizes import in_run
 from lm_probe.sweeps import RunStore
@@ -61,7 +61,37 @@ class _Run:
         return [Made(self.checkpoint(row), *(row[name] for name in Made._fields[1:])) for row in self._measured]
 
     def failed(self) -> list[Failed]:
-        return [Failed(self.checkpoint(row), str(row["probe"]), str(row["error"])) for row in self._failures]
+        return self._failed(self._failures)
+
+    def failed_earlier(self) -> list[Failed]:
+        return self._failed(_records(self._store.failures(earlier=True)))
+
+    def _failed(self, rows: Iterable[Mapping[str, Any]]) -> list[Failed]:
+        return [Failed(self.checkpoint(row), str(row["probe"]), str(row["error"])) for row in rows]
+
+    def not_asked(self) -> list[NotAsked]:
+        """Checkpoints of a model that lack the same tasks together, with the first of the reasons."""
+        steps = {(row["model"], row["revision"]): row["step"] for row in (*self._measured, *self._failures)}
+        lacking: dict[tuple[str, str | None], dict[str, str]] = {}
+        for row in _records(self._store.left_out()):
+            lacking.setdefault((row["model"], row["revision"]), {})[row["task"]] = row["why"]
+        alike: dict[tuple[str, tuple[str, ...]], list[tuple[str, str | None]]] = {}
+        for where, reasons in lacking.items():
+            alike.setdefault((where[0], tuple(reasons)), []).append(where)
+        return [
+            NotAsked(
+                sorted(
+                    (
+                        self.checkpoint({"model": model, "revision": at, "step": steps.get((model, at))})
+                        for _, at in all_
+                    ),
+                    key=by_step,
+                ),
+                tasks,
+                lacking[all_[0]][tasks[0]],
+            )
+            for (model, tasks), all_ in alike.items()
+        ]
 
     def omitted(self) -> list[LeftOut]:
         return [
@@ -112,6 +142,8 @@ def load(runs: Sequence[Path]) -> RunData:
             },
             made=[row for part in parts for row in part.made()],
             failed=[row for part in parts for row in part.failed()],
+            failed_earlier=[row for part in parts for row in part.failed_earlier()],
+            not_asked=[row for part in parts for row in part.not_asked()],
             heat_maps=[row for part in parts for row in part.heat_maps()],
             left_out=[row for part in parts for row in part.omitted()],
             audits=[row for part in parts for row in part.audits()],

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lm_probe.reports._analysis import ALPHA, Analysis, Verdict
+from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._counting_findings import Counted, counted_questions
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._layers import final_place
@@ -70,6 +71,21 @@ def _alike(ranges: Mapping[str, str]) -> list[str]:
     ]
     rest = sum(len(models) for _, models in by_size[_NAMED:])
     return [*said, f"{counted(rest, 'more model')} (see [Provenance](#provenance))"] if rest else said
+
+
+def _unasked(data: RunData) -> list[str]:
+    """Models of which the last sweep left counting tasks out and that have no score of any."""
+    counting = {
+        one.model
+        for task, metric in task_metrics(data)
+        if counting_task(task)
+        for one in data.scores(TASKS, metric, task)
+    }
+    return [
+        escape(model)
+        for model in dict.fromkeys(one.checkpoints[0].model for one in data.not_asked)
+        if model not in counting
+    ]
 
 
 def _which(some: Sequence[Checkpoint]) -> str:
@@ -192,6 +208,9 @@ def _cannot(data: RunData, analysis: Analysis) -> Iterator[str]:
     unordered = [escape(model) for model, own in series if len(own) > 1 and all(one.step is None for one in own)]
     if unordered:
         yield f"The checkpoints of {listed(unordered)} have no training step, so that nothing over training is said."
+    unasked = _unasked(data)
+    if unasked:
+        yield f"Whether {_few(unasked, 'model')} can count was not asked, see [Counting](#counting)."
     short = [one for one in analysis.headline if one.series.measure.task is None and not one.tests]
     if short:
         names = listed([escape(one.series.model) for one in short])

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._data import Checkpoint, RunData, Score
-from lm_probe.reports._markdown import MISSING, count, counted, escape, fold, number, step_cell, table, with_error
+from lm_probe.reports._markdown import (
+    MISSING,
+    count,
+    counted,
+    escape,
+    fold,
+    listed,
+    number,
+    step_cell,
+    table,
+    with_error,
+)
 from lm_probe.reports._origins import origins
 from lm_probe.reports._pictures import Picture
 from lm_probe.reports._provenance import Cost, common, duration, memory, per_checkpoint, warnings
@@ -16,6 +27,7 @@ from lm_probe.reports._thin import thinned
 from lm_probe.sweeps import UNSEEN
 
 ROWS = 30
+NAMED = 4
 MOST_ROWS = 200
 OTHER_TASKS = (
     "task",
@@ -137,7 +149,21 @@ def failures(data: RunData) -> list[str]:
         same = (row.checkpoint.model, row.probe or "(opening)", row.error)
         steps.setdefault(same, []).append(step_cell(row.checkpoint))
     rows = [[escape(m), ", ".join(at), escape(probe), escape(error)] for (m, probe, error), at in steps.items()]
-    return [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
+    shown = [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
+    return shown + _failed_earlier(data)
+
+
+def _failed_earlier(data: RunData) -> list[str]:
+    """One line on failures that the last sweep over their model gave no chance to go right."""
+    if not data.failed_earlier:
+        return []
+    names = list(dict.fromkeys(escape(row.probe or "(opening)") for row in data.failed_earlier))
+    some = listed(names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"])
+    return [
+        f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same model did "
+        f"not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here ({some}): see "
+        "[tables/failures.csv](tables/failures.csv)."
+    ]
 
 
 def provenance(data: RunData) -> list[str]:

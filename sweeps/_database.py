@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._lock import may_write
-from lm_probe.sweeps._schema import SCHEMA, SCHEMA_VERSION
+from lm_probe.sweeps._schema import ADDED, SCHEMA, SCHEMA_VERSION
 from lm_probe.sweeps._versions import versions
 
 
@@ -48,6 +48,7 @@ def open_to_write(file: Path) -> sqlite3.Connection:
             about = {"schema": str(SCHEMA_VERSION), "made_by": versions()["lm-probe"]}
             rows = "".join(f"INSERT INTO about VALUES ('{key}', '{value}');" for key, value in about.items())
             database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
+        database.executescript(f"BEGIN IMMEDIATE;{ADDED}COMMIT;")
         return database
     except sqlite3.Error as error:
         raise explain(file, error) from error

@@ -106,8 +106,6 @@ class Desk:
                 f"{self._config.out} already holds other weights under the name {visit.name}, from {other}: "
                 f"rename a folder, or choose another --out"
             )
-        for task in self._job.unfit.get(visit, ()):  # asked by an earlier version, and failed
-            self._store.clear_failure(visit.model, visit.revision, task)
         pending = [unit for unit in looked.units if not self._store.has(key, unit.probe, unit.config)]
         self._store.show(key, [(unit.probe, unit.config) for unit in looked.units if unit not in pending])
         if visit not in self._left:  # a second look follows the death of a worker

@@ -104,3 +104,23 @@ CREATE TABLE layouts (           -- names, shapes and types of tensors: one for 
     tensors TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+
+ADDED = """
+-- Failures that the last sweep over their model did not ask for again.
+CREATE TABLE IF NOT EXISTS earlier_failures (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    probe TEXT NOT NULL,
+    PRIMARY KEY (model, revision, probe)
+) WITHOUT ROWID;
+
+-- Tasks that the last sweep over a model left out, because its tokenizer or context cannot have them.
+CREATE TABLE IF NOT EXISTS left_out (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    task TEXT NOT NULL,
+    why TEXT NOT NULL,
+    PRIMARY KEY (model, revision, task)
+) WITHOUT ROWID;
+"""
+"""Tables that came later: a run without them is given them when it is written to, and reads as if they were empty."""

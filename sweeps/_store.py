@@ -98,7 +98,10 @@ class RunStore:
         return bool(rows)
 
     def show(self, checkpoint: CheckpointKey, asked: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Makes finished measurements (probe, config) the ones that the run shows, where later ones hid them."""
+        """Makes finished measurements (probe, config) the ones that the run shows, where later ones hid them.
+
+        A failure under other settings no longer stands then.
+        """
         hidden = [
             row["id"]
             for probe, config in asked
@@ -106,10 +109,17 @@ class RunStore:
                 f"SELECT m.id {_THIS} AND m.asked NOT IN ({CURRENT})", _this(checkpoint, probe, config)
             )
         ]
-        if hidden:
+        which = (checkpoint.model, checkpoint.revision or "")
+        failed = {
+            row["probe"] for row in self._rows("SELECT probe FROM failures WHERE (model, revision) = (?, ?)", which)
+        }
+        settled = failed & {failure_name(probe, config) for probe, config in asked}
+        if hidden or settled:
             with self._transaction() as db:
                 for measurement in hidden:
                     db.execute(f"UPDATE measurements SET asked = ({NEXT}) WHERE id = ?", (measurement,))
+                for probe in settled:
+                    db.execute("DELETE FROM failures WHERE (model, revision, probe) = (?, ?, ?)", (*which, probe))
 
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""
@@ -157,6 +167,10 @@ class RunStore:
         with self._transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?)", (model, revision or "", step, probe, error)
+            )
+            db.execute(
+                "DELETE FROM earlier_failures WHERE (model, revision, probe) = (?, ?, ?)",
+                (model, revision or "", probe),
             )
 
     def clear_failure(self, model: str, revision: str | None, probe: str) -> None:
@@ -235,11 +249,25 @@ class RunStore:
         rows = self._rows(TASK_DETAILS, (model, revision or "", task))
         return json.loads(rows[0]["details"]) if rows else None
 
-    def failures(self) -> pd.DataFrame:
-        """What went wrong and has not gone right since."""
-        rows = self._rows("SELECT model, nullif(revision, ''), step, probe, error FROM failures ORDER BY 1, 3, 2, 4")
+    def failures(self, *, earlier: bool = False) -> pd.DataFrame:
+        """What went wrong and has not gone right since: model, revision, step, probe, error.
+
+        Args:
+            earlier: instead what the last sweep over a model did not ask for again.
+        """
+        marked = set(map(tuple, self._added("earlier_failures", "model, revision, probe")))
+        rows = [
+            (row["model"], row["revision"] or None, row["step"], row["probe"], row["error"])
+            for row in self._rows("SELECT * FROM failures ORDER BY model, step, revision, probe")
+            if ((row["model"], row["revision"], row["probe"]) in marked) == earlier
+        ]
         frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error"])
         return frame.astype({"step": "Int64"})
+
+    def left_out(self) -> pd.DataFrame:
+        """Tasks that the last sweep over a model left out of itself: model, revision, task and why."""
+        rows = self._added("left_out", "model, nullif(revision, ''), task, why")
+        return pd.DataFrame(rows, columns=["model", "revision", "task", "why"])
 
     def audit(self) -> pd.DataFrame:
         """What the audit found: model, revision, step, kind, line, and twin, the revision that a checkpoint equals."""
@@ -251,6 +279,11 @@ class RunStore:
         """How much the audit looked at: model, checkpoints, bytes_read. Without rows where there was no audit."""
         rows = self._rows("SELECT model, checkpoints, bytes_read FROM audited ORDER BY model")
         return pd.DataFrame(rows, columns=["model", "checkpoints", "bytes_read"])
+
+    def _added(self, table: str, columns: str) -> list[sqlite3.Row]:
+        """The rows of a table that runs of earlier versions do not have."""
+        there = self._rows("SELECT 1 FROM sqlite_master WHERE name = ?", (table,))
+        return self._rows(f"SELECT {columns} FROM {table} ORDER BY 1, 2, 3") if there else []
 
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
         try:

@@ -1,6 +1,7 @@
 """The main job: every checkpoint once through loss, probes and tasks, with what was finished left alone."""
 
 from lm_probe.model_adapters import Checkpoint, notices_to
+from lm_probe.sweeps._asked import keep_asked
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._desk import Desk, Summary
 from lm_probe.sweeps._downloads import shortage, to_download
@@ -44,6 +45,7 @@ def sweep(config: SweepConfig, *, spread: Spread | None = None, silent: bool = F
         Progress(sum(map(job.pieces, job.visits)), silent=silent) as progress,
     ):
         settle(store)
+        keep_asked(store, job)
         desk = Desk(job, store, progress)
         with notices_to(desk.progress.say):  # a second outage is news, whatever it says
             _run(job, store, spread, desk, silent)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lm_probe.model_adapters import open_checkpoint
 from lm_probe.probes import mean_cosine, singular_entropy, singular_values
+from lm_probe.reports import write_report
 from lm_probe.sweeps import RunStore, Summary, SweepConfig, UserError, sweep
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
@@ -165,6 +166,27 @@ def test_a_task_whose_data_are_nowhere_takes_no_other_with_it(
     done = _sweep(series / "step8", tmp_path, settings, **asked)
     assert [failure.probe for failure in done.failures] == ["lambada_openai"] and done.measured == 1
     assert "EleutherAI/lambada_openai" in done.failures[0].error
+
+
+def test_a_failure_that_the_last_sweep_did_not_ask_for_again_is_told_apart(
+    series: Path, tmp_path: Path, settings: dict[str, Any], hub: LoopbackHub
+) -> None:
+    def swept(source: Path, *tasks: str) -> tuple[list[str], list[str], str]:
+        _sweep(source, tmp_path, settings, tasks=tasks, task_documents=2, probes=("head_spectrum",))
+        with RunStore(tmp_path) as store:
+            stands, earlier = store.failures(), store.failures(earlier=True)
+        return [*stands.probe], [*earlier.probe], write_report([tmp_path]).read_text(encoding="utf-8")
+
+    stands, earlier, report = swept(series / "step8", "lambada_openai")
+    assert (stands, earlier) == (["lambada_openai"], []) and "**1 measurement failed**" in report
+    stands, earlier, report = swept(series / "step1")  # a model of its own: nothing is said of the other
+    assert (stands, earlier) == (["lambada_openai"], []) and "**1 measurement failed**" in report
+    stands, earlier, report = swept(series / "step8")
+    assert (stands, earlier) == ([], ["lambada_openai"]) and "measurement failed" not in report
+    assert "1 failure of earlier sweeps, which the last one over the same model did not ask for again" in report
+    assert "step8,,8,lambada_openai" in (tmp_path / "tables" / "failures.csv").read_text()
+    stands, earlier, report = swept(series / "step8", "lambada_openai")
+    assert (stands, earlier) == (["lambada_openai"], []) and "earlier sweeps" not in report
 
 
 def test_controls_are_measurements_of_their_own(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lm_probe.cli import main
+from lm_probe.reports import write_report
 from lm_probe.sweeps import RunStore, SweepConfig, UserError, dry_run, sweep
 from lm_probe.sweeps._job import prepare
 from tests.conftest import make_model
@@ -41,6 +42,11 @@ def test_default_tasks_that_cannot_be_asked_are_left_out_and_told_once(
     assert out == "2 checkpoints: 12 measurements made, 0 finished before, 0 failed\n"
     with RunStore(tmp_path / "run") as store:
         assert {name for name in store.values().component if name} == FIT and store.failures().empty
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    unfit = "count_query_m20, most_frequent_count_m20 and most_frequent_word_m20"
+    said = f"Not asked of tiny, whose tokenizer or context cannot have it: {unfit} (20 words are needed, 15 of 214"
+    assert said in report.split("## Counting")[1]
+    assert "can count was not asked" not in report
 
 
 def test_tasks_that_are_named_are_refused(series: Path, tmp_path: Path) -> None:
@@ -67,6 +73,12 @@ def test_where_nothing_else_is_to_be_measured_that_is_said(series: Path, tmp_pat
         prepare(config(short, tmp_path / "run"))
     job = prepare(config(short, tmp_path / "run", probes=("head_spectrum",)))
     assert job.names(job.visits[0]) == ["head_spectrum"] and len(job.notices()) == 1
+    sweep(job.config, silent=True)
+    report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "Not asked of short, whose" in report.split("## Counting")[1]
+    assert "Whether short can count was not asked, see [Counting](#counting)." in report
+    sweep(config(short, tmp_path / "run", probes=("head_spectrum",), tasks=()), silent=True)
+    assert "Not asked" not in write_report([tmp_path / "run"]).read_text(encoding="utf-8")
 
 
 def test_each_tokenizer_is_asked_what_it_can_be(series: Path, tmp_path: Path) -> None:
