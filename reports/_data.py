@@ -1,6 +1,6 @@
 """What one or several runs hold, indexed for statistics and figures; no text and no picture is made here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from lm_probe.reports._audit import Audited
 from lm_probe.reports._numbers import Address, Checkpoint, Numbers, Place, Profiles, Score, Scores, by_step
 from lm_probe.reports._outcomes import Samples
 from lm_probe.reports._sizes import Size, size_in_name
+from lm_probe.sweeps import UNSEEN
 
 __all__ = [
     "Checkpoint",
@@ -159,6 +160,43 @@ class RunData:
             return width.get(model, 0), known.parameters if known else 0.0, model
 
         return {model: found[model] for model in sorted(found, key=order)}
+
+    @cached_property
+    def copies(self) -> dict[Checkpoint, Checkpoint]:
+        """Checkpoints that hold the same as an earlier one of their model, with that one.
+
+        By the audit, by a measurement that was carried over, or by an equal identity. One of them has the other's
+        values at a step that is not its own, so a curve is read without it.
+        """
+        found: dict[Checkpoint, Checkpoint] = {}
+        order = {one: place for known in self.checkpoints.values() for place, one in enumerate(known)}
+        for pair in self._equal:
+            if set(pair) <= order.keys() and pair[0] != pair[1]:
+                first, later = sorted(pair, key=order.__getitem__)
+                first = found.get(first, first)
+                found[later] = min(first, found.get(later, first), key=order.__getitem__)
+        return found
+
+    def curve(self, model: str) -> list[Checkpoint]:
+        """A model's checkpoints by step, without copies of earlier ones."""
+        return [one for one in self.checkpoints[model] if one not in self.copies]
+
+    @property
+    def _equal(self) -> Iterator[tuple[Checkpoint, Checkpoint]]:
+        """Pairs of checkpoints of one model that hold the same; either may be one that this report does not show."""
+        named = {(one.model, one.revision): one for known in self.checkpoints.values() for one in known}
+        first: dict[tuple[str, str], Checkpoint] = {}
+        for row in self.made:
+            one = row.checkpoint
+            if row.identity != UNSEEN:
+                yield first.setdefault((one.model, row.identity), one), one
+            if "copied_from" in row.details:
+                yield named.get((one.model, row.details["copied_from"]), one), one
+        for audit in self.audits:
+            for finding in audit.findings:
+                both = [named.get((audit.model, at)) for at in (finding.twin, finding.revision)]
+                if finding.kind == "copy" and both[0] and both[1]:
+                    yield both[0], both[1]
 
     @cached_property
     def sizes(self) -> dict[str, Size]:

@@ -70,7 +70,7 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
     found = [
         Section("Warnings", sections.warning_lines(data)),
         Section("Summary", [_SUMMARY, *sections.summary(data, shown)] if shown else ()),
-        Section("Saturation", saturation(analysis), saturation_pictures(data, analysis)),
+        Section("Saturation", saturation(data, analysis), saturation_pictures(data, analysis)),
         Section("Best and final", best_and_final(data, analysis)),
         Section("Moving together", moving_together(analysis)),
         Section("Scaling", scaling(data, analysis), scaling_pictures(data, analysis)),

@@ -28,9 +28,9 @@ def moving(data: RunData) -> list[Moving]:
     """Co-movement of each measure with the loss, for each model with checkpoints enough."""
     losses = data.scores("loss", "loss")
     found = []
-    for model, known in data.checkpoints.items():
+    for model in data.models:
         for name, scores in _measures(data):
-            own = stepped({one: score for one, score in scores.items() if one in losses}, known)
+            own = stepped({one: score for one, score in scores.items() if one in losses}, data.curve(model))
             values = np.array([score.value for score in own.values()])
             if len(own) > FEWEST and np.ptp(values):
                 loss = np.array([losses[one].value for one in own])

@@ -1,6 +1,7 @@
 """How everything was measured, and what about that deserves a warning."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lm_probe.reports._data import Checkpoint, Made, RunData
@@ -146,18 +147,7 @@ def _seconds(made: Sequence[Made]) -> float:
 
 def warnings(data: RunData) -> list[str]:
     """Lines on what makes numbers of this run not comparable, or not independent."""
-    found = []
-    holders: dict[str, list[Checkpoint]] = {}
-    for row in data.made:
-        if row.identity != UNSEEN:
-            holders.setdefault(row.identity, []).append(row.checkpoint)
-    for identity, same in holders.items():
-        names = [escape(f"{one.model} {one.when}") for one in dict.fromkeys(same)]
-        if len(names) > 1:
-            found.append(
-                f"{listed(names)} are the same weights ({escape(short_identity(identity))}): "
-                "take them for one checkpoint."
-            )
+    found = [*_same_weights(data)]
     for odd in data.left_out:
         steps = listed([escape(one.when) for one in odd.checkpoints])
         found.append(
@@ -168,6 +158,26 @@ def warnings(data: RunData) -> list[str]:
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])
     return found + _between_models(data) + [f"{escape(line)}." for line in data.samples.unread]
+
+
+def _same_weights(data: RunData) -> Iterator[str]:
+    """Copies within a model, which no curve is read with, and weights that several models hold."""
+    copies: dict[Checkpoint, list[Checkpoint]] = {}
+    for one, first in data.copies.items():
+        copies.setdefault(first, []).append(one)
+    for first, others in copies.items():
+        names = listed([escape(f"{one.model} {one.when}") for one in (first, *others)])
+        yield (
+            f"{names} are the same weights: take them for one checkpoint. Verdicts, associations and laws are read "
+            "with the first of them alone."
+        )
+    holders: dict[str, dict[str, None]] = {}
+    for row in data.made:
+        if row.identity != UNSEEN:
+            holders.setdefault(row.identity, {})[row.checkpoint.model] = None
+    for models, shared in Counter(tuple(models) for models in holders.values() if len(models) > 1).items():
+        names = listed([escape(model) for model in models])
+        yield f"{names} hold the same weights at {counted(shared, 'checkpoint')}: they are no two models there."
 
 
 def _between_models(data: RunData) -> list[str]:

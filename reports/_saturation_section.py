@@ -26,7 +26,7 @@ HEADER = (
 )
 
 
-def saturation(analysis: Analysis) -> list[str]:
+def saturation(data: RunData, analysis: Analysis) -> list[str]:
     """Loss, perplexities and means over tasks: verdict, how sure, and where the best lies."""
     if not analysis.headline:
         return []
@@ -53,6 +53,7 @@ def saturation(analysis: Analysis) -> list[str]:
             _LEVEL,
             _adjustment(analysis.headline),
             "A verdict holds for this training run and this text or task, and says nothing of a cause.",
+            _copies(data),
         ),
         f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
         f"is none where the last is the best or as good, nor where fewer than {FEWEST} checkpoints show no scatter.",
@@ -63,6 +64,14 @@ def saturation(analysis: Analysis) -> list[str]:
 
 def _sentences(*said: str) -> str:
     return " ".join(filter(None, said))
+
+
+def _copies(data: RunData) -> str:
+    if not data.copies:
+        return ""
+    said = [f"{escape(one.model)} {escape(one.when)} (of {escape(first.when)})" for one, first in data.copies.items()]
+    shown = said if len(said) <= MOST_NAMED else [*said[:MOST_NAMED], f"{len(said) - MOST_NAMED} more"]
+    return f"Copies of earlier checkpoints are left out: {listed(shown)}."
 
 
 def _means(analysis: Analysis) -> list[str]:

@@ -86,7 +86,7 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
     losses = data.scores("loss", "loss")
     found = []
     for model, size in data.sizes.items():
-        own = of_model(losses, data.checkpoints[model])
+        own = of_model(losses, data.curve(model))
         if own:
             last = final(own)
             found.append(FinalLoss(model, last, size, own[last]))
@@ -123,7 +123,7 @@ def task_curves(data: RunData) -> list[TaskCurve]:
     for measure in measures(data):
         assert measure.task is not None
         scores = data.scores(TASKS, measure.metric, measure.task)
-        own = {model: of_model(scores, data.checkpoints[model]) for model in data.sizes}
+        own = {model: of_model(scores, data.curve(model)) for model in data.sizes}
         last = {model: final(found) for model, found in own.items() if found}
         for family, sized, left_out in _families(data, list(last)):
             errors = [error for model in sized if (error := scores[last[model]].stderr) is not None]

@@ -77,8 +77,8 @@ def loss_series(data: RunData) -> list[Series]:
     """The loss of each model, paired by document where every checkpoint read the same tokens."""
     measure = Measure("loss", None, "loss", True)
     found = []
-    for model, known in data.checkpoints.items():
-        own = stepped(data.scores("loss", "loss"), known)
+    for model in data.models:
+        own = stepped(data.scores("loss", "loss"), data.curve(model))
         if len(own) > 1:
             found.append(_series(model, measure, own, _loss_by_document(data, list(own))))
     return found
@@ -130,7 +130,8 @@ def task_series(data: RunData) -> list[Series]:
     for measure in measures(data):
         assert measure.task is not None
         scores = data.scores(TASKS, measure.metric, measure.task)
-        for model, known in data.checkpoints.items():
+        for model in data.models:
+            known = data.curve(model)
             own = stepped(scores, known)
             if len(own) > 1:
                 blind = counting_task(measure.task) is not None and never_counts(data, measure.task, known)

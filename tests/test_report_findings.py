@@ -18,6 +18,8 @@ from lm_probe.reports._opening import opening
 from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._statistics import loss_difference, paired_error
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
+from lm_probe.sweeps._audit_store import keep_findings
+from lm_probe.sweeps._look import Finding
 from tests.findings import LATE, analysed, rise_and_fall, write
 from tests.reporting import DOCUMENTS, STEPS, tables_of
 
@@ -239,3 +241,25 @@ def test_perplexities_and_means_have_a_figure_with_every_model(tmp_path: Path) -
     # What falls from a million would make one line of all that follows.
     assert list(axes.lines[0].get_xdata()) == list(steps[late_from(steps) :]) and late_from(steps) > 0
     assert max(axes.lines[0].get_ydata()) == 1e6 / 2.0 ** late_from(steps)
+
+
+def test_a_copy_is_no_point_of_a_curve(tmp_path: Path) -> None:
+    """A copy brings the values of its original to another step: of an early one to the end it looks like a fall."""
+    rising = rise_and_fall(0.0)
+    copied = np.append(rising, rising[2])
+    steps = (*LATE, LATE[-1] + 1000)
+    for run in ("told", "untold"):
+        write(tmp_path / run, "demo", {"a acc": copied, "loss": 3 - copied}, steps=steps)
+    with RunStore.create(tmp_path / "told") as store:
+        keep_findings(store, [], [Finding("demo", "step17000", 17_000, "copy", "it holds the same", "step3000")])
+        with store._transaction() as db:
+            db.execute("INSERT INTO audited VALUES ('demo', 17, 0)")
+    whole, told = analysed(tmp_path / "untold"), analysed(tmp_path / "told")
+    for one, other in ((whole.tasks[0], told.tasks[0]), (whole.loss("demo"), told.loss("demo"))):
+        assert one and one.found.final_step == 17_000 and len(one.series.checkpoints) == 17
+        assert other and other.found.final_step == 16_000 and len(other.series.checkpoints) == 16
+        assert other.found.final_minus_best != one.found.final_minus_best
+    report = write_report([tmp_path / "told"]).read_text(encoding="utf-8")
+    assert "Copies of earlier checkpoints are left out: demo step 17000 (of step 3000)." in report
+    assert "demo step 3000 and demo step 17000 are the same weights" in report
+    assert "Copies of" not in write_report([tmp_path / "untold"]).read_text(encoding="utf-8")

@@ -62,7 +62,9 @@ def test_equal_weights_are_pointed_out(tmp_path: Path) -> None:
     record(tmp_path, "demo", (1, 2), probes=("loss",), identity="sha256:" + "ab" * 32)
     (line,) = warnings(load([tmp_path]))
     assert (
-        line == "demo step 1 and demo step 2 are the same weights (sha256:abababababab): take them for one checkpoint."
+        line
+        == "demo step 1 and demo step 2 are the same weights: take them for one checkpoint. Verdicts, associations "
+        "and laws are read with the first of them alone."
     )
 
 
