@@ -158,7 +158,7 @@ def _finding(one: Counted) -> str:
     gap = _shown(f"{one.gap_metric}_gap", one.widest.gap)
     at = f"{said} At m = {one.widest.m} the full list"
     if one.harder is None:
-        return f"{at} differs from it by {gap}, which cannot be told from 0."
+        return f"{at} differs from it by {gap}: no difference is shown."
     if one.kind == "most_frequent_count":
         way = "harder" if one.harder else "easier"
         return f"{at} is {way} by {gap} of the count, and its counts are smaller: not the vocabulary's doing alone."

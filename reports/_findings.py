@@ -34,16 +34,20 @@ def _loss(data: RunData, analysis: Analysis, model: str) -> list[str]:
         said += ", the last one measured"
     else:
         said += f". At the last, {_when(last)}, it is {with_error(losses[last])}"
-        said += f", higher by {_rise(verdict)}" if verdict and verdict.found.interval else ""
+        said += _rise(verdict) if verdict and verdict.found.interval else ""
     return [f"{said}. **{verdict.found.verdict.capitalize()}**: {verdict.found.reason}." if verdict else f"{said}."]
 
 
 def _rise(verdict: Verdict) -> str:
-    low, high = (number(end, 2) for end in verdict.found.interval or ())
+    """The rise as observed, and what is left of it when the lowest of many is not taken for lower than it is."""
+    ends = [number(end, 2) for end in verdict.found.interval or ()]
     outcomes = verdict.series.outcomes
     how = "not paired" if outcomes is None else f"paired over {outcomes.shape[1]} pieces of text"
+    found = verdict.found.difference
+    left = f"the rise is {number(found, 3)}" if found else "nothing of the rise is left"
     return (
-        f"{number(verdict.found.difference, 3)} [{low}, {high}], what picking the lowest adds being taken off ({how})"
+        f", higher by {number(verdict.found.final_minus_best, 3)}; corrected for the choice of the lowest of many, "
+        f"{left} (95 % interval {' to '.join(ends)}, {how})"
     )
 
 

@@ -16,7 +16,7 @@ _LISTED = 10
 _SAID = {
     "saturated": "{models} {are} worse at the end than before (saturated)",
     "not saturated": "{models} {are} not saturated",
-    "cannot tell": "for {models} it cannot be told",
+    "cannot tell": "whether {models} {are} worse at the end than before, these data do not decide",
 }
 _OVER_SIZE = {"jump": "alike at first and then higher by a jump"}
 _SITES = {"embedding": "at the embedding", "final_norm": "after the final norm", "head_input": "before the head"}
@@ -52,7 +52,8 @@ def _measured(data: RunData) -> Iterator[str]:
     texts = sorted({str(made.details["text"]) for made in data.made if made.details.get("text")})
     if tokens and texts:
         size = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
-        yield f"Loss and hidden states were measured on {size} tokens of {listed(list(map(escape, texts)))}."
+        where = listed(list(map(escape, texts)))
+        yield f"Loss and hidden states were measured on {size} tokens of text (sampled from {where})."
     if data.failed:
         nothing = f"; nothing is known of {_which(found.failed)}" if found.failed else ""
         yield f"**{counted(len(data.failed), 'measurement')} failed**{nothing}, see [Failures](#failures)."

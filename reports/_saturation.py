@@ -144,12 +144,12 @@ def detect_saturation(
     if unseen:
         verdict, reason = "cannot tell", unseen
     elif p_value <= alpha:
-        said = f"the end is worse than an earlier level by more than scatter and choice explain (p {p_value:.2g})"
-        verdict, reason = "saturated", said
+        said = "the end is worse than an earlier stretch by more than scatter and picking the best explain"
+        verdict, reason = "saturated", f"{said} (p {p_value:.2g})"
     else:
-        verdict, reason = unshown(largest, later, allowed, f"none is shown (p {p_value:.2g})")
+        verdict, reason = unshown(largest, later, allowed, f"no worsening at the end is detected (p {p_value:.2g})")
     if not unseen and verdict != "not saturated" and not noise.known.any():
-        reason += "; no standard errors, so its roughness alone tells"
+        reason += "; without standard errors, so that scatter is known from the curve's roughness alone"
     return Saturation(
         verdict=verdict,
         reason=reason,
@@ -193,21 +193,21 @@ def _unchanging(noise: Noise, scores: Float[np.ndarray, "t n"] | None) -> str:
 
 
 def unshown(largest: float, later: float, margin: float, said: str) -> tuple[Verdict, str]:
-    """Verdict and reason where no fall is shown: what size of one is excluded.
+    """Verdict and reason where no fall is shown: what size of one is ruled out.
 
     Args:
-        largest: Fall of level that is not excluded.
+        largest: Fall of level that is not ruled out.
         later: The same from levels that cannot be luck.
         margin: Fall that counts as none.
-        said: How it is not shown.
+        said: That none is detected; a worsening is its subject.
     """
     if largest < margin:
-        return "not saturated", f"a worsening of level by {margin:.3g} or more is excluded; {said}"
+        return "not saturated", f"{said}; one by {margin:.3g} or more is ruled out (95 % confidence)"
     if largest <= later:
-        return "cannot tell", f"a worsening of level by up to {later:.3g} is not excluded; {said}"
+        return "cannot tell", f"{said}, but one by up to {later:.3g} is not ruled out (95 % confidence)"
     open_ = f"by {margin:.3g} or more is" if later < margin else f"by up to {later:.3g} is not"
-    luck = f"from early levels, which may be luck, it may be up to {largest:.3g}"
-    return "cannot tell", f"a worsening of level {open_} excluded; {said}; {luck}"
+    luck = f"counted from early checkpoints, whose scores may be luck, up to {largest:.3g} is not"
+    return "cannot tell", f"{said}; one {open_} ruled out (95 % confidence), but {luck}"
 
 
 def _p_value(noise: Noise, start: int, draws: int, alpha: float, generator: np.random.Generator) -> float:

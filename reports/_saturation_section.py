@@ -1,25 +1,27 @@
 """Saturation in the report: the verdicts up front, and best against final checkpoint of every task."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import RunData
-from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, number, table, with_interval
+from lm_probe.reports._markdown import MISSING, count, counted, escape, fold, listed, number, table, with_interval
 from lm_probe.reports._means import FEWEST_DOCUMENTS
 from lm_probe.reports._saturation import EARLY, FEWEST, LEVEL
 from lm_probe.reports._series import MOST_FILES, undirected, unpaired
 
 _LEVEL = (
-    f"A level is the mean of {LEVEL} checkpoints in a row (fewer where there are fewer than {2 * LEVEL}), and its "
-    "worsening is from any earlier level to the last. A score that answers without skill can reach may be luck in the "
+    f"A worsening is from the mean of any {LEVEL} checkpoints in a row (fewer where there are fewer than {2 * LEVEL}) "
+    "to that of the last. A score that answers without skill can reach may be luck in the "
     f"first {100 * EARLY:g} % of training: a worsening from there alone makes nothing saturated."
 )
 _RANGE = (
-    "Brackets are 95 % ranges for a row by itself. The verdict judges several checkpoints together and pays for the "
-    "other rows: a range may end at 0 beside a verdict of saturated, and keep clear of 0 where it cannot be told."
+    "Brackets are 95 % intervals of a row by itself. The verdict judges several checkpoints together and pays for the "
+    "other rows: an interval may end at 0 beside `saturated`, and keep clear of 0 beside `cannot tell`."
 )
 MOST_ROWS = 60
 MOST_NAMED = 6
+_ROW = ("model", "task", "metric", "verdict", "final less best", "relative", "best", "at step", "final", "at step")
 HEADER = (
     *("model", "task", "metric", "checkpoints", "best_step", "best", "best_corrected", "final_step", "final"),
     *("final_minus_best", "difference_corrected", "low", "high", "p", "p_adjusted", "tests", "verdict", "reason"),
@@ -48,8 +50,9 @@ def saturation(data: RunData, analysis: Analysis) -> list[str]:
     return [
         _sentences(
             "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
-            "their scatter and the choice among them explain; not saturated, that a worsening of level by a tenth of "
-            "what the series gained late in training is excluded (95 %); else it cannot be told.",
+            "their scatter and the choice among them explain; not saturated, that a worsening by a tenth of "
+            "what the series gained late in training is ruled out (95 % confidence); cannot tell, that the data leave "
+            "both open.",
             _LEVEL,
             _adjustment(analysis.headline),
             "A verdict holds for this training run and this text or task, and says nothing of a cause.",
@@ -93,54 +96,79 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     everything = _by_model(data, analysis)
     if not everything:
         return []
-    by_weight = sorted(everything, key=lambda one: (not one.tests, not _first(one), one.p_adjusted, one.found.p_value))
-    chosen = {id(one) for one in by_weight[:MOST_ROWS]}
-    rows = [
-        [
-            escape(one.series.model),
-            escape(one.series.measure.task),
-            escape(one.series.measure.metric),
-            one.found.verdict,
-            _change(one),
-            _relative(one),
-            number(one.found.best_value),
-            count(int(one.found.best_step)),
-            number(one.found.final_value),
-            count(int(one.found.final_step)),
-            *_p(one),
-            count(one.tests) if one.tests else MISSING,
-            escape(one.found.reason) if one.found.verdict == "cannot tell" else "",
-        ]
-        for one in everything
-        if id(one) in chosen
-    ]
-    total = len(everything)
-    header = [
-        "model",
-        "task",
-        "metric",
-        "verdict",
-        "final less best",
-        "relative",
-        "best",
-        "at step",
-        "final",
-        "at step",
-    ]
+    skilled = [one for one in everything if not _never_rose(one)]
+    shown = _weightiest(skilled)
+    lines = [f"{len(shown)} of {len(skilled)} rows; all are in tables/best_and_final.csv."] * (
+        len(shown) < len(skilled)
+    )
+    header = [*_ROW, "p", "adjusted", "tests", "why it cannot tell"]
     return [
-        _sentences(
-            "The best of many checkpoints flatters; final less best has that taken off, relative is as observed.",
-            _RANGE,
-            _LEVEL,
-            _families(analysis.tasks),
-            "Perplexities and means have the adjusted p of the list above; the column tests says how many tests a "
-            "row's own list has. A row without p is not tested, for the reason that stands there. A worsening that is "
-            "not excluded may be there.",
+        *(
+            [_explained(analysis), table(header, map(_tested, shown), text_columns=4, remark=True), *lines]
+            * bool(shown)
         ),
-        table([*header, "p", "adjusted", "tests", "why it cannot be told"], rows, text_columns=4, remark=True),
-        *([f"{len(rows)} of {total} rows; all are in tables/best_and_final.csv."] if len(rows) < total else []),
+        *_blind([one for one in everything if _never_rose(one)]),
         *_left_aside(data),
     ]
+
+
+def _never_rose(one: Verdict) -> bool:
+    """Whether it is a counting task on which no checkpoint is better than a blind answer: nothing can be lost there."""
+    return one.series.blind and not one.tests
+
+
+def _weightiest(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Of a long list the rows that say most, in the order of the list."""
+    by_weight = sorted(verdicts, key=lambda one: (not one.tests, not _first(one), one.p_adjusted, one.found.p_value))
+    chosen = {id(one) for one in by_weight[:MOST_ROWS]}
+    return [one for one in verdicts if id(one) in chosen]
+
+
+def _explained(analysis: Analysis) -> str:
+    return _sentences(
+        "The best of many checkpoints flatters; final less best has that taken off, relative is as observed.",
+        _RANGE,
+        _LEVEL,
+        _families(analysis.tasks),
+        "Perplexities and means have the adjusted p of the list above; the column tests says how many tests a "
+        "row's own list has. A row without p is not tested, for the reason that stands there.",
+    )
+
+
+def _row(one: Verdict) -> list[str]:
+    return [
+        escape(one.series.model),
+        escape(one.series.measure.task),
+        escape(one.series.measure.metric),
+        one.found.verdict,
+        _change(one),
+        _relative(one),
+        number(one.found.best_value),
+        count(int(one.found.best_step)),
+        number(one.found.final_value),
+        count(int(one.found.final_step)),
+    ]
+
+
+def _tested(one: Verdict) -> list[str]:
+    tests = count(one.tests) if one.tests else MISSING
+    return [*_row(one), *_p(one), tests, escape(one.found.reason) if one.found.verdict == "cannot tell" else ""]
+
+
+def _blind(never: Sequence[Verdict]) -> list[str]:
+    """Rows that fill a page and say nothing, folded up under a line that tells how many there are of which model."""
+    if not never:
+        return []
+    models = Counter(escape(one.series.model) for one in never)
+    said = listed([f"{model} ({rows})" for model, rows in list(models.items())[:MOST_NAMED]])
+    more = f" and {counted(len(models) - MOST_NAMED, 'more model')}" if len(models) > MOST_NAMED else ""
+    title = (
+        f"{counted(len(never), 'score')} of counting tasks in which no checkpoint is better than a blind answer, so "
+        f"that there is nothing to lose and nothing is tested: {said}{more}"
+    )
+    shown = _weightiest(never)
+    rest = f"\n\n{len(shown)} of {len(never)} rows; all are in tables/best_and_final.csv." * (len(shown) < len(never))
+    return [fold(title, table(_ROW, map(_row, shown), text_columns=4) + rest)]
 
 
 def _left_aside(data: RunData) -> list[str]:

@@ -118,6 +118,9 @@ def _adjusted(found: Saturation, p: float, tests: int) -> Saturation:
     """The verdict that is left when a fall must outlive the other tests."""
     if found.verdict != "saturated" or p <= ALPHA:
         return found
-    said = f"p {found.p_value:.2g} alone, but {p:.2g} adjusted ({counted(tests, 'test')})"
+    said = (
+        f"a worsening at the end is shown by itself (p {found.p_value:.2g}) and not among {counted(tests, 'test')} "
+        f"(adjusted p {p:.2g})"
+    )
     verdict, reason = unshown(found.largest_fall, found.largest_later_fall, found.margin, said)
     return replace(found, verdict=verdict, reason=reason)

@@ -69,7 +69,7 @@ def test_equal_errors_have_no_interval_and_a_control_has_a_floor_of_its_own(tmp_
     assert "At no m is the control better than always giving the best constant answer" in worse
     write(tmp_path / "better", scores | {"mae_binary": (0.0, 0.0)})
     better = write_report([tmp_path / "better"]).read_text(encoding="utf-8")
-    assert "At m = 5 the full list differs from it by 0, which cannot be told from 0." in better
+    assert "At m = 5 the full list differs from it by 0: no difference is shown." in better
     row = tables_of(better, "## Counting")[2]
     assert row[6:9] == ["3.00 [2.61, 3.39]", "0", "0"]  # equal on all lists: no interval can be given
     del scores["floor_constant_mae_binary"]
