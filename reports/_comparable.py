@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -53,12 +53,42 @@ def _series(row: Row) -> tuple[str, str, str]:
 
 
 def differences(row: Row, usual: Row) -> str:
-    """What was asked otherwise: `tokens 600 instead of 500`."""
+    """What was asked otherwise: `tokens 600 instead of 500`; in words where only hashes differ."""
     this, usually = _single(asked(row)), _single(asked(usual))
     names = [name for name in sorted({*this, *usually}) if this.get(name) != usually.get(name)]
+    if _DECIDE_THE_SAMPLE & {*names}:
+        names = [name for name in names if name != "sample"]
     if len(names) > 1:
-        names = [name for name in names if name != "sample"]  # follows from the others
-    return ", ".join(f"{name} {_short(this.get(name))} instead of {_short(usually.get(name))}" for name in names)
+        names = [name for name in names if name != "asks"]  # options are part of what a task asks
+    return ", ".join(
+        _IN_WORDS[name](row, usual)
+        if name in _IN_WORDS
+        else f"{name} {_short(this.get(name))} instead of {_short(usually.get(name))}"
+        for name in names
+    )
+
+
+def _text(row: Row, usual: Row) -> str:
+    this, usually = row["details"].get("text"), usual["details"].get("text")
+    return f"the text {this} instead of {usually}" if this != usually else f"other documents in the text {this}"
+
+
+def _sample(row: Row, usual: Row) -> str:
+    """The same text, tokens and seed were asked for: what is left is the default context, or what makes tokens."""
+    this, usually = row["details"].get("context"), usual["details"].get("context")
+    if this != usually:
+        return f"a context of {this} instead of {usually} tokens (none was set: the model's limit decides)"
+    return "another tokenizer, which makes other tokens of the same text"
+
+
+_DECIDE_THE_SAMPLE = {"text", "tokens", "context", "seed"}
+_IN_WORDS: Mapping[str, Callable[[Row, Row], str]] = {
+    "text": _text,
+    "sample": _sample,
+    "asks": lambda *_: "other questions (documents, their number or seed, or the task's own prompt)",
+    "first": lambda *_: "another first checkpoint to compare with",
+    "reference": lambda *_: "another reference to compare with",
+}
 
 
 def _single(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def judge(looks: Sequence[Look]) -> list[Finding]:
         told = {finding.checkpoint for finding in own}
         seen = [one for one in series if one.head is not None]
         odd = [finding for finding in _odd_layouts(seen) if finding.checkpoint not in told]
-        found += [*own, *odd, *_twins(seen), *_strays(seen)]
+        found += [*own, *odd, *_odd_tokenizers(series), *_twins(seen), *_strays(seen)]
     return found
 
 
@@ -89,6 +89,26 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
         else:
             continue
         yield _finding(one, "other tensors", f"{which}, unlike the other steps: copy it again, or {LEAVE}")
+
+
+def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
+    """Checkpoints whose tokenizer is not that of most others; of equally many the first's counts."""
+    opened = [one for one in series if one.tokenizer is not None]
+    counts = Counter(one.tokenizer for one in opened)
+    usual = counts.most_common(1)[0][0] if counts else None
+    like = next((one.visit.name for one in opened if one.tokenizer == usual), "")
+    for one in opened:
+        if one.tokenizer == usual:
+            continue
+        if not one.tokenizer:
+            line = f"it has no tokenizer, unlike the series' other checkpoints: copy that of {like}"
+        elif not usual:
+            line = "it has a tokenizer, unlike the series' other checkpoints: copy it to them, too"
+        else:
+            line = (
+                f"another tokenizer, or other settings of it, than the series' other checkpoints: copy that of {like}"
+            )
+        yield _finding(one, "tokenizer", f"{line}, {LEAVE}")
 
 
 def _twins(seen: Sequence[Look]) -> Iterator[Finding]:

@@ -12,9 +12,10 @@ from lm_probe.sweeps._store import RunStore
 
 
 def find_look(store: RunStore, visit: Visit, identity: str) -> Look | None:
-    """What an earlier sweep saw of a checkpoint, if it was the same."""
+    """What an earlier sweep saw of a checkpoint, if it was the same; None also where it did not look at tokenizers."""
     rows = store._rows(
-        "SELECT content, head, sketch, faults, bytes_read, tensors FROM looks JOIN layouts ON layout = digest "
+        "SELECT content, head, sketch, faults, bytes_read, tensors, tokenizers.digest AS tokenizer FROM looks "
+        "JOIN layouts ON layout = layouts.digest JOIN tokenizers USING (model, revision) "
         "WHERE model = ? AND revision = ? AND identity = ?",
         (visit.model, visit.revision or "", identity),
     )
@@ -27,7 +28,7 @@ def find_look(store: RunStore, visit: Visit, identity: str) -> Look | None:
     layout = frozenset((name, tuple(shape), dtype) for name, shape, dtype in tensors)
     head = None if row["head"] is None else Head(row["head"], np.frombuffer(row["sketch"], dtype="<f4"))
     faults = tuple((kind, line) for kind, line in json.loads(row["faults"]))
-    return Look(visit, identity, row["content"], layout, head, faults, row["bytes_read"])
+    return Look(visit, identity, row["content"], layout, head, faults, row["bytes_read"], row["tokenizer"])
 
 
 def keep_look(store: RunStore, look: Look) -> None:
@@ -52,6 +53,8 @@ def keep_look(store: RunStore, look: Look) -> None:
                 look.bytes_read,
             ),
         )
+        which = (look.visit.model, look.visit.revision or "")
+        db.execute("INSERT OR REPLACE INTO tokenizers VALUES (?, ?, ?)", (*which, look.tokenizer or ""))
 
 
 def keep_findings(store: RunStore, looks: Sequence[Look], findings: Sequence[Finding]) -> None:

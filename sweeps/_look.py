@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_probe.model_adapters import UserError, Weights, find_folder, hub_content, misfits
+from lm_probe.model_adapters import UserError, Weights, find_folder, hub_content, misfits, tokenizer_digest
 from lm_probe.sweeps._plan import Visit
 
 NUMBERS = 1 << 14
@@ -28,7 +28,8 @@ class Finding(NamedTuple):
     revision: str | None
     step: int | None
     kind: str
-    """`unreadable`, `config`, `not finite`, `constant`, `other tensors`, `copy`, `same head` or `misplaced`."""
+    """`unreadable`, `config`, `not finite`, `constant`, `other tensors`, `tokenizer`, `copy`, `same head` or
+    `misplaced`."""
     line: str
     twin: str | None = None
     """The revision of the checkpoint that it equals, where it does."""
@@ -65,6 +66,8 @@ class Look:
     """Kind and line of what is wrong with it, whatever the others are."""
     bytes_read: int = 0
     """Of tensors, and on the Hub of headers."""
+    tokenizer: str | None = None
+    """A digest of its tokenizer, '' where it has none; None where it could not be opened."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -98,12 +101,13 @@ def look(visit: Visit, open_it: Callable[[], Weights]) -> Look:
     """
     weights, before = None, 0
     faults: list[tuple[str, str]] = []
-    identity, content, head = "", None, None
+    identity, content, head, tokenizer = "", None, None, None
     layout: frozenset[tuple[str, tuple[int, ...], str]] = frozenset()
     try:
         identity = identity_to_look_at(visit)
         weights = open_it()
         before = weights.bytes_read
+        tokenizer = tokenizer_digest(weights.folder) or ""
         faults += [("config", f"{line}: {_ANOTHER}") for line in misfits(weights)]
         layout = frozenset(
             (name, listed.shape, str(listed.dtype).removeprefix("torch.")) for name, listed in weights.listed().items()
@@ -121,7 +125,7 @@ def look(visit: Visit, open_it: Callable[[], Weights]) -> Look:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         faults.append(("unreadable", kind + " ".join(str(error).split())))
     read = 0 if weights is None else weights.bytes_read - before
-    return Look(visit, identity, content, layout, head, tuple(faults), read)
+    return Look(visit, identity, content, layout, head, tuple(faults), read, tokenizer)
 
 
 def _head(tensor: Float[Tensor, "V d"]) -> Head:

@@ -122,5 +122,13 @@ CREATE TABLE IF NOT EXISTS left_out (
     why TEXT NOT NULL,
     PRIMARY KEY (model, revision, task)
 ) WITHOUT ROWID;
+
+-- What the audit saw of each checkpoint's tokenizer, beside the table looks.
+CREATE TABLE IF NOT EXISTS tokenizers (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    digest TEXT NOT NULL,        -- '' where there is none
+    PRIMARY KEY (model, revision)
+) WITHOUT ROWID;
 """
 """Tables that came later: a run without them is given them when it is written to, and reads as if they were empty."""

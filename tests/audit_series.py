@@ -146,6 +146,11 @@ def _exchanged(series: Path) -> None:
     (series / "aside").rename(series / "step16")
 
 
+def _other_tokenizer(series: Path) -> None:
+    file = series / "step48" / "tokenizer.json"
+    file.write_text(file.read_text().replace("a", "b"))
+
+
 def _without(series: Path, part: str, step: str) -> None:
     file = _shard(series / step, lambda name: part in name)
 
@@ -190,6 +195,18 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         *("step48", "unreadable", "it is a Git LFS pointer in place of the weights"),
     ),
     "shard": (_without_shard, "step48", "unreadable", "lacks model-"),
+    "other tokenizer": (
+        _other_tokenizer,
+        *(
+            "step48",
+            "tokenizer",
+            "or other settings of it, than the series' other checkpoints: copy that of tiny step0",
+        ),
+    ),
+    "no tokenizer": (
+        lambda series: [file.unlink() for file in (series / "step48").glob("*token*")],
+        *("step48", "tokenizer", "it has no tokenizer, unlike the series' other checkpoints: copy that of tiny step0"),
+    ),
     "projection": (
         lambda series: _without(series, "layers.1.mlp.dense_h_to_4h.weight", "step8"),
         *(

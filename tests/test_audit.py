@@ -23,10 +23,12 @@ def tokens(documents: list[str], tokenizer: PreTrainedTokenizerFast) -> torch.Te
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tokens: torch.Tensor) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, tokens: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> Path:
     """A series that stands still at its end."""
     root = tmp_path_factory.mktemp("trained") / "tiny"
     train(root, "gpt_neox", 0, tokens, STEPS, max_shard_size="20KB")
+    for step in STEPS:
+        tokenizer.save_pretrained(root / f"step{step}")
     for step in (88, 96):  # the rate was 0 in between: what is left is the noise of another hardware
         edit(root / f"step{step}", lambda tensors: tensors[head_name(tensors)].mul_(1 + 1e-6 * torch.randn(320, 16)))
     return root

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_probe.reports import write_report
+from lm_probe.reports._comparable import differences
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._provenance import per_checkpoint, warnings
@@ -15,17 +16,39 @@ from tests.reporting import record, tables_of
 
 def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     record(tmp_path, "demo", (1, 2, 8), probes=("loss",), sample="one")
-    record(tmp_path, "demo", (4, 16), probes=("loss", "head_spectrum"), sample="two", width=20)
+    record(tmp_path, "demo", (4, 16), probes=("loss", "head_spectrum"), sample="two", width=20, text="two.txt")
     data = load([tmp_path])
     assert [one.step for one in data.scores("loss", "loss")] == [1, 2, 8]
     assert [one.step for one in data.vectors["nats_by_cluster"]] == [1, 2, 8]
     assert [one.step for one in data.vectors["singular_values"]] == [4, 16]
     (line,) = warnings(data)
-    assert "demo: loss at step 4 and step 16 was measured with text two instead of one and is left out" in line
+    assert (
+        "demo: loss at step 4 and step 16 was measured with the text two.txt instead of built-in text and is left out"
+        in line
+    )
     assert line in write_report([tmp_path]).read_text(encoding="utf-8")
     with RunStore(tmp_path) as store:
         losses = store.values(provenance=True)[lambda v: v.metric == "loss"]
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
+
+
+def test_hashes_that_differ_are_told_in_words() -> None:
+    def row(sample: str, context: int = 128, name: str = "a.txt", **config: object) -> dict[str, object]:
+        asked = {"text": "0123", "seed": 1, **config}
+        return {"config": asked, "details": {"sample": sample, "context": context, "text": name}}
+
+    usual = row("f0b5")
+    for other, said in (
+        (row("77aa"), "another tokenizer, which makes other tokens of the same text"),
+        (row("77aa", 64), "a context of 64 instead of 128 tokens (none was set: the model's limit decides)"),
+        (row("77aa", text="4567"), "other documents in the text a.txt"),
+        (row("77aa", text="4567", name="b.txt"), "the text b.txt instead of a.txt"),
+        (row("77aa", seed=2), "seed 2 instead of 1"),
+        (row("77aa", dtype="float16"), f"dtype float16 instead of the default, {differences(row('77aa'), usual)}"),
+        (row("f0b5", asks="ab" * 32), "other questions (documents, their number or seed, or the task's own prompt)"),
+        (row("f0b5", asks="ab" * 32, options={"arm": "rare"}), "arm rare instead of the default"),
+    ):
+        assert differences(other, usual) == said
 
 
 def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import platform
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,19 @@ def test_a_failure_stands_until_it_goes_right(tmp_path: Path) -> None:
         store.record(KEY, [_measurement()])
         failures = store.failures()
         assert failures[["revision", "probe"]].values.tolist() == [["step1", ""], ["step8", "loss"]]
+
+
+def test_a_run_of_before_a_table_was_added_is_read_and_written(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        store.record_failure("tiny", "step1", 1, "", "does not open")
+    with closing(sqlite3.connect(tmp_path / "run.db")) as db:
+        for table in ("earlier_failures", "left_out", "tokenizers"):
+            db.execute(f"DROP TABLE {table}")
+    with RunStore(tmp_path) as store:
+        assert len(store.failures()) == 1 and store.failures(earlier=True).empty and store.left_out().empty
+    with RunStore.create(tmp_path) as store:
+        store.record_failure("tiny", "step2", 2, "", "does not open")
+        assert len(store.failures()) == 2
 
 
 def test_a_full_disk_loses_nothing_and_is_named(tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def test_a_copy_is_measured_once(walk: Path, tmp_path: Path, text_file: Path) ->
     other = _sweep(walk, tmp_path / "other", **asked)
     assert (other.measured, other.copied) == (12, 0)
     assert [(one.checkpoint, one.kind) for one in other.findings] == [
+        ("walk step5", "tokenizer"),
         ("walk step5", "same head"),
         ("walk step6", "same head"),
     ]
