@@ -21,7 +21,7 @@ from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from lm_probe.sweeps._audit_store import keep_findings
 from lm_probe.sweeps._look import Finding
 from tests.findings import LATE, analysed, rise_and_fall, write
-from tests.reporting import DOCUMENTS, STEPS, tables_of
+from tests.reporting import DOCUMENTS, STEPS, record, tables_of
 
 
 def test_adjusted_p_values() -> None:
@@ -266,3 +266,17 @@ def test_a_copy_is_no_point_of_a_curve(tmp_path: Path) -> None:
     assert "Copies of earlier checkpoints are left out: demo step 17000 (of step 3000)." in report
     assert "demo step 3000 and demo step 17000 are the same weights" in report
     assert "Copies of" not in write_report([tmp_path / "untold"]).read_text(encoding="utf-8")
+
+
+def test_what_moves_together_and_a_law_are_read_without_copies(tmp_path: Path) -> None:
+    for model in ("demo-70m", "demo-160m"):
+        record(tmp_path, model, probes=("loss", "head_spectrum"))
+    before = analysed(tmp_path)
+    with RunStore.create(tmp_path) as store:
+        keep_findings(store, [], [Finding("demo-70m", "step512", 512, "copy", "it holds the same", "step8")])
+        with store._transaction() as db:
+            db.execute("INSERT INTO audited VALUES ('demo-70m', 12, 0)")
+    after = analysed(tmp_path)
+    for found, changes, last in ((before, 11, 512), (after, 10, 384)):
+        assert {one.found.changes for one in found.moving if one.model == "demo-70m"} == {changes}
+        assert found.scaling and [one.checkpoint.step for one in found.scaling.losses] == [last, 512]
