@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
     from lm_probe.model_adapters._audit import misfits
     from lm_probe.model_adapters._blobs import cached_file
-    from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
+    from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, is_step, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import NoAnswer, UserError
@@ -53,6 +53,7 @@ __all__ = [
     "has_weights",
     "hub_content",
     "is_local",
+    "is_step",
     "lazily",
     "list_files",
     "list_revisions",
@@ -82,7 +83,7 @@ __getattr__ = lazily(
         "_head_product": ("HeadProduct",),
         "_audit": ("misfits",),
         "_blobs": ("cached_file",),
-        "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
+        "_checkpoint": ("Checkpoint", "find_folder", "is_local", "is_step", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
         "_errors": ("NoAnswer", "UserError"),
