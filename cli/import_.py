@@ -30,6 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from lm_probe.sweeps import import_scores
 
     done = import_scores(args.files, args.out, say=lambda line: say_on_stderr(f"lm-probe import: {line}"))
+    if not done.files:
+        say_on_stderr(f"lm-probe import: nothing was imported, so {args.out} is as it was")
+        return 1
     before = f", {done.there_before} tasks were there before" if done.there_before else ""
     files = f"{done.files:,} file{'s' * (done.files != 1)}"
     samples = f", {done.samples} files of samples" if done.samples else ""
