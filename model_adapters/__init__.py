@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._notices import notices_to
     from lm_probe.model_adapters._offload import device_of
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
-    from lm_probe.model_adapters._say import printable, say_on_stderr, say_on_stdout
+    from lm_probe.model_adapters._say import counted, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
     from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
@@ -44,6 +44,7 @@ __all__ = [
     "adapter_identity",
     "architecture_of",
     "cached_file",
+    "counted",
     "device_of",
     "family_of",
     "fetch_ahead",
@@ -94,7 +95,7 @@ __getattr__ = lazily(
         "_notices": ("notices_to",),
         "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
-        "_say": ("printable", "say_on_stderr", "say_on_stdout"),
+        "_say": ("counted", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
         "_tokenizer": ("load_tokenizer", "tokenizer_digest"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import HubRevision, find_revision
 from lm_probe.model_adapters._near import near_words
+from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._step import step_of
 from lm_probe.model_adapters._weights import Weights
 
@@ -121,7 +122,7 @@ def find_folder(source: str, revision: str | None = None) -> Path:
         return folder
     if steps:
         raise UserError(
-            f"{source} is a series of {len(steps)} checkpoint{'s' * (len(steps) > 1)}: give the folder of one, e.g. "
+            f"{source} is a series of {counted(len(steps), 'checkpoint')}: give the folder of one, e.g. "
             f"{Path(source) / steps[max(steps)].name}"
         )
     raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")

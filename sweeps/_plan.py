@@ -10,6 +10,7 @@ from pathlib import Path
 from lm_probe.model_adapters import (
     Checkpoint,
     UserError,
+    counted,
     find_folder,
     is_local,
     is_step,
@@ -138,8 +139,9 @@ def _of_repository(source: str, wanted: str | None) -> Sequence[tuple[str | None
 def _chosen(source: str, wanted: str, steps: dict[str, int]) -> list[str]:
     chosen = _by_rule(wanted, steps)
     if not chosen:
-        found = ", ".join(list(steps)[:4]) or "none"
-        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {len(steps)} steps ({found}, ...)")
+        some = ", ".join(list(steps)[:4]) + (", ..." if len(steps) > 4 else "")
+        has = f"{counted(len(steps), 'step')} ({some})" if steps else "no steps"
+        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {has}")
     return chosen
 
 
