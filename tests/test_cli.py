@@ -78,6 +78,10 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
     assert rows[0]["step"] == 0 and rows[0]["component"] is None
     assert main(["export", str(run), "--format", "parquet", "--out", str(tmp_path / "values.parquet")]) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "values.parquet"), values, check_dtype=False)
+    piped = [sys.executable, "-m", "lm_probe.cli", "export", str(run), "--format", "parquet", "--out", "-"]
+    there = subprocess.run(piped, capture_output=True, check=True, cwd=tmp_path).stdout
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(there)), values, check_dtype=False)
+    assert not (tmp_path / "-").exists()
     for kind in ("csv", "parquet"):
         assert main(["export", str(run), "--format", kind, "--out", str(tmp_path / "none" / "values")]) == 2
         said = capsys.readouterr().err
