@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, help="show this and the versions that measurements depend on")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:
         sub = commands.add_parser(
@@ -55,6 +56,20 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         sub.set_defaults(command=command)
     return parser
+
+
+class _Version(argparse.Action):
+    """argparse's own would have the versions looked up for every command."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from lm_probe.sweeps import recorded_versions
+
+        own, *others = (f"{name} {version}" for name, version in recorded_versions().items())
+        print(f"{own} ({', '.join(others)})")
+        parser.exit()
 
 
 def _run(command: ModuleType, args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 
 from lm_probe.cli._sources import add_source_arguments
-from lm_probe.model_adapters import say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stdout
 
 NAME = "audit"
 HELP = "check a series before any compute: copies, missing weights, wrong shapes, NaN, wrong steps, partial uploads"
@@ -22,7 +22,6 @@ def run(args: argparse.Namespace) -> int:
     found = audit(args.sources, args.revisions)
     for finding in found.findings:
         say_on_stdout(f"{finding.checkpoint}: {finding.line}")
-    number = len(found.findings)
-    said = f"{number} finding{'s' * (number > 1)}" if number else "nothing found"
-    say_on_stdout(f"{found.checkpoints} checkpoints, {found.bytes_read / 1e6:,.1f} MB read: {said}")
+    said = counted(len(found.findings), "finding") if found.findings else "nothing found"
+    say_on_stdout(f"{counted(found.checkpoints, 'checkpoint')}, {found.bytes_read / 1e6:,.1f} MB read: {said}")
     return 1 if found.findings else 0

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NAME = "eval"
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     before = sys.argv
     sys.argv = ["lm-eval", *arguments]  # lm-eval's parser reads nothing else
     try:
-        with _our_tasks_known():
+        with _our_tasks_known(), _our_options_checked():
             cli_evaluate()
     except SystemExit as end:
         if {"-h", "--help"} & {*arguments} and arguments[0] == "run":
@@ -105,3 +105,34 @@ def _our_tasks_known() -> Iterator[None]:
         yield
     finally:
         TaskManager.__init__ = original
+
+
+@contextlib.contextmanager
+def _our_options_checked() -> Iterator[None]:
+    """Refuse what `--metadata` sets for nobody.
+
+    Here alone is it known: the generators of tasks are given the model's arguments among it.
+    """
+    from lm_eval.config.evaluate_config import EvaluatorConfig
+
+    original = EvaluatorConfig.process_tasks
+
+    def with_check(config: Any, *args: Any, **kwargs: Any) -> Any:
+        manager = original(config, *args, **kwargs)  # names the tasks that patterns mean
+        _refuse_unknown(config.tasks, config.metadata or {}, config.model_args or {})
+        return manager
+
+    EvaluatorConfig.process_tasks = with_check
+    try:
+        yield
+    finally:
+        EvaluatorConfig.process_tasks = original
+
+
+def _refuse_unknown(tasks: Sequence[Any], metadata: Mapping[str, Any], model_args: Mapping[str, Any]) -> None:
+    from lm_probe.eval_tasks import TOKENIZER_KEYS, group_names, refuse_unknown, task_names
+
+    ours = [task in (*task_names(), *group_names()) for task in tasks]  # somebody else's may be no name but a mapping
+    if any(ours):
+        given = [key for key in metadata if key not in model_args and key not in TOKENIZER_KEYS]
+        refuse_unknown(given, mistyped_only=not all(ours))

@@ -25,14 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="add columns: identity of the weights, and settings, which tells apart what was asked differently",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write; - is standard output (default)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exports."""
     from lm_probe.sweeps import RunStore, UserError
 
-    if args.out is None and args.format == "parquet" and sys.stdout.isatty():
+    out = None if args.out == Path("-") else args.out
+    if out is None and args.format == "parquet" and sys.stdout.isatty():
         raise UserError("parquet is binary: add --out values.parquet, or send the output to a file")
     with RunStore(args.run) as store:
         values = store.values(provenance=True)
@@ -45,20 +46,18 @@ def run(args: argparse.Namespace) -> int:
         )
     if not args.provenance:
         values = values.drop(columns=["identity", "settings"])
-    target = sys.stdout.buffer if args.out is None else args.out
+    target = sys.stdout.buffer if out is None else out
     try:
         if args.format == "parquet":
             values.to_parquet(target, index=False)
         else:
             text = values.to_csv(index=False) if args.format == "csv" else _json_lines(values)
-            sys.stdout.write(text) if args.out is None else args.out.write_text(text, encoding="utf-8")
+            sys.stdout.write(text) if out is None else out.write_text(text, encoding="utf-8")
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
         reason = error.strerror or str(error)  # pyarrow's have no strerror
-        raise UserError(
-            f"{args.out or 'standard output'} cannot be written ({reason}): choose another --out"
-        ) from error
+        raise UserError(f"{out or 'standard output'} cannot be written ({reason}): choose another --out") from error
     return 0
 
 

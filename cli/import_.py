@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lm_probe.model_adapters import say_on_stderr, say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
 
 NAME = "import"
 HELP = "take existing lm-eval result files (0.3 to 0.4), folders of them, or a tidy table of scores into a run"
@@ -30,8 +30,13 @@ def run(args: argparse.Namespace) -> int:
     from lm_probe.sweeps import import_scores
 
     done = import_scores(args.files, args.out, say=lambda line: say_on_stderr(f"lm-probe import: {line}"))
-    before = f", {done.there_before} tasks were there before" if done.there_before else ""
-    files = f"{done.files:,} file{'s' * (done.files != 1)}"
-    samples = f", {done.samples} files of samples" if done.samples else ""
-    say_on_stdout(f"{done.scores:,} values from {files}{samples}{before}; lm-probe report {args.out} shows them")
+    if not done.files:
+        say_on_stderr(f"lm-probe import: nothing was imported, so {args.out} is as it was")
+        return 1
+    before = f", {counted(done.there_before, 'task')} there before" if done.there_before else ""
+    samples = f" and {counted(done.samples, 'file')} of samples" if done.samples else ""
+    say_on_stdout(
+        f"{counted(done.scores, 'value')} from {counted(done.files, 'file')}{samples}{before}; lm-probe report "
+        f"{args.out} shows what the run holds"
+    )
     return 1 if done.problems else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
-from lm_probe.model_adapters import say_on_stderr, say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
 
 if TYPE_CHECKING:
     from lm_probe.sweeps import Finding, Spread, SweepConfig
@@ -162,9 +162,10 @@ def sweep_and_report(
 
     summary = sweep(config_of(args, sources, revisions), spread=spread)
     say_on_stdout(
-        f"{summary.checkpoints} checkpoints: {summary.measured} measurements made, {summary.finished_before} finished "
-        f"before, {f'{summary.copied} copied from the same weights, ' if summary.copied else ''}"
-        f"{len(summary.failures)} failed{_audited(summary.findings)}"
+        f"{counted(summary.checkpoints, 'checkpoint')}: {counted(summary.measured, 'measurement')} made, "
+        f"{summary.finished_before:,} finished before, "
+        f"{f'{summary.copied:,} copied from the same weights, ' if summary.copied else ''}"
+        f"{len(summary.failures):,} failed{_audited(summary.findings)}"
     )
     if not no_report:
         render([args.out])
@@ -177,7 +178,7 @@ def sweep_and_report(
 
 
 def _audited(findings: "list[Finding]") -> str:
-    return f"; the audit found {len(findings)} thing{'s' * (len(findings) > 1)}, see the report" if findings else ""
+    return f"; the audit found {counted(len(findings), 'thing')}, see the report" if findings else ""
 
 
 def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str | None) -> "SweepConfig":

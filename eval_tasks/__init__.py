@@ -15,8 +15,8 @@ from lm_probe.eval_tasks._documents import first_hashes, options_of
 from lm_probe.eval_tasks._errors import TaskError
 from lm_probe.eval_tasks._kind import GENERATOR_VERSION
 from lm_probe.eval_tasks._listing import listing
-from lm_probe.eval_tasks._options import NUM_DOCS, Options
-from lm_probe.eval_tasks._tokenizer import TokenizerAtHand, find_tokenizer, tokenizer_at_hand
+from lm_probe.eval_tasks._options import NUM_DOCS, Options, refuse_unknown
+from lm_probe.eval_tasks._tokenizer import TOKENIZER_KEYS, TokenizerAtHand, find_tokenizer, tokenizer_at_hand
 from lm_probe.eval_tasks._vocabulary import choose_vocabulary, list_tokens
 from lm_probe.eval_tasks._words import INVENTED_WORDS, LONGER_WORDS, WORDS
 
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUM_DOCS",
+    "TOKENIZER_KEYS",
     "TaskError",
     "fingerprint",
     "group_names",
     "listing",
     "option_names",
+    "refuse_unknown",
     "task_manager",
     "task_names",
     "tasks_path",

@@ -3,13 +3,16 @@
 import difflib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lm_probe.eval_tasks._errors import TaskError
 
 NUM_DOCS = 200
 SEED = 1234
+
+# Of difflib's ratio: what may have been meant, as `num_docs` by `docs`, and what is a slip of a finger.
+_ALIKE, _MISTYPED = 0.65, 0.8
 
 _CHOICES: dict[str, Sequence[str | int]] = {
     "separator": ("space", "comma"),
@@ -84,10 +87,27 @@ def read_options(task: str, kind: str, m: int, n: int, metadata: Mapping[str, An
     return options
 
 
+def refuse_unknown(keys: Iterable[str], *, mistyped_only: bool = False) -> None:
+    """Refuses the first key that is no option.
+
+    Args:
+        keys: What `--metadata` sets.
+        mistyped_only: Only one that is an option but for a slip: others may be meant for somebody else's tasks.
+
+    Raises:
+        TaskError: There is such a key.
+    """
+    for key in keys:
+        near = difflib.get_close_matches(key, Options._fields, 1, _MISTYPED if mistyped_only else _ALIKE)
+        if key not in Options._fields and (near or not mistyped_only):
+            meant = f", {near[0]} is one" if near else ""
+            raise TaskError(f"--metadata: no option {key}{meant}; known are {', '.join(Options._fields)}")
+
+
 def warn_of_near_names(task: str, metadata: Mapping[str, Any]) -> None:
     """Warn of a key that is nearly an option. Unknown keys cannot be refused: lm-eval passes the model's arguments."""
     for key in metadata:
-        if key not in Options._fields and (near := difflib.get_close_matches(key, Options._fields, 1, 0.8)):
+        if key not in Options._fields and (near := difflib.get_close_matches(key, Options._fields, 1, _MISTYPED)):
             logging.getLogger(__name__).warning("%s: %s is no option and changes nothing; %s is", task, key, near[0])
 
 

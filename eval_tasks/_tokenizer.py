@@ -53,6 +53,13 @@ def tokenizer_at_hand(tokenizer: Any, max_length: int | None = None) -> Iterator
         _given.reset(token)
 
 
+TOKENIZER_KEYS = (
+    "pretrained", "model", "tokenizer", "revision", "subfolder", "trust_remote_code", "max_length", "max_model_len",
+    "add_bos_token",
+)  # fmt: skip
+"""What `find_tokenizer` reads."""
+
+
 def find_tokenizer(metadata: Mapping[str, Any]) -> TokenizerAtHand | None:
     """The tokenizer of the surrounding block, else of the model's arguments; None where neither names one.
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._architecture import Architecture, Site, architecture_of
     from lm_probe.model_adapters._audit import misfits
     from lm_probe.model_adapters._blobs import cached_file
-    from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, locate, series_steps
+    from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, is_step, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import NoAnswer, UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._notices import notices_to
     from lm_probe.model_adapters._offload import device_of
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
-    from lm_probe.model_adapters._say import printable, say_on_stderr, say_on_stdout
+    from lm_probe.model_adapters._say import counted, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
     from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
@@ -44,6 +44,7 @@ __all__ = [
     "adapter_identity",
     "architecture_of",
     "cached_file",
+    "counted",
     "device_of",
     "family_of",
     "fetch_ahead",
@@ -53,6 +54,7 @@ __all__ = [
     "has_weights",
     "hub_content",
     "is_local",
+    "is_step",
     "lazily",
     "list_files",
     "list_revisions",
@@ -82,7 +84,7 @@ __getattr__ = lazily(
         "_head_product": ("HeadProduct",),
         "_audit": ("misfits",),
         "_blobs": ("cached_file",),
-        "_checkpoint": ("Checkpoint", "find_folder", "is_local", "locate", "series_steps"),
+        "_checkpoint": ("Checkpoint", "find_folder", "is_local", "is_step", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
         "_errors": ("NoAnswer", "UserError"),
@@ -93,7 +95,7 @@ __getattr__ = lazily(
         "_notices": ("notices_to",),
         "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
-        "_say": ("printable", "say_on_stderr", "say_on_stdout"),
+        "_say": ("counted", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
         "_tokenizer": ("load_tokenizer", "tokenizer_digest"),

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 from lm_probe.model_adapters._architecture import architecture_of
 from lm_probe.model_adapters._config import load_config
 from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._weights import Weights
 
 
@@ -47,7 +48,7 @@ def misfits(weights: Weights) -> Iterator[str]:
 
 
 def _several(line: str, names: Sequence[str]) -> str:
-    return f"{line.format(f'{len(names)} tensor' + 's' * (len(names) > 1))}, first {names[0]}"
+    return f"{line.format(counted(len(names), 'tensor'))}, first {names[0]}"
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lm_probe.model_adapters._errors import UserError
 from lm_probe.model_adapters._hub import HubRevision, find_revision
+from lm_probe.model_adapters._near import near_words
+from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._step import step_of
 from lm_probe.model_adapters._weights import Weights
 
@@ -34,6 +36,11 @@ class Checkpoint:
         return f"{self.source}@{self.revision}" if self.revision else self.source
 
 
+def is_step(folder: Path) -> bool:
+    """Whether a folder is named as a checkpoint of the series that it lies in."""
+    return bool(_SERIES.fullmatch(folder.name))
+
+
 def series_steps(folder: Path) -> dict[int, Path]:
     """The sub-folders `step<N>` of a local series, by step in rising order; empty where it is no series.
 
@@ -54,11 +61,15 @@ def series_steps(folder: Path) -> dict[int, Path]:
 
 def is_local(source: str) -> bool:
     """Whether a source names a path on this machine rather than a Hub repository."""
+    path = Path(source).expanduser()
     # A link that leads nowhere, or to itself, is still a path and no repository.
     return (
-        os.path.lexists(Path(source).expanduser())
+        os.path.lexists(path)
         or source.startswith(("/", "./", "../", "~", ".\\", "..\\"))
         or source.count("/") > 1
+        # `series/step10` that is not there, where `series` is here. Any folder of a user's name says less: whoever
+        # keeps one model of a user in such a folder may ask the Hub for the next.
+        or ("/" in source and is_step(path) and path.parent.is_dir())
     )
 
 
@@ -95,7 +106,9 @@ def find_folder(source: str, revision: str | None = None) -> Path:
         if not folder.exists():
             if folder.is_symlink():
                 raise UserError(f"{source} is a link that leads nowhere: mend the link, or give the folder itself")
-            raise UserError(f"no folder {source}: check the path, or give a Hub repository as user/name")
+            raise UserError(
+                f"no folder {source}{near_words(source)}: check the path, or give a Hub repository as user/name"
+            )
     except OSError as error:  # a name that is too long, a parent that may not be entered
         raise UserError(f"{source} cannot be opened ({error.strerror}): check the path") from error
     if not folder.is_dir():
@@ -108,12 +121,11 @@ def find_folder(source: str, revision: str | None = None) -> Path:
     if (folder / "config.json").exists():
         return folder
     if steps:
-        raise UserError(f"{source} is a series of {len(steps)} checkpoints: name one, e.g. --revisions {_last(steps)}")
+        raise UserError(
+            f"{source} is a series of {counted(len(steps), 'checkpoint')}: give the folder of one, e.g. "
+            f"{Path(source) / steps[max(steps)].name}"
+        )
     raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
-
-
-def _last(steps: dict[int, Path]) -> str:
-    return f"step{max(steps)}"
 
 
 def _listing(steps: dict[int, Path], folder: Path) -> str:

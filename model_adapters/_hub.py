@@ -21,6 +21,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
 from lm_probe.model_adapters._errors import NoAnswer, UserError
+from lm_probe.model_adapters._near import near_words, no_folder_words
 from lm_probe.model_adapters._patience import TRANSPORT, endpoint, in_short, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
 
@@ -48,7 +49,7 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
     try:
         info = patiently(
             lambda: HfApi().model_info(repository, revision=name, timeout=30),
-            f"{repository} {name}",
+            f"{repository} {name}{no_folder_words(repository)}",
             unless=lambda: _cached(repository, name) is not None,
         )
     except FAILURES as error:
@@ -68,7 +69,8 @@ def list_revisions(repository: str) -> dict[str, str]:
         UserError: there is no such repository, it is gated, or the Hub cannot be reached.
     """
     try:
-        refs = patiently(lambda: HfApi().list_repo_refs(repository), f"revisions of {repository}")
+        what = f"revisions of {repository}{no_folder_words(repository)}"
+        refs = patiently(lambda: HfApi().list_repo_refs(repository), what)
     except OfflineModeIsEnabled as error:
         # Whoever says that there is no network means what is on this machine.
         return _cached_revisions(repository) or explain(error, repository, None)
@@ -227,18 +229,22 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     if isinstance(error, GatedRepoError):
         message = f"{repository} is gated: accept its terms on the Hub, then log in with `hf auth login`"
     elif isinstance(error, RevisionNotFoundError):
-        message = f"{repository} has no revision {revision}: list them with --revisions all, or check the spelling"
+        message = f"{repository} has no revision {revision}: check the spelling; the Hub lists its branches and tags"
     elif isinstance(error, RepositoryNotFoundError | HFValidationError):
         message = (
-            f"no model {repository}: there is no such folder here and no such repository on the Hub (a private one "
-            f"needs `hf auth login`)"
+            f"no model {repository}: there is no such folder here{near_words(repository)} and no such repository on "
+            f"the Hub (a private one needs `hf auth login`)"
         )
     elif isinstance(error, OfflineModeIsEnabled):
-        message = f"{repository} is not in the local cache and HF_HUB_OFFLINE is set: unset it or download it first"
+        message = (
+            f"{repository}{no_folder_words(repository)} is not in the local cache and HF_HUB_OFFLINE is set: unset it "
+            f"or download it first"
+        )
     elif isinstance(error, BadTransfer):
         message = f"{repository}: {error}: run it again, or check the network and the file"
     else:
         raise NoAnswer(
-            f"{repository}: {endpoint()} did not answer ({in_short(error)}): check the network, then run it again"
+            f"{repository}{no_folder_words(repository)}: {endpoint()} did not answer ({in_short(error)}): check the "
+            f"network, then run it again"
         ) from error
     raise UserError(message) from error

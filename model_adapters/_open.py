@@ -16,7 +16,7 @@ from lm_probe.model_adapters._finite import refuse_non_finite
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._quiet import quiet, short
 from lm_probe.model_adapters._remote import remote_weights
-from lm_probe.model_adapters._say import Say, say_on_stderr
+from lm_probe.model_adapters._say import Say, counted, say_on_stderr
 from lm_probe.model_adapters._table import family_of
 from lm_probe.model_adapters._tokenizer import load_tokenizer
 from lm_probe.model_adapters._weights import Weights
@@ -134,7 +134,7 @@ def load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remot
     if missing:
         # transformers fills these with random numbers and goes on.
         raise UserError(
-            f"{folder} lacks {len(missing)} tensor{'s' * (len(missing) > 1)} that config.json asks for, first "
+            f"{folder} lacks {counted(len(missing), 'tensor')} that config.json asks for, first "
             f"{missing[0]}: copy or download it again"
         )
     for mismatch in sorted(report["mismatched_keys"]):
@@ -145,7 +145,7 @@ def load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remot
     surplus = _of_further_blocks(model, report["unexpected_keys"])
     if surplus:
         raise UserError(
-            f"{folder} holds {len(surplus)} tensor{'s' * (len(surplus) > 1)} of blocks that config.json does not ask "
+            f"{folder} holds {counted(len(surplus), 'tensor')} of blocks that config.json does not ask "
             f"for, first {surplus[0]}: its config.json belongs to another model"
         )
     assert isinstance(model, PreTrainedModel)

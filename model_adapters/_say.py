@@ -17,6 +17,11 @@ def say_on_stdout(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """A whole number with its noun, as in `1 checkpoint` and `3,000 tokens`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def printable(text: str) -> str:
     r"""The text with every character that commands written out (`\x1b`).
 

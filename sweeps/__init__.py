@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._store import RunStore, StoreError
     from lm_probe.sweeps._sweep import sweep
     from lm_probe.sweeps._tokens import TokenSample, sample_tokens
+    from lm_probe.sweeps._versions import recorded_versions
 
 __all__ = [
     "UNSEEN",
@@ -54,6 +55,7 @@ __all__ = [
     "plan",
     "read_samples",
     "read_samples_file",
+    "recorded_versions",
     "sample_tokens",
     "say_on_stderr",
     "short_identity",
@@ -81,5 +83,6 @@ __getattr__ = lazily(
         "_store": ("RunStore", "StoreError"),
         "_sweep": ("sweep",),
         "_tokens": ("TokenSample", "sample_tokens"),
+        "_versions": ("recorded_versions",),
     },
 )

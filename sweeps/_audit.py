@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from lm_probe.model_adapters import UserError, Weights, find_folder, open_weights, same_content, say_on_stderr
+from lm_probe.model_adapters import UserError, Weights, counted, find_folder, open_weights, same_content, say_on_stderr
 from lm_probe.sweeps._exchanged import exchanged
 from lm_probe.sweeps._look import LEAVE, Finding, Look, look
 from lm_probe.sweeps._misplaced import misplaced
@@ -82,10 +82,13 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
         lacks, adds = sorted(name for name, _ in shapes - own), sorted(name for name, _ in own - shapes)
         retyped = sorted((name, dtype) for name, _, dtype in one.layout if types.get(name, dtype) != dtype)
         if lacks or adds:
-            which = f"lacks or reshapes {len(lacks)} tensors, first {lacks[0]}" if lacks else f"adds {adds[0]}"
+            which = (
+                f"lacks or reshapes {counted(len(lacks), 'tensor')}, first {lacks[0]}" if lacks else f"adds {adds[0]}"
+            )
         elif retyped:
             name, dtype = retyped[0]
-            which = f"holds {len(retyped)} tensors as another type, first {name} as {dtype} and not {types[name]}"
+            these = counted(len(retyped), "tensor")
+            which = f"holds {these} as another type, first {name} as {dtype} and not {types[name]}"
         else:
             continue
         yield _finding(one, "other tensors", f"{which}, unlike the other steps: copy it again, or {LEAVE}")

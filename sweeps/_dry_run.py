@@ -24,6 +24,7 @@ from lm_probe.sweeps._job import Job, key_of, prepare
 from lm_probe.sweeps._look import identity_to_look_at
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
+from lm_probe.sweeps._settings_words import asked_words, held_otherwise
 from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._units import Unit
 
@@ -60,6 +61,8 @@ def dry_run(
 ) -> Iterator[Planned]:
     """Says for each checkpoint what is finished, what would be fetched, and about how long it takes; measures nothing.
 
+    What is asked is told first, and last what the run holds that was asked otherwise, which nothing is compared with.
+
     Config, tokenizer and headers of Hub checkpoints are fetched where tensors are to be read or a time is calculated,
     of the first checkpoint with such files only. What a finished first checkpoint would be read for again, as baseline
     of others, is left out.
@@ -73,13 +76,15 @@ def dry_run(
         UserError: as for `sweep`.
     """
     job = prepare(config, spread)
-    for line in job.notices():
+    for line in (*asked_words(job), *job.notices()):
         say(line)
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
         plan = _Plan(job, store, spread, each=True)
         yield from map(plan.of, job.visits)
+        for line in held_otherwise(store, plan.asked) if store is not None else ():
+            say(line)
 
 
 def outline(job: Job, store: RunStore, spread: Spread | None = None) -> list[Planned]:
@@ -102,6 +107,8 @@ class _Plan:
         self._listings: dict[str, Mapping[str, int] | None] = {}
         self._silent: dict[str, str] = {}
         self._opened: dict[str, Weights] = {}
+        self.asked: list[tuple[str, Unit]] = []
+        """The units of every checkpoint that could be looked at, with its model, where there is a run."""
 
     def of(self, visit: Visit) -> Planned:
         """One checkpoint."""
@@ -125,8 +132,9 @@ class _Plan:
             return [Unit(name, name, {}) for name in job.names(visit)]
         if self._each or visit.commit is not None:
             checkpoint = visit.locate()
-            key = key_of(visit, checkpoint)
-            return [unit for unit in job.units(visit, checkpoint) if not store.has(key, unit.probe, unit.config)]
+            key, units = key_of(visit, checkpoint), job.units(visit, checkpoint)
+            self.asked += [(visit.model, unit) for unit in units]
+            return [unit for unit in units if not store.has(key, unit.probe, unit.config)]
         folder = find_folder(visit.source, visit.revision)
         unread = Checkpoint(visit.source, visit.revision, visit.step, "sha256:", folder)
         units = job.units(visit, unread)

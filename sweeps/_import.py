@@ -1,14 +1,16 @@
 """Takes scores that were measured elsewhere into a run, and what `hf-probe` measured beside them."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lm_probe.model_adapters import UserError, say_on_stderr
-from lm_probe.sweeps._import_files import NotResults, find_files, read_file
+from lm_probe.model_adapters import UserError, counted, say_on_stderr
+from lm_probe.sweeps._import_files import Found, NotResults, find_files, read_file
 from lm_probe.sweeps._import_samples import keep_samples
-from lm_probe.sweeps._imported import Imported, Origin
+from lm_probe.sweeps._imported import FileContent, Imported, Origin
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measurement_rows import digest, failure_name
 from lm_probe.sweeps._records import UNSEEN, Measurement, short_identity
@@ -53,7 +55,7 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = sa
     Args:
         files: result files (.json), tables (.csv) with the columns model, step, task, metric, value and, if known,
             stderr, shots, suite, variant; either may be .gz; or folders, of which every .json is read.
-        out: the run's folder; made where there is none.
+        out: the run's folder; made where there is none, and as soon as there is something to keep.
         say: what is done with a line on a file: what was refused in it, or is worth knowing.
 
     Raises:
@@ -66,16 +68,78 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = sa
         raise UserError("nothing to import: name result files of lm-eval, folders of them, or a .csv table")
     if not any(Path(given).exists() for given in files):
         raise UserError(f"{files[0]} does not exist: name result files of lm-eval, folders of them, or a .csv table")
+    summary = ImportSummary()
+    refuse = _Refusals(summary, say)
+    contents = _read(list(map(Path, files)), refuse)
+    first = next(contents, None)
+    if first is None:  # no run is made for nothing
+        return summary
     with exclusive(Path(out)), RunStore.create(out) as store:
-        importer = _Importer(store, say)
-        for given in map(Path, files):
-            importer.take(given)
-    return importer.summary
+        importer = _Importer(store, summary, say)
+        for path, content in itertools.chain([first], contents):
+            with refuse.of(path):
+                importer.take(path, content)
+    return summary
+
+
+class _Refusals:
+    """Files that are not taken are counted and told; the rest goes on."""
+
+    def __init__(self, summary: ImportSummary, say: Say) -> None:
+        self._summary = summary
+        self.say = say
+
+    def __call__(self, path: Path, reason: str) -> None:
+        self._summary.problems += 1
+        self.say(f"{path}: {reason}")
+
+    @contextmanager
+    def of(self, path: Path) -> Iterator[None]:
+        """Refuses the file for what the block raises; a run that cannot be written ends everything."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except UserError as error:
+            self(path, str(error))
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a run cannot
+            self(path, "holds a name that is no text")
+
+
+def _read(files: Sequence[Path], refuse: _Refusals) -> Iterator[tuple[Path, FileContent]]:
+    """The files with anything to keep in them, one after the other."""
+    for given in files:
+        found: list[Found] = []
+        with refuse.of(given):
+            found = list(find_files(given))
+        foreign = []
+        for path, was_named in found:
+            content = FileContent()
+            with refuse.of(path):
+                try:
+                    content = read_file(path)
+                except NotResults:
+                    foreign.append(path)
+                    if was_named:
+                        raise
+            for problem in content.problems:
+                refuse(path, problem)
+            for notice in content.notices:
+                refuse.say(f"{path}: {notice}")
+            if any(one.measurements or one.failures for one in content.checkpoints):
+                yield path, content
+        if foreign and not found[0].named:
+            said = f"{len(foreign)} of {len(found)} .json files hold no results and are passed over"
+            if len(foreign) == len(found):
+                refuse(given, said)
+            else:
+                refuse.say(f"{given}: {said}, e.g. {foreign[0].relative_to(given)}")
 
 
 class _Importer:
-    def __init__(self, store: RunStore, say: Say) -> None:
+    def __init__(self, store: RunStore, summary: ImportSummary, say: Say) -> None:
         self._store = store
+        self._summary = summary
         self._say = say
         self._held: dict[_Task, _Held] = {}
         self._identities: dict[tuple[str, str], str] = {}
@@ -89,50 +153,16 @@ class _Importer:
             self._held[*where, *_key(row["probe"], row["config"])] = _Held(origin and Origin(**origin))
         failures = store.failures()
         self._failed = set(zip(failures.model, failures.revision.fillna(""), failures.probe, strict=True))
-        self.summary = ImportSummary()
 
-    def take(self, given: Path) -> None:
-        """Imports a file, or what lies in a folder; what cannot be read is said, and the rest goes on."""
-        try:
-            found = list(find_files(given))
-        except UserError as error:
-            self._refuse(given, str(error))
-            return
-        foreign = []
-        for path, was_named in found:
-            try:
-                self._take_file(path)
-            except StoreError:
-                raise
-            except NotResults as error:
-                foreign.append(path)
-                if was_named:
-                    self._refuse(path, str(error))
-            except UserError as error:
-                self._refuse(path, str(error))
-            except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold and a run cannot
-                self._refuse(path, "holds a name that is no text")
-        if foreign and not found[0].named:
-            said = f"{len(foreign)} of {len(found)} .json files hold no results and are passed over"
-            if len(foreign) == len(found):
-                self._refuse(given, said)
-            else:
-                self._say(f"{given}: {said}, e.g. {foreign[0].relative_to(given)}")
+    def take(self, path: Path, content: FileContent) -> None:
+        """Keeps what a file holds.
 
-    def _refuse(self, path: Path, reason: str) -> None:
-        self.summary.problems += 1
-        self._say(f"{path}: {reason}")
-
-    def _take_file(self, path: Path) -> None:
-        content = read_file(path)
-        for problem in content.problems:
-            self.summary.problems += 1
-            self._say(f"{path}: {problem}")
-        for notice in content.notices:
-            self._say(f"{path}: {notice}")
+        Raises:
+            UserError: it is of other weights than the run holds under its name.
+        """
         for one in content.checkpoints:
             self._record(path, one)
-        self.summary.files += 1
+        self._summary.files += 1
 
     def _record(self, path: Path, one: Imported) -> None:
         checkpoint = one.checkpoint
@@ -148,12 +178,12 @@ class _Importer:
             self._say(f"{path}: {checkpoint.source} is taken for the model {checkpoint.model} of {source}")
         self._record_failures(path, one)
         new = self._news(path, where, one.measurements)
-        self.summary.there_before += len(one.measurements) - len(new)
+        self._summary.there_before += len(one.measurements) - len(new)
         if not new:
             return
-        self.summary.samples += keep_samples(path, self._store.folder, checkpoint, new)
+        self._summary.samples += keep_samples(path, self._store.folder, checkpoint, new)
         self._store.record(checkpoint, new)
-        self.summary.scores += sum(len(measurement.readings) for measurement in new)
+        self._summary.scores += sum(len(measurement.readings) for measurement in new)
         if checkpoint.identity != UNSEEN:
             self._identities[where] = checkpoint.identity
         for measurement in new:
@@ -193,7 +223,7 @@ class _Importer:
                 passed.setdefault(how, []).append(task)
                 new += [] if older else [measurement]
         for how, tasks in passed.items():
-            few = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more tasks" if len(tasks) > 3 else "")
+            few = ", ".join(tasks[:3]) + (f" and {counted(len(tasks) - 3, 'more task')}" if len(tasks) > 3 else "")
             self._say(f"{path}: {' '.join(where).strip()}: {few}: {how}")
         return new
 

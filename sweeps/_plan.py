@@ -10,8 +10,10 @@ from pathlib import Path
 from lm_probe.model_adapters import (
     Checkpoint,
     UserError,
+    counted,
     find_folder,
     is_local,
+    is_step,
     list_revisions,
     locate,
     series_steps,
@@ -81,20 +83,28 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
 
 
 def _split(source: str) -> tuple[str, str | None]:
-    if "@" in source and not _folder(source).exists():
+    """A source and the revision that it names: `user/name@step8`, or `series/step8`, one of `series/step*`."""
+    folder = _folder(source)
+    if "@" in source and not folder.exists():
         source, revision = source.rsplit("@", 1)
         return source, revision
+    if is_step(folder) and (folder / "config.json").is_file():
+        return str(Path(source).parent), folder.name
     return source, None
 
 
 def _distinct(sources: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Sources with their pinned revision, each once, as first written: `series` and `./series` are one."""
+    """Sources with their pinned revision, each once, as first written: `series` and `./series` are one.
+
+    Those of one source stand together and by rising step, which a shell does not give for `series/step*`.
+    """
     spelled: dict[str, str] = {}
     found = []
     for source, pinned in map(_split, sources):
-        place = os.path.realpath(_folder(source)) if is_local(source) else source
-        found.append((spelled.setdefault(place, source), pinned))
-    return list(dict.fromkeys(found))
+        where = os.path.realpath(_folder(source)) if is_local(source) else source
+        found.append((spelled.setdefault(where, source), pinned))
+    place = {source: number for number, source in enumerate(dict.fromkeys(source for source, _ in found))}
+    return sorted(dict.fromkeys(found), key=lambda one: (place[one[0]], step_of(one[1]) or 0))
 
 
 def _folder(source: str) -> Path:
@@ -129,8 +139,9 @@ def _of_repository(source: str, wanted: str | None) -> Sequence[tuple[str | None
 def _chosen(source: str, wanted: str, steps: dict[str, int]) -> list[str]:
     chosen = _by_rule(wanted, steps)
     if not chosen:
-        found = ", ".join(list(steps)[:4]) or "none"
-        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {len(steps)} steps ({found}, ...)")
+        some = ", ".join(list(steps)[:4]) + (", ..." if len(steps) > 4 else "")
+        has = f"{counted(len(steps), 'step')} ({some})" if steps else "no steps"
+        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {has}")
     return chosen
 
 

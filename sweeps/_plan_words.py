@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from lm_probe.model_adapters import counted
 from lm_probe.sweeps._dry_run import Fetch, Planned
 from lm_probe.sweeps._ray import Spread
 
@@ -20,8 +21,8 @@ def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list
     """The whole plan: how much there is to do and to fetch, and about how long that takes."""
     fetches = [one.fetch for one in planned if one.fetch is not None]
     lines = [
-        f"{len(planned)} checkpoints, {sum(one.finished for one in planned)} of "
-        f"{sum(one.measurements for one in planned)} measurements finished"
+        f"{counted(len(planned), 'checkpoint')}, {sum(one.finished for one in planned):,} of "
+        f"{counted(sum(one.measurements for one in planned), 'measurement')} finished"
     ]
     problems = [one.problem for one in planned if one.problem is not None]
     if problems:
@@ -29,7 +30,7 @@ def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list
     if fetches:
         disk, audit = sum(one.bytes for one in fetches if one.whole), sum(one.audit for one in fetches)
         lines[0] += (
-            f"; to fetch {_size(fetches)} from {sum(one.files for one in fetches)} weight files, of which "
+            f"; to fetch {_size(fetches)} from {counted(sum(one.files for one in fetches), 'weight file')}, of which "
             f"{disk / 1e6:,.1f} MB stay in the Hub cache, and {audit / 1e6:,.1f} MB for the audit"
         )
     return [*lines, *_time(planned, sum(one.bytes + one.audit for one in fetches), spread)]
@@ -75,7 +76,7 @@ def _fetched(fetch: Fetch) -> str:
         return f"to fetch {fetch.audit / 1e6:,.1f} MB for the audit"
     how = "all" if fetch.whole else "single tensors"
     audit = f", before that {fetch.audit / 1e6:,.1f} MB for the audit" if fetch.audit else ""
-    return f"to fetch {_size([fetch])} from {fetch.files} weight file{'s' * (fetch.files > 1)} ({how}){audit}"
+    return f"to fetch {_size([fetch])} from {counted(fetch.files, 'weight file')} ({how}){audit}"
 
 
 def _size(fetches: Sequence[Fetch]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import get_token
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, counted
 from lm_probe.sweeps._desk import Desk
 from lm_probe.sweeps._job import Job, key_of
 from lm_probe.sweeps._plan import Visit
@@ -100,7 +100,8 @@ class _Pool:
         if not self._lines:
             self._wait_for_machines()
         elif not self._met and time.monotonic() > self._begun + _LONG:
-            self._notice(f"{len(self._lines)} workers wait for the cluster: are all its CPUs and GPUs in use?")
+            waiting = counted(len(self._lines), "worker")
+            self._notice(f"{waiting} waiting for the cluster: are all its CPUs and GPUs in use?")
 
     def _vacancy(self) -> str | None:
         """The emptiest machine that has room, if it may measure more than workers are about to take."""
@@ -125,7 +126,7 @@ class _Pool:
         return [line for line in self._lines.values() if line.visit is not None]
 
     def _wait_for_machines(self) -> None:
-        asked = f"{self._spread.cpus} CPU{'s' * (self._spread.cpus > 1)}"
+        asked = counted(self._spread.cpus, "CPU")
         asked += f" and {self._gpus:g} GPU{'s' * (self._gpus > 1)}" if self._gpus else ""
         if not self._met:
             raise UserError(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, counted
 from lm_probe.probes import Batch, Sampled
 
 DEFAULT_CONTEXT = 512
@@ -164,7 +164,7 @@ def sample_tokens(
         )
     if total < min(context, tokens) - 1 and not allow_short:
         raise TextError(
-            f"the text has {total} tokens and one context is {context}: give a longer --text, or "
+            f"the text has {counted(total, 'token')} and one context is {context}: give a longer --text, or "
             f"--context {total} or less"
         )
     documents_used = sorted({window.document for window in drawn})

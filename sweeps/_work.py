@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError
+from lm_probe.model_adapters import Checkpoint, OpenCheckpoint, UserError, counted
 from lm_probe.probes import ForwardProbe, GeometryProbe
 from lm_probe.sweeps._job import Job
 from lm_probe.sweeps._look import Look, look
@@ -160,7 +160,7 @@ class Worker:
             yield Now(name)
             yield self._control(opened, asked[name])
         if tasks:
-            yield Now(f"{len(tasks)} tasks")
+            yield Now(counted(len(tasks), "task"))
             yield from self._tasks(visit, opened, tasks)
 
     def _forward(

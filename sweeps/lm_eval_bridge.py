@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lm_probe.eval_tasks import TaskError, fingerprint, option_names, task_manager, task_names, tokenizer_at_hand
+from lm_probe.eval_tasks import TaskError, fingerprint, refuse_unknown, task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import UserError, device_of
 from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, our_tasks, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
@@ -175,10 +175,8 @@ def refuse_options(tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
     Raises:
         UserError: there is no such option, or it cannot have its value.
     """
-    unknown = sorted(set(metadata) - set(option_names()))
-    if unknown:
-        raise UserError(f"--metadata: no option {unknown[0]}; known are {', '.join(option_names())}")
     try:
+        refuse_unknown(metadata)
         for task in filter(is_ours, tasks):
             fingerprint(task, metadata=metadata)
     except TaskError as error:

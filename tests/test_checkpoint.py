@@ -119,7 +119,7 @@ def test_bad_folders_are_named(tmp_path: Path, series: Path, folder: Path) -> No
         locate(str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="no checkpoint step3: found step0, step1, step8"):
         locate(str(series), "step3")
-    with pytest.raises(UserError, match="is a series of 3 checkpoints: name one"):
+    with pytest.raises(UserError, match=r"is a series of 3 checkpoints: give the folder of one, e\.g\. .*tiny/step8$"):
         locate(str(series))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no config\.json"):

@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import importlib.metadata
 import io
 import json
 import os
@@ -28,7 +29,16 @@ def arguments(series: Path, text_file: Path, tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["sweep", "--help"], ["demo", "--help"], ["tasks"], ["export", "--help"], ["import", "--help"]]
+    "argv",
+    [
+        ["--help"],
+        ["--version"],
+        ["sweep", "--help"],
+        ["demo", "--help"],
+        ["tasks"],
+        ["export", "--help"],
+        ["import", "--help"],
+    ],
 )
 def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
     script = (
@@ -39,6 +49,9 @@ def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     if "--help" in argv:
         assert "example" in done.stdout
+    if "--version" in argv:
+        versions = [importlib.metadata.version(name) for name in ("lm-probe", "torch", "transformers", "lm-eval")]
+        assert done.stdout.startswith("lm-probe {} (torch {}, transformers {}, lm-eval {}, ".format(*versions))
 
 
 def test_the_help_names_the_probes_there_are() -> None:
@@ -65,10 +78,29 @@ def test_sweep_export_and_report(arguments: list[str], capsys: pytest.CaptureFix
     assert rows[0]["step"] == 0 and rows[0]["component"] is None
     assert main(["export", str(run), "--format", "parquet", "--out", str(tmp_path / "values.parquet")]) == 0
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "values.parquet"), values, check_dtype=False)
+    piped = [sys.executable, "-m", "lm_probe.cli", "export", str(run), "--format", "parquet", "--out", "-"]
+    there = subprocess.run(piped, capture_output=True, check=True, cwd=tmp_path).stdout
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(there)), values, check_dtype=False)
+    assert not (tmp_path / "-").exists()
     for kind in ("csv", "parquet"):
         assert main(["export", str(run), "--format", kind, "--out", str(tmp_path / "none" / "values")]) == 2
         said = capsys.readouterr().err
         assert "cannot be written" in said and "None" not in said
+
+
+def test_one_is_one(arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    one = [*arguments, "--revisions", "8", "--probes", "anisotropy", "--tasks", "none", "--no-report"]
+    assert main(one) == 0
+    out, err = capsys.readouterr()
+    assert out == "1 checkpoint: 1 measurement made, 0 finished before, 0 failed\n"
+    assert "1 checkpoint, 0 of 1 measurement finished\n" in err
+    assert main(["audit", arguments[1], "--revisions", "8"]) == 0
+    assert capsys.readouterr().out.startswith("1 checkpoint, ")
+    (tmp_path / "one.csv").write_text("model,step,task,metric,value\nm,1,t,acc,0.5\n")
+    for before in ("", ", 1 task there before"):
+        assert main(["import", str(tmp_path / "one.csv"), "--out", str(tmp_path / "imported")]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"{0 if before else 1} value{'s' * bool(before)} from 1 file{before}; lm-probe report")
 
 
 def test_export_says_where_settings_are_mixed(

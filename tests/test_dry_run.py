@@ -160,6 +160,8 @@ def _arguments(config: SweepConfig, *more: str) -> list[str]:
 def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.splitlines() == [
+        "probes: head_spectrum, loss; tasks: none",
+        "settings: 300 tokens of text.jsonl in windows of at most 32, float32, seed 1234",
         *(f"tiny step{step}: 0 of 2 finished" for step in (0, 1, 8)),
         "3 checkpoints, 0 of 6 measurements finished",
         "estimated time: less than a minute of measuring (by operations and a timed matrix product); nothing was "
@@ -177,6 +179,31 @@ def test_a_sweep_begins_with_its_plan(config: SweepConfig, capsys: pytest.Captur
     assert "as this run has taken so far" in said
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.endswith("3 checkpoints, 6 of 6 measurements finished; nothing was started\n")
+
+
+def test_what_the_run_holds_under_other_settings_is_said(
+    config: SweepConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = ["--tasks", "count_query_m5,count_query_m10", "--task-documents", "2"]
+    assert main(_arguments(config, "--revisions", "0", *tasks)) == 0
+
+    def said(*more: str) -> list[str]:
+        capsys.readouterr()
+        assert main(_arguments(config, *tasks, *more, "--dry-run")) == 0
+        out = capsys.readouterr().out.splitlines()
+        assert out[0] == "probes: head_spectrum, loss; tasks: count_query_m5, count_query_m10"
+        return [line for line in out if " holds " in line]
+
+    end = "what is asked now is not compared with them; ask for the same, or choose another --out"
+    assert said() == [] == said("--revisions", "8")
+    assert said("--tokens", "299", "--revisions", "1") == [
+        f"{config.out} holds 2 measurements made with --tokens 300: {end}"
+    ]
+    assert said("--dtype", "bfloat16") == [f"{config.out} holds 3 measurements made with --dtype float32: {end}"]
+    assert said("--task-documents", "3", "--context", "16") == [
+        f"{config.out} holds 4 measurements made with --context 32, other documents, --metadata or versions of a task: "
+        f"{end}"
+    ]
 
 
 def _lines(said: str) -> str:

@@ -83,7 +83,7 @@ def test_whatever_stands_in_a_file_is_taken_or_refused_in_a_line(tmp_path: Path)
 def test_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["import", str(tmp_path / "empty"), str(tmp_path / "none"), "--out", str(tmp_path / "run")]) == 1
-    first, second = capsys.readouterr().err.splitlines()
+    first, second, _ = capsys.readouterr().err.splitlines()
     assert "is a folder without .json files" in first and "none: does not exist" in second
     written(tmp_path / "model" / "config.json", {"vocab_size": 8})
     assert main(["import", str(tmp_path / "model"), "--out", str(tmp_path / "run")]) == 1
@@ -169,3 +169,22 @@ def test_rows_of_a_table_that_hold_no_score_are_counted(tmp_path: Path) -> None:
 def test_no_file_at_all_makes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(tmp_path / "none.json"), "--out", str(tmp_path / "run")]) == 2
     assert "none.json does not exist" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_a_run_is_made_for_what_is_kept_in_it_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    good = written(tmp_path / "good" / "results.json", HARNESS_3)
+    cut = written(tmp_path / "cut.json", HARNESS_3)
+    cut.write_text(cut.read_text()[:99])
+    config = written(tmp_path / "model" / "config.json", {"vocab_size": 8})
+    (tmp_path / "no_values.csv").write_text("model,step,task,metric,value\nm,1,t,acc,x\n")
+    nothing = [str(cut), str(config.parent), str(tmp_path / "no_values.csv"), str(tmp_path / "none.json")]
+    assert main(["import", *nothing, "--out", str(run)]) == 1
+    out, err = capsys.readouterr()
+    assert not run.exists() and not out and len(err.splitlines()) == 5
+    assert err.endswith(f"lm-probe import: nothing was imported, so {run} is as it was\n")
+    assert main(["import", *nothing, str(good), "--out", str(run)]) == 1
+    assert " values from 1 file; " in capsys.readouterr().out
+    before = (run / "run.db").read_bytes()
+    assert main(["import", *nothing, "--out", str(run)]) == 1
+    assert (run / "run.db").read_bytes() == before

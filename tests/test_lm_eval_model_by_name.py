@@ -93,10 +93,22 @@ def logging_as_before():
     logger.propagate, logger.handlers = before[1], before[2]
 
 
-def command(*arguments: str) -> int:
+OTHER_TASK = """
+task: other
+custom_dataset: !function lm_probe.eval_tasks._documents.build
+dataset_kwargs: {cell: count_query_m5}
+test_split: test
+output_type: multiple_choice
+doc_to_text: full_prompt
+doc_to_choice: choices
+doc_to_target: gold
+"""
+
+
+def command(*arguments: str, tasks: str = "count_query_m5") -> int:
     with warnings.catch_warnings(), _lm_eval_quiet.same_random_state(), _lm_eval_quiet.system_report_once():
         warnings.simplefilter("ignore")  # it is lm-eval's command from here on
-        common = ["--tasks", "count_query_m5", "--limit", "2", "--device", "cpu", "--batch_size", "4"]
+        common = ["--tasks", tasks, "--limit", "2", "--device", "cpu", "--batch_size", "4"]
         return eval_command.run(argparse.Namespace(arguments=[*arguments, *common]))
 
 
@@ -124,6 +136,33 @@ def test_mistakes_in_the_arguments_are_the_users(series, logging_as_before, with
     with pytest.raises(UserError, match="Attempted to load model 'hf-prob'") as error:
         command("--model", "hf-prob", "--model_args", "pretrained=x")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "more", "said"),
+    [
+        ('{"num_doc": 3}', (), "no option num_doc, num_docs is one; known are m, n, num_docs, seed, sep"),
+        ('{"docs": 3, "num_docs": 3}', (), "no option docs, num_docs is one; known are m"),
+        ('{"max_seq_lengths": [64]}', (), "no option max_seq_lengths; known are m, n, num_docs"),
+        ('{"seperator": "comma"}', ("other",), "no option seperator, separator is one"),
+        ('{"max_seq_lengths": [64]}', ("other",), None),
+        ('{"num_docs": 3, "tokenizer": "SERIES/step8"}', (), None),
+        ('{"num_doc": 3}', ("other", "alone"), None),
+    ],
+)
+def test_metadata_that_no_task_reads_is_refused(
+    metadata, more, said, series, tmp_path, logging_as_before, without_lm_evals_tasks
+) -> None:
+    """Another task may read what ours do not, and what the model is given is no option of a task."""
+    (tmp_path / "other.yaml").write_text(OTHER_TASK)
+    tasks = "other" if "alone" in more else ",".join(("count_query_m5", *more))
+    model = ["--model", "hf-probe", "--model_args", f"pretrained={series}/step8,dtype=float32"]
+    asked = [*model, "--metadata", metadata.replace("SERIES", str(series)), "--include_path", str(tmp_path)]
+    if said is None:
+        assert command(*asked, tasks=tasks) == 0
+    else:
+        with pytest.raises(UserError, match=f"^--metadata: {said}"):
+            command(*asked, tasks=tasks)
 
 
 def test_the_help_is_lm_evals_and_then_ours(capsys) -> None:

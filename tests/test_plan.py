@@ -1,12 +1,14 @@
 """Which checkpoints a sweep visits."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lm_probe.model_adapters import notices_to
 from lm_probe.sweeps import UserError, plan
 from tests.loopback_hub import LoopbackHub
 
@@ -69,6 +71,7 @@ def test_plain_folders_have_no_revision_and_equal_names_get_their_parents(tmp_pa
 
 _PLAN = """
 import json, sys
+from lm_probe.model_adapters import notices_to
 from lm_probe.sweeps import UserError, plan
 for source, revisions in json.loads(sys.argv[1]):
     try:
@@ -146,3 +149,59 @@ def test_two_folders_of_one_step_are_refused(tmp_path: Path) -> None:
         (tmp_path / "twins" / name).mkdir(parents=True)
     with pytest.raises(UserError, match="holds both step08 and step8: rename or remove one"):
         plan([str(tmp_path / "twins")])
+
+
+def test_sibling_steps_are_one_series(pythia: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell gives them for `pythia/step*`."""
+    for folder in Path(pythia).glob("step*"):
+        (folder / "config.json").touch()
+    monkeypatch.chdir(Path(pythia).parent)
+    visits = plan([f"pythia/step{step}" for step in (1, 16, 2)])
+    assert [(visit.model, visit.source, visit.revision, visit.step) for visit in visits] == [
+        ("pythia", "pythia", f"step{step}", step) for step in (1, 2, 16)
+    ]
+    assert plan(["pythia"], "1") == plan(["pythia/step1"]) == plan(["pythia/step1/", pythia], "1")
+    (Path(pythia) / "step4" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"pythia/step4 holds no config\.json"):
+        plan(["pythia/step2", "pythia/step4"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("pythia/step10", "pythia/step1, pythia/step0, pythia/step1000"),
+        ("./pytiha", "pythia"),
+        ("./pytiha/step8", "pythia/step8"),
+        ("pythia/step8/of/it", ""),
+    ],
+)
+def test_a_folder_that_is_not_there_is_no_repository(
+    asked: str, near: str, pythia: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(pythia).parent)
+    with pytest.raises(UserError) as raised:
+        plan([asked])
+    said = f"{asked} (near it: {near})" if near else asked
+    assert str(raised.value) == f"no folder {said}: check the path, or give a Hub repository as user/name"
+
+
+def test_what_may_be_a_repository_is_asked_for_and_said_to_be_no_folder(
+    hub: LoopbackHub, no_pauses: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps a model of a user in a folder of that name may ask the Hub for another one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user" / "model").mkdir(parents=True)
+    (tmp_path / "user" / "model" / "config.json").write_text("{}")
+    hub.add_model("user/models", {"main": tmp_path / "user" / "model"})
+    assert [visit.model for visit in plan(["user/models"])] == ["user/models"]
+    with pytest.raises(UserError, match=r"no such folder here \(near it: user/model\) and no such repository"):
+        plan(["user/modle"])
+    hub.fail("/api/models/", "503", math.inf)
+    said: list[str] = []
+    with notices_to(said.append), pytest.raises(UserError, match=r"^user/modle \(no such folder here; near it: user/m"):
+        plan(["user/modle"])
+    assert said[0].startswith("user/modle main (no such folder here; near it: user/model): "), "before it is waited for"
+    with pytest.raises(UserError, match=r"^user/quite-other \(no such folder here\): "):
+        plan(["user/quite-other"])
+    with pytest.raises(UserError, match=r"^other/name: "):
+        plan(["other/name"])

@@ -35,7 +35,9 @@ def test_default_tasks_that_cannot_be_asked_are_left_out_and_told_once(
     asked = ["sweep", str(series), "--out", str(tmp_path / "run"), "--probes", "none", "--task-documents", "1"]
     assert main([*asked, "--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[:2] == [LEFT_OUT, "tiny step0: 0 of 6 finished"]
+    first = "probes: none; tasks: count_query_m5, count_query_m10, count_query_m20 and 6 more"
+    assert said[:3] == [first, "settings: 1 document a task, float32, seed 1234", LEFT_OUT]
+    assert said[3] == "tiny step0: 0 of 6 finished"
     assert main([*asked, "--revisions", "0,1", "--no-report"]) == 0
     out, err = capsys.readouterr()
     assert err.count("words are needed") == 1 and LEFT_OUT in err
@@ -109,7 +111,7 @@ def test_on_the_hub_the_first_and_the_last_checkpoint_stand_for_their_repository
     said: list[str] = []
     asked = config("user/tiny", tmp_path / "run", revisions="all", audit=False)
     assert [one.measurements for one in dry_run(asked, say=said.append)] == [6] * 3
-    assert said == [LEFT_OUT.replace("tiny:", "user/tiny:")]
+    assert said[2:] == [LEFT_OUT.replace("tiny:", "user/tiny:")]
     assert len({request.path for request in hub.requests if "tokenizer.json" in request.path}) == 2
 
 

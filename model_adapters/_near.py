@@ -1,0 +1,38 @@
+"""What somebody may have meant by a path that is not there."""
+
+import difflib
+from pathlib import Path
+
+_ALIKE = 0.7  # of difflib's ratio: `modle` is like `model`, `gpt2` is not like `gpt2-runs`
+
+
+def near_folders(path: str) -> list[str]:
+    """Folders that are there and whose path is the given one but for one name that is much like it, the likest first.
+
+    Args:
+        path: of nothing that is there, as the user wrote it.
+    """
+    written = Path(path)
+    try:
+        missing = [part for part in (written, *written.parents) if not part.expanduser().exists()]
+        first = missing[-1]
+        names = sorted(child.name for child in first.parent.expanduser().iterdir())
+    except (IndexError, OSError, RuntimeError):  # it is there; a folder that cannot be read; nobody's home
+        return []
+    alike = difflib.get_close_matches(first.name, names, 3, _ALIKE)
+    meant = [first.parent / name / written.relative_to(first) for name in alike]
+    return [str(folder) for folder in meant if folder.expanduser().is_dir()]
+
+
+def near_words(path: str) -> str:
+    """Those folders in brackets; empty where there are none."""
+    found = near_folders(path)
+    return f" (near it: {', '.join(found)})" if found else ""
+
+
+def no_folder_words(repository: str) -> str:
+    """In brackets that a name of the Hub is no folder, where one may have been meant; else empty."""
+    found, parent = near_folders(repository), Path(repository).parent
+    if found:
+        return f" (no such folder here; near it: {', '.join(found)})"
+    return " (no such folder here)" if parent != Path() and parent.is_dir() else ""
