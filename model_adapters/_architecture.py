@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from lm_probe.model_adapters._adapted import inner_model, is_adapted
 from lm_probe.model_adapters._family import Family, Role, head_size_of, max_context_of, resolve
 from lm_probe.model_adapters._head_product import HeadProduct, capped
-from lm_probe.model_adapters._offload import values_of
+from lm_probe.model_adapters._offload import fetched_to_cpu, values_of
 from lm_probe.model_adapters._table import family_of
 
 SiteName = Literal["embedding", "block", "final_norm", "head_input"]
@@ -176,7 +176,7 @@ class Architecture:
     def head_product(self) -> HeadProduct | None:
         """The head, to be taken in parts; None where calling it does more than multiply.
 
-        That is: a bias, a hook, a method over its own, autocast.
+        That is: a bias, a hook, a method over its own (but for one that fetches the weight), autocast.
         """
         head = self.head
         if (
@@ -184,11 +184,11 @@ class Architecture:
             or head._parameters.get("bias") is not None
             or head._forward_hooks
             or head._forward_pre_hooks
-            or "forward" in vars(head)
-            or torch.is_autocast_enabled(head.weight.device.type)
+            or ("forward" in vars(head) and not fetched_to_cpu(head))
         ):
             return None
-        return HeadProduct(self.head_weight, self._soft_cap)
+        weight = self.head_weight
+        return None if torch.is_autocast_enabled(weight.device.type) else HeadProduct(weight, self._soft_cap)
 
     @property
     def _soft_cap(self) -> float | None:

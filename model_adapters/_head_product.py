@@ -22,11 +22,16 @@ class HeadProduct:
             tokens: whose.
             out: memory for the product, of the result's shape and type.
         """
-        return capped(torch.matmul(hidden, self.weight[tokens].T, out=out), self.soft_cap)
+        logits = torch.matmul(hidden, self.weight[tokens].T, out=out)
+        return logits if self.soft_cap is None else logits.div_(self.soft_cap).tanh_().mul_(self.soft_cap)
 
     def logit_of(self, hidden: Float[Tensor, "n d"], tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """One token's logit at each position, but for rounding."""
-        return capped((hidden * self.weight[tokens]).sum(1), self.soft_cap)
+        """One token's logit at each position, but for rounding; in float32 of half precision, which may overflow."""
+        return capped((_exact(hidden) * _exact(self.weight[tokens])).sum(1), self.soft_cap)
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def capped(logits: Tensor, cap: float | None) -> Tensor:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from accelerate.hooks import AlignDevicesHook
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -27,6 +28,13 @@ def values_of(module: nn.Module, parameter: str) -> Tensor:
         return found
     with align_module_device(owner, torch.device("cpu")):
         return owner.get_parameter(name)
+
+
+def fetched_to_cpu(module: nn.Module) -> bool:
+    """Whether accelerate fetches a module's weight for its forward pass on the CPU, and does nothing else to it."""
+    hook: Any = getattr(module, "_hf_hook", None)
+    hooks = getattr(hook, "hooks", (hook,))
+    return all(isinstance(one, AlignDevicesHook) and str(one.execution_device) == "cpu" for one in hooks)
 
 
 def device_of(model: PreTrainedModel) -> torch.device:

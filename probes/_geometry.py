@@ -11,6 +11,7 @@ from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._anisotropy import DOCUMENT_GROUPS
 from lm_probe.probes._covariance import Covariance, differ_by_rounding
 from lm_probe.probes._directions import DirectionSums
+from lm_probe.probes._eigen import eigh
 from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._isotropy import shrinkage_weight
 from lm_probe.probes._jackknife import Estimate
@@ -113,7 +114,7 @@ class SiteGeometry:
 
 def _principal_axes(covariance: Float[Tensor, "d d"]) -> tuple[Spectrum, Float[Tensor, "d d"]]:
     """Eigenvalues, largest first and 0 where they are rounding, and eigenvectors in single precision."""
-    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    eigenvalues, eigenvectors = eigh(covariance)
     spectrum = eigenvalues.flip(0).cpu().numpy()
     # A final norm takes a direction away: what is left there is rounding, and square roots would make much of it.
     spectrum[spectrum < len(spectrum) * np.finfo(np.float64).eps * spectrum[0]] = 0.0

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_probe.probes._eigen import eigh
 from lm_probe.probes._spectrum import Spectrum
 
 
@@ -108,10 +109,10 @@ def own_projections(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
     """
     m, d = rows.shape
     if m >= d:
-        axes: Tensor = torch.linalg.eigh(rows.T @ rows).eigenvectors
+        axes: Tensor = eigh(rows.T @ rows)[1]
         return rows @ axes
     # X v = sigma u, with u the eigenvectors of the Gram matrix.
-    squares, left = torch.linalg.eigh(rows @ rows.T)
+    squares, left = eigh(rows @ rows.T)
     projections = left * squares.clamp_min(0.0).sqrt()
     return torch.cat([projections, torch.zeros(m, 1, dtype=torch.float64)], 1)
 

@@ -1,5 +1,7 @@
 """How long hidden states are, how far the longest stands out, and how much of them is their mean."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -45,15 +47,20 @@ def max_over_median(magnitudes: Float[Tensor, " n"], largest: float | None = Non
         largest: the largest of all, where the magnitudes are a sample of them.
 
     Raises:
-        ValueError: the median is 0.
+        ValueError: the median is 0, or there are no magnitudes.
     """
+    if not len(magnitudes):
+        raise ValueError("no magnitudes: nothing to take a median of")
     # bfloat16 has no numpy form; numpy finds a median in a seventh of torch's time.
     exact = magnitudes if magnitudes.dtype in (torch.float32, torch.float64) else magnitudes.float()
+    highest = float(exact.max())
+    if math.isnan(highest):
+        return math.nan
     middle = (len(exact) - 1) // 2
     median = float(np.partition(exact.detach().cpu().numpy(), middle)[middle])
     if median == 0:
         raise ValueError("the median magnitude is 0: nothing to compare the largest with")
-    return (float(magnitudes.max()) if largest is None else largest) / median
+    return (highest if largest is None else largest) / median
 
 
 class Magnitudes:

@@ -17,14 +17,15 @@ class Surprisal:
     """Negative log-probabilities of tokens, in float32, or float64 where the model is.
 
     The logits are never in memory together. On a CPU they are made in tiles: for logits z and the target's y, the
-    nats are log(sum exp(z - s)) - (y - s) with a shift s near y. The sum is then 1 or more, so that no maximum need be
-    found first; this takes less time than writing all logits alone.
+    nats are log(sum exp(z - s)) - (y - s) with a shift s near y. The sum then holds a term near 1, so that no maximum
+    need be found first; this takes less time than writing all logits alone. Where the sum overflows, whole rows are
+    taken.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         """Of this model; nothing is computed yet."""
         self._architecture = architecture
-        self._memory: Tensor | None = None
+        self._held: dict[torch.dtype, Tensor] = {}
 
     def __call__(self, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The nats of `targets` where the head multiplies `hidden`, on the same device as that."""
@@ -45,24 +46,29 @@ class Surprisal:
         self, head: HeadProduct, hidden: Float[Tensor, "n d"], targets: Int[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
         width, vocabulary = _TILE[1], len(head.weight)
-        if self._memory is None or self._memory.dtype != hidden.dtype:
-            self._memory = hidden.new_empty(_TILE[0] * width)
-        shift = _exact(head.logit_of(hidden, targets))[:, None]
+        shift = head.logit_of(hidden, targets)[:, None]
         over_target = torch.zeros(len(hidden), dtype=torch.float64)
         summed = torch.zeros(len(hidden), dtype=torch.float64)
         for start in range(0, vocabulary, width):
             size = min(width, vocabulary - start)
-            tile = self._memory[: len(hidden) * size].view(len(hidden), size)
+            tile = self._memory(len(hidden), size, hidden.dtype)
             logits = head.logits(hidden, slice(start, start + size), tile)
-            over = logits.sub_(shift) if logits.dtype == shift.dtype else logits - shift
+            over = torch.sub(logits, shift, out=self._memory(len(hidden), size, shift.dtype))
             (here,) = ((targets >= start) & (targets < start + size)).nonzero(as_tuple=True)
             over_target[here] = over[here, targets[here] - start].double()
             summed += over.exp_().sum(1)
-        nats = (summed.log() - over_target).clamp(min=0).to(shift.dtype)
-        beyond = nats.isinf()  # 88 nats and more
+        nats = (summed.log() - over_target).to(shift.dtype)
+        beyond = ~nats.isfinite()  # more than the exponential can hold
         if beyond.any():
             nats[beyond] = self._from_whole_rows(hidden[beyond], targets[beyond])
-        return nats
+        return nats.clamp_(min=0)  # less by rounding alone
+
+    def _memory(self, rows: int, columns: int, dtype: torch.dtype) -> Float[Tensor, "r c"]:
+        """Memory for a tile; in single and double precision logits are shifted where they stand."""
+        held = self._held.get(dtype)
+        if held is None:
+            held = self._held[dtype] = torch.empty(_TILE[0] * _TILE[1], dtype=dtype)
+        return held[: rows * columns].view(rows, columns)
 
 
 def _exact(logits: Tensor) -> Tensor:

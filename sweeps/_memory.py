@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Batched(NamedTuple):
-    """Rows in a forward pass: what was asked for, and what there was memory for."""
+    """Rows in a forward pass at most: what was asked for, and what there was memory for."""
 
     asked: int
     used: int
@@ -69,4 +69,4 @@ def with_smaller_batches(run: Callable[[int], T], batch_size: int, say: Callable
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        say(f"memory ran out with {2 * size} rows in a forward pass: trying {size}")
+        say(f"memory ran out with up to {2 * size} rows in a forward pass: trying {size}")

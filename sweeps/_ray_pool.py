@@ -149,7 +149,7 @@ class _Pool:
             num_gpus=self._gpus,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
-        line = _Line(node, worker.remote())
+        line = _Line(node, apart(worker.remote))
         line.steps = self._serve(line)
         self._lines[next(line.steps)] = line
 
@@ -161,6 +161,9 @@ class _Pool:
             return
         except StopIteration:
             pass
+        except KeyboardInterrupt:
+            self._lines[reference] = line  # so that its worker is dismissed
+            raise
         except self._ray.exceptions.RayTaskError as error:  # raised by our code over there
             if isinstance(error.cause, TextError):
                 raise error.cause from None

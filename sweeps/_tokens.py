@@ -90,10 +90,12 @@ class TokenSample:
         if not as_drawn:
             order.sort(key=lambda index: (-len(self.windows[index]), index))
         most = max(_CACHED, _CACHED_A_THREAD * torch.get_num_threads()) if device == "cpu" else None
-        while order:
-            longest = max(len(self.windows[index]) for index in order[:batch_size])
-            size = batch_size if most is None else max(1, min(batch_size, most // longest))
-            chosen, order = order[:size], order[size:]
+        start = 0
+        while start < len(order):
+            chosen = order[start : start + batch_size]
+            if most is not None:
+                chosen = chosen[: max(1, most // max(len(self.windows[index]) for index in chosen))]
+            start += len(chosen)
             rows = [torch.tensor(self.windows[index]) for index in chosen]
             lengths = torch.tensor([len(row) for row in rows])
             mask = torch.arange(int(lengths.max())) < lengths[:, None]

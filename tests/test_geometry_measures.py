@@ -242,6 +242,9 @@ def test_two_nn_of_a_flat_cloud_is_its_dimension(dimension: int) -> None:
 
 
 def test_max_over_median() -> None:
+    assert math.isnan(max_over_median(torch.tensor([1.0, math.nan, 2.0]), largest=3.0))
+    with pytest.raises(ValueError, match="no magnitudes"):
+        max_over_median(torch.empty(0))
     assert max_over_median(torch.tensor([1.0, 2.0, 2.0, 50.0, 3.0])) == 25
     assert max_over_median(torch.tensor([1.0, 2.0, 3.0]), largest=8.0) == 4
     with pytest.raises(ValueError, match="median"):

@@ -20,8 +20,10 @@ from lm_probe.probes import (
     intra_sentence_similarity,
     mean_cosine,
     mean_vector_share,
+    rogue_share,
     self_similarity,
 )
+from lm_probe.probes._directions import TOP_DIMENSIONS, _rogue
 from lm_probe.probes._half_samples import half_samples
 from lm_probe.probes._jackknife import jackknife
 from lm_probe.probes._labels import NO_KEY, frequency_strata, token_keys
@@ -242,3 +244,14 @@ def test_both_probes_give_the_mean_cosine_one_error() -> None:
 def test_one_group_has_no_error() -> None:
     (found,) = jackknife(lambda n, s: (s / n)[None], [torch.tensor([3.0, 0.0]), torch.tensor([6.0, 0.0])])
     assert (found.value, found.stderr) == (2.0, None)
+
+
+def test_shares_of_rogue_dimensions_over_halves() -> None:
+    contributions = torch.tensor([0.01, 0.4, 0.02, 0.05, -0.03, 0.1, 0.0], dtype=torch.float64)
+    found = _rogue(torch.stack([contributions, -contributions, contributions / 3]))
+    shares = [rogue_share(contributions, k) for k in TOP_DIMENSIONS]
+    assert found[0].tolist() == pytest.approx(shares, rel=1e-12) and found[2].tolist() == pytest.approx(
+        shares, rel=1e-12
+    )
+    assert found[1].isnan().all()  # no positive mean cosine: nothing to share out
+    assert _rogue(contributions[None, :2]).shape == (1, len(TOP_DIMENSIONS))

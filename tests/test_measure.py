@@ -81,19 +81,17 @@ def test_states_merge(neox: PreTrainedModel) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 @pytest.mark.parametrize("as_drawn", [False, True])
-def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool) -> None:
+def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = [600, 20, 700, 3000, 30, 40, 600, 600, 10]
     sample = TokenSample([[1] * n for n in lengths], list(range(9)), None, "document", 3000, False)
-    threads = torch.get_num_threads()
     shapes = {}
     for number, device in ((1, "cpu"), (4, "cpu"), (1, "meta")):
-        torch.set_num_threads(number)
+        monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
         batches = list(sample.batches(batch_size, device, as_drawn=as_drawn))
         shapes[number, device] = [tuple(batch.token_ids.shape) for batch in batches]
         if device == "cpu":
             seen = [cluster for batch in batches for cluster in batch.clusters.tolist()]
             assert seen == list(range(9)) if as_drawn else sorted(seen) == list(range(9))
-    torch.set_num_threads(threads)
     for (number, device), found in shapes.items():
         most = max(1024, 512 * number) if device == "cpu" else math.inf
         assert all(rows == 1 or (rows <= batch_size and rows * length <= most) for rows, length in found)
