@@ -253,7 +253,7 @@ class RunStore:
         """What went wrong and has not gone right since: model, revision, step, probe, error.
 
         Args:
-            earlier: instead what the last sweep over a model did not ask for again.
+            earlier: instead what the last sweep over a checkpoint did not ask for again.
         """
         marked = set(map(tuple, self._added("earlier_failures", "model, revision, probe")))
         rows = [
@@ -265,7 +265,7 @@ class RunStore:
         return frame.astype({"step": "Int64"})
 
     def left_out(self) -> pd.DataFrame:
-        """Tasks that the last sweep over a model left out of itself: model, revision, task and why."""
+        """Tasks that the last sweep over a checkpoint left out: model, revision, task and why."""
         rows = self._added("left_out", "model, nullif(revision, ''), task, why")
         return pd.DataFrame(rows, columns=["model", "revision", "task", "why"])
 

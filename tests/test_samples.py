@@ -120,20 +120,20 @@ def test_a_sweep_keeps_one_file_a_measurement(series: Path, tmp_path: Path, monk
         _sweep(series / "step8", run)
     assert _sweep(series / "step8", run).measured == 1
     (file,) = run.rglob("samples_*")
-    assert file.parent == run / "lm_eval" / "step8" / "checkpoint"
-    found = read_samples(run, "step8", None, TASKS[0])
+    assert file.parent == run / "lm_eval" / "tiny" / "step8"
+    found = read_samples(run, "tiny", "step8", TASKS[0])
     with RunStore(run) as store:
         values = store.values()
     assert values[values.metric == "mae"].value.item() == pytest.approx(found.mae.mean(), rel=1e-12)
     # What was asked otherwise has its own file, and what is asked again is shown again.
     assert _sweep(series / "step8", run, seed=7).measured == 1
     assert len(list(run.rglob("samples_*"))) == 2
-    assert set(read_samples(run, "step8", None, TASKS[0]).doc_hash).isdisjoint(found.doc_hash)
+    assert set(read_samples(run, "tiny", "step8", TASKS[0]).doc_hash).isdisjoint(found.doc_hash)
     _sweep(series / "step8", run)
-    pd.testing.assert_frame_equal(read_samples(run, "step8", None, TASKS[0]), found)
-    for model, task in (("step9", TASKS[0]), ("step8", "most_frequent_word_m5")):
-        with pytest.raises(UserError, match=f"holds no {task} of {model}: lm-probe sweep"):
-            read_samples(run, model, None, task)
+    pd.testing.assert_frame_equal(read_samples(run, "tiny", "step8", TASKS[0]), found)
+    for model, task in (("tinier", TASKS[0]), ("tiny", "most_frequent_word_m5")):
+        with pytest.raises(UserError, match=f"holds no {task} of {model} step8: lm-probe sweep"):
+            read_samples(run, model, "step8", task)
     file.unlink()
     with pytest.raises(UserError, match=r"no file .*samples_count_query_m5_"):
-        read_samples(run, "step8", None, TASKS[0])
+        read_samples(run, "tiny", "step8", TASKS[0])

@@ -142,7 +142,7 @@ def test_tasks_run_on_the_loaded_model(series: Path, tmp_path: Path, settings: d
     result = json.loads(file.read_text())
     accuracy = counting[counting.metric == "acc"].value.item()
     assert result["results"]["count_query_m5"]["acc,none"] == accuracy
-    assert result["config"]["model_args"]["pretrained"] == "step8"
+    assert result["config"]["model_args"]["pretrained"] == "tiny"
 
 
 def test_a_task_that_cannot_be_asked_takes_no_other_with_it(
@@ -179,12 +179,12 @@ def test_a_failure_that_the_last_sweep_did_not_ask_for_again_is_told_apart(
 
     stands, earlier, report = swept(series / "step8", "lambada_openai")
     assert (stands, earlier) == (["lambada_openai"], []) and "**1 measurement failed**" in report
-    stands, earlier, report = swept(series / "step1")  # a model of its own: nothing is said of the other
+    stands, earlier, report = swept(series / "step1")  # another checkpoint: nothing is said of this one
     assert (stands, earlier) == (["lambada_openai"], []) and "**1 measurement failed**" in report
     stands, earlier, report = swept(series / "step8")
     assert (stands, earlier) == ([], ["lambada_openai"]) and "measurement failed" not in report
     assert "1 failure of earlier sweeps, which the last one over the same model did not ask for again" in report
-    assert "step8,,8,lambada_openai" in (tmp_path / "tables" / "failures.csv").read_text()
+    assert "tiny,step8,8,lambada_openai" in (tmp_path / "tables" / "failures.csv").read_text()
     stands, earlier, report = swept(series / "step8", "lambada_openai")
     assert (stands, earlier) == (["lambada_openai"], []) and "earlier sweeps" not in report
 
@@ -242,7 +242,7 @@ def test_options_of_our_tasks_reach_them(series: Path, tmp_path: Path, settings:
     assert set(values.metric) >= {"acc", "acc_gap", "floor_constant_mae", "vocabulary_max_cos"}
     results = sorted((tmp_path / "lm_eval").rglob("results_*.json"))
     assert '"n": 20' in results[-1].read_text()
-    with pytest.raises(UserError, match="--metadata: no option seperator; known are m, n, num_docs"):
+    with pytest.raises(UserError, match="--metadata: no option seperator, separator is one; known are m, n, num_docs"):
         _sweep(series / "step8", tmp_path, settings, **asked, metadata={"seperator": "comma"})
     with pytest.raises(UserError, match="paraphrase"):
         _sweep(series / "step8", tmp_path, settings, **asked, metadata={"paraphrase": 9})
@@ -354,11 +354,11 @@ def test_other_weights_of_the_same_name_are_refused(
     series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _sweep(series / "step8", tmp_path / "run", settings, probes=("head_spectrum",))
-    other = Path(shutil.copytree(series / "step1", tmp_path / "other" / "step8"))
+    other = Path(shutil.copytree(series / "step1", tmp_path / "other" / "tiny" / "step8"))
     done = _sweep(other, tmp_path / "run", settings, probes=("head_spectrum",))
-    assert "already holds other weights under the name step8, from" in done.failures[0].error
+    assert "already holds other weights under the name tiny step8, from" in done.failures[0].error
     monkeypatch.chdir(other.parent)  # a name from another folder is another place
     done = _sweep(Path("step8"), tmp_path / "run", settings, probes=("head_spectrum",))
     assert "already holds other weights" in done.failures[0].error
-    moved = Path(shutil.copytree(series / "step8", tmp_path / "moved" / "step8"))
+    moved = Path(shutil.copytree(series / "step8", tmp_path / "moved" / "tiny" / "step8"))
     assert _sweep(moved, tmp_path / "run", settings, probes=("head_spectrum",)).finished_before == 1
