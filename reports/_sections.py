@@ -160,8 +160,9 @@ def _failed_earlier(data: RunData) -> list[str]:
     names = list(dict.fromkeys(escape(row.probe or "(opening)") for row in data.failed_earlier))
     some = listed(names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"])
     return [
-        f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same checkpoints "
-        f"did not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here ({some}): see "
+        f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same "
+        f"checkpoints did not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here "
+        f"({some}): see "
         "[tables/failures.csv](tables/failures.csv)."
     ]
 
