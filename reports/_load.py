@@ -18,7 +18,8 @@ from lm_probe.reports._sizes import in_run
 from lm_probe.sweeps import RunStore
 
 _AT_A_TIME = 2_000  # values: of more live tuples the garbage collector looks through the whole heap again and again
-_VECTORS = ("singular_values", "nats_by_cluster", "tokens_by_cluster")
+# Each with the probe that it is taken from: the embedding has singular values too.
+_VECTORS = {"singular_values": "head_spectrum", "nats_by_cluster": "loss", "tokens_by_cluster": "loss"}
 
 
 class _Run:
@@ -53,7 +54,8 @@ class _Run:
         return {
             self.checkpoint(at): vector
             for at, vector in self._store.vectors(metric, layers=False)
-            if at["component"] in (None, "all_rows")
+            if at["probe"] == _VECTORS[metric]
+            and at["component"] in (None, "all_rows")
             and (at["model"], at["revision"], at["probe"], at["settings"]) in kept
         }
 

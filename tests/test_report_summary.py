@@ -4,14 +4,15 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lm_probe.probes import Reading
+from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Checkpoint, Place
 from lm_probe.reports._load import load
 from lm_probe.reports._thin import thinned
-from lm_probe.sweeps import import_scores
+from lm_probe.sweeps import CheckpointKey, Measurement, RunStore, import_scores
 from tests.reporting import PYTHIA, STEPS, record, score_of, tables_of
 
 
@@ -93,6 +94,25 @@ def test_other_tasks_are_listed(tmp_path: Path) -> None:
     record(tmp_path, "demo", (1, 2), probes=(), extra=extra)
     _, _, row = tables_of(write_report([tmp_path]).read_text(encoding="utf-8"), "## Other tasks")
     assert row == ["lambada_openai", "acc", "demo", "0.6250 ± 0.0100", "1", "0.6250 ± 0.0100", "2", "5,153"]
+
+
+def test_the_embeddings_spectrum_is_not_drawn_as_the_heads(tmp_path: Path) -> None:
+    sigma = np.linspace(3, 1, 8)
+    with RunStore.create(tmp_path) as store:
+        for step, probes in ((0, ("embedding_spectrum",)), (8, ("embedding_spectrum", "head_spectrum"))):
+            store.record(
+                CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"),
+                [
+                    Measurement(
+                        probe,
+                        {},
+                        [VectorReading("singular_values", sigma * (1 + number), component="all_rows")],
+                    )
+                    for number, probe in enumerate(probes)
+                ],
+            )
+    found = {one.step: vector.tolist() for one, vector in load([tmp_path]).vectors["singular_values"].items()}
+    assert found == {8: (sigma * 2).tolist()}
 
 
 def test_a_run_with_one_probe_only(tmp_path: Path) -> None:
