@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._content import hub_content, same_content
     from lm_probe.model_adapters._errors import NoAnswer, UserError
     from lm_probe.model_adapters._family import Family, Projection, Role
-    from lm_probe.model_adapters._head_product import HeadProduct
+    from lm_probe.model_adapters._head_product import HeadProduct, single_at_least
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
@@ -71,6 +71,7 @@ __all__ = [
     "say_on_stderr",
     "say_on_stdout",
     "series_steps",
+    "single_at_least",
     "step_of",
     "tokenizer_digest",
     "weight_files",
@@ -81,7 +82,7 @@ __getattr__ = lazily(
     {
         "_adapter_files": ("adapter_identity",),
         "_architecture": ("Architecture", "Site", "architecture_of"),
-        "_head_product": ("HeadProduct",),
+        "_head_product": ("HeadProduct", "single_at_least"),
         "_audit": ("misfits",),
         "_blobs": ("cached_file",),
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "is_step", "locate", "series_steps"),

@@ -27,10 +27,11 @@ class HeadProduct:
 
     def logit_of(self, hidden: Float[Tensor, "n d"], tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """One token's logit at each position, but for rounding; in float32 of half precision, which may overflow."""
-        return capped((_exact(hidden) * _exact(self.weight[tokens])).sum(1), self.soft_cap)
+        return capped((single_at_least(hidden) * single_at_least(self.weight[tokens])).sum(1), self.soft_cap)
 
 
-def _exact(values: Tensor) -> Tensor:
+def single_at_least(values: Tensor) -> Tensor:
+    """In float32; float64 as it is."""
     return values if values.dtype == torch.float64 else values.float()
 
 

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lm_probe.model_adapters import Architecture, HeadProduct
+from lm_probe.model_adapters import Architecture, HeadProduct, single_at_least
 
 # Positions taken at a time: wide enough for the head's product to run at full speed, small beside the model.
 HEAD_ROWS = 512
@@ -39,7 +39,7 @@ class Surprisal:
         found = []
         for part, wanted in zip(hidden.split(HEAD_ROWS), targets.split(HEAD_ROWS), strict=True):
             logits = self._architecture.logits(part)
-            found.append(cross_entropy(_exact(logits), wanted.to(logits.device), reduction="none"))
+            found.append(cross_entropy(single_at_least(logits), wanted.to(logits.device), reduction="none"))
         return torch.cat(found)
 
     def _from_tiles(
@@ -69,7 +69,3 @@ class Surprisal:
         if held is None:
             held = self._held[dtype] = torch.empty(_TILE[0] * _TILE[1], dtype=dtype)
         return held[: rows * columns].view(rows, columns)
-
-
-def _exact(logits: Tensor) -> Tensor:
-    return logits if logits.dtype == torch.float64 else logits.float()

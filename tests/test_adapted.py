@@ -37,6 +37,7 @@ def _spread(model: nn.Module) -> nn.Module:
 
 def _lora(family: str, **settings: object) -> nn.Module:
     given = {"target_modules": TARGETS[family], "r": 2, "task_type": "CAUSAL_LM", **settings}
+    torch.manual_seed(0)  # peft draws an adapter's first weights
     return _spread(get_peft_model(make_model(family), LoraConfig(**given)))
 
 
