@@ -7,15 +7,15 @@ from scipy.linalg import eigh
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lm_probe.probes._gram import BLOCK_ROWS, Gram, widened
+from lm_probe.probes._gram import BLOCK_ROWS, Gram
 
 Directions = Float[np.ndarray, "d k"]
 
 
 def top_directions(gram: Gram, k: int) -> Directions:
     """The k leading right singular vectors, as columns, from the Gram matrix; k at most d. O(d^3) time."""
-    d = len(gram.lower())
-    _, vectors = eigh(gram.lower(), lower=True, check_finite=False, subset_by_index=[d - min(k, d), d - 1])
+    d = len(gram.upper())
+    _, vectors = eigh(gram.upper(), lower=False, check_finite=False, subset_by_index=[d - min(k, d), d - 1])
     return np.asarray(vectors[:, ::-1])
 
 
@@ -109,12 +109,3 @@ def project(
         coordinates.append((block @ basis).cpu().numpy())
         lengths.append(torch.linalg.vector_norm(block, dim=1).cpu().numpy())
     return np.concatenate(coordinates), np.concatenate(lengths)
-
-
-def row_sum(weight: Float[Tensor, "V d"]) -> Float[np.ndarray, " d"]:
-    """The sum of all rows, in float64 by row blocks."""
-    total = torch.zeros(weight.shape[1], dtype=torch.float64, device=weight.device)
-    for block in weight.detach().split(BLOCK_ROWS):
-        total += widened(block).sum(0, dtype=torch.float64)
-    found: np.ndarray = total.cpu().numpy()
-    return found

@@ -6,6 +6,7 @@ from torch import Tensor
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._cosine import MeanCosine
 from lm_probe.probes._protocol import Batch, ForwardState, Need, Reading, Sampled
+from lm_probe.probes._windows import Scratch
 
 DOCUMENT_GROUPS = 20
 
@@ -14,9 +15,10 @@ class _State(ForwardState):
     def __init__(self, groups: int) -> None:
         self._groups = groups
         self._statistics: dict[Site, MeanCosine] = {}
+        self._scratch = Scratch()
 
     def see_hidden(self, site: Site, vectors: Float[Tensor, "b t d"], batch: Batch) -> None:
-        statistic = self._statistics.setdefault(site, MeanCosine(self._groups))
+        statistic = self._statistics.setdefault(site, MeanCosine(self._groups, self._scratch))
         group = (batch.clusters % self._groups)[:, None].expand(vectors.shape[:2])
         # With `device_map="auto"` blocks live on several devices.
         mask = None if batch.mask is None else batch.mask.to(vectors.device)
@@ -25,7 +27,7 @@ class _State(ForwardState):
     def merge(self, other: ForwardState) -> None:
         assert isinstance(other, _State)
         for site, statistic in other._statistics.items():
-            self._statistics.setdefault(site, MeanCosine(self._groups)).merge(statistic)
+            self._statistics.setdefault(site, MeanCosine(self._groups, self._scratch)).merge(statistic)
 
     def result(self) -> list[Reading]:
         readings = []

@@ -7,9 +7,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_probe.probes._half_samples import estimates_of_sums
+from lm_probe.probes._windows import Scratch
 
 # On a CPU a block that stays in its cache takes a quarter less time; on a GPU fewer calls are the quicker.
-_CACHED_ROWS, _BLOCK_ROWS = 512, 4096
+_CACHED_ROWS, _BLOCK_ROWS = 256, 4096
 
 
 def mean_cosine(vectors: Float[Tensor, "n d"]) -> float:
@@ -56,9 +57,15 @@ class MeanCosine:
     times too large where the mean cosine is near 0. Two statistics merge by adding their sums.
     """
 
-    def __init__(self, groups: int = 1) -> None:
-        """Starts empty, with a fixed number of groups of documents."""
+    def __init__(self, groups: int = 1, scratch: Scratch | None = None) -> None:
+        """Starts empty, with a fixed number of groups of documents.
+
+        Args:
+            groups: their number.
+            scratch: memory for blocks of vectors, which several statistics may share.
+        """
         self._groups = groups
+        self._scratch = scratch or Scratch()
         self._sums: Tensor | None = None
         self._counts: Tensor | None = None
         self._zeros: Tensor | None = None
@@ -128,13 +135,13 @@ class MeanCosine:
     def _add(
         self, rows: Float[Tensor, "n d"], mask: Bool[Tensor, " n"] | None, group: Int[Tensor, " n"] | None
     ) -> None:
-        rows = rows.double()
+        rows = self._scratch.take("vectors", rows.shape, rows.device).copy_(rows)
         norms = torch.linalg.vector_norm(rows, dim=1)
         # `norms == 0` rather than `norms > 0`: a NaN must reach the sum and be seen, not be dropped.
         is_zero = norms == 0
         counted = ~is_zero
         if mask is not None:
-            rows = rows.masked_fill(~mask[:, None], 0.0)
+            rows.masked_fill_(~mask[:, None], 0.0)
             counted &= mask
             is_zero &= mask
         weights = torch.where(counted, norms.reciprocal(), 0.0)
@@ -162,12 +169,13 @@ class MeanCosine:
 def subset_cosines(
     rows: Float[Tensor, "m d"],
     members: Bool[Tensor, "r m"],
-    shifts: Float[Tensor, "r d"],
-    scales: Float[Tensor, "r d"],
+    shifts: Float[Tensor, "s d"],
+    scales: Float[Tensor, "s d"],
 ) -> Float[Tensor, " r"]:
     """`mean_cosine` of (x - shift) * scale over each of r subsets of float64 vectors; NaN where too few have direction.
 
-    No changed vectors are formed: lengths and sums are products of matrices, O(r m d) in all.
+    Shift and scale are each subset's own, or one for all. No changed vectors are formed: lengths and sums are products
+    of matrices, O(r m d) in all.
     """
     weights = scales.square()
     squares = rows.square() @ weights.T

@@ -64,7 +64,9 @@ def two_nn_dimension(vectors: Float[Tensor, "m d"]) -> float:
 
 
 def neighbour_ratios(
-    vectors: Float[Tensor, "m d"], same: Int[Tensor, " m"] | None = None
+    vectors: Float[Tensor, "m d"],
+    same: Int[Tensor, " m"] | None = None,
+    products: Float[Tensor, "m m"] | None = None,
 ) -> tuple[Float[np.ndarray, " k"], Int[np.ndarray, " k"]]:
     """ln(r2/r1) for each different vector, and the place of each in `vectors`.
 
@@ -72,6 +74,7 @@ def neighbour_ratios(
         vectors: (m, d), any floating dtype.
         same: vectors with the same number are one that was computed more than once, and taken once: they differ by
             rounding, which would pass for the distance to the nearest neighbour.
+        products: inner products of the vectors less their mean, where they are known, in float64.
 
     Raises:
         ValueError: see `two_nn_dimension`.
@@ -87,10 +90,15 @@ def neighbour_ratios(
         raise ValueError(f"two nearest neighbours need three different vectors: found {len(places)}")
     if identical(vectors[places]):
         raise ValueError("all vectors are one but for rounding: distances between them are noise")
-    points = torch.from_numpy(array).double()
-    points = points - points.mean(0)
-    squares = points.square().sum(1)
-    distances = torch.addmm(squares[:, None] + squares, points, points.T, alpha=-2.0).clamp_min_(0.0)
+    if products is None:
+        points = torch.from_numpy(array).double()
+        points = points - points.mean(0)
+        between = points @ points.T
+    else:
+        kept = torch.from_numpy(places)
+        between = products[kept[:, None], kept]
+    squares = between.diagonal()
+    distances = torch.add(squares[:, None] + squares, between, alpha=-2.0).clamp_min_(0.0)
     distances.fill_diagonal_(torch.inf)
     nearest = distances.topk(2, dim=1, largest=False).values.numpy()
     # Different vectors whose distance is lost to rounding would divide by zero.

@@ -36,10 +36,14 @@ def movement(weight: Float[Tensor, "m n"], first: Float[Tensor, "k l"]) -> Movem
         raise ValueError(f"a matrix of shape {tuple(weight.shape)} has no distance from one of {tuple(first.shape)}")
     sums = torch.zeros(4, dtype=torch.float64, device=weight.device)
     rows = max(1, _BLOCK // max(1, weight.shape[1]))
+    memory = torch.empty(2, rows * weight.shape[1], dtype=torch.float64, device=weight.device)
     for block, other in zip(weight.detach().split(rows), first.detach().split(rows), strict=True):
-        now, then = (widened(each.to(block.device)).double().flatten() for each in (block, other))
-        gap = now - then
-        sums += torch.stack([now @ then, now @ now, then @ then, gap @ gap])
+        now, then = memory[:, : block.numel()]
+        now.view(block.shape).copy_(widened(block))
+        then.view(block.shape).copy_(widened(other.to(block.device)))
+        products = [now @ then, now @ now, then @ then]
+        gap = now.sub_(then)
+        sums += torch.stack([*products, gap @ gap])
     between, own, others, apart = sums.tolist()
     return Movement(
         math.sqrt(apart / others) if others else None,

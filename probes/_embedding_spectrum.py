@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from lm_probe.probes._alignment import row_sum, subspace_overlap, top_directions
+from lm_probe.probes._alignment import subspace_overlap, top_directions
 from lm_probe.probes._gram import Gram
 from lm_probe.probes._head_spectrum import DIRECTIONS, alignment_readings
 from lm_probe.probes._protocol import Need, Reading, VectorReading, WeightContext, WeightsByRole
@@ -29,7 +29,7 @@ class EmbeddingSpectrumProbe:
         """Measures the embedding beside the head."""
         embedding = weights.embedding()
         rows, columns = embedding.shape
-        gram = Gram(columns)
+        gram = Gram(columns, sums=True)
         gram.update(embedding)
         yield from spectrum_readings(spectrum_from(gram, embedding, keep=True), (rows, columns), "all_rows")
         head = weights.head()
@@ -38,7 +38,7 @@ class EmbeddingSpectrumProbe:
         of_head = Gram(columns)
         of_head.update(head)
         directions, own = top_directions(of_head, DIRECTIONS), top_directions(gram, DIRECTIONS)
-        yield from alignment_readings("embedding_mean", directions, row_sum(embedding) / rows, "all_rows", rows)
+        yield from alignment_readings("embedding_mean", directions, gram.row_sum() / rows, "all_rows", rows)
         for k in OVERLAPS:
             if k < columns:
                 shared = subspace_overlap(directions[:, :k], own[:, :k])

@@ -6,41 +6,51 @@ from jaxtyping import Float
 from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
-# The product runs at full speed; BLAS packs a copy of every block, so more rows cost their memory twice.
-BLOCK_ROWS = 256
+# OpenBLAS is fastest between 176 and 224 rows at widths of 512 to 1024; it packs a copy of every block.
+BLOCK_ROWS = 208
 
 
 class Gram:
     r"""Streaming $W^\top W$ over the rows of W, accumulated in float64 whatever their dtype.
 
-    Holds d x d numbers and, while it is updated, one block of 256 rows and the copy that BLAS packs of it: never a
+    Holds d x d numbers and, while it is updated, one block of 208 rows and the copy that BLAS packs of it: never a
     float64 copy of W. On the CPU each block is added in place by BLAS `syrk`, which computes half of a symmetric
     product; neither torch nor numpy adds to what is there. O(n d^2) time.
     """
 
-    def __init__(self, columns: int) -> None:
-        """Starts at zero, for rows of this many columns."""
-        self._lower = np.zeros((columns, columns), order="F")
+    def __init__(self, columns: int, *, sums: bool = False) -> None:
+        """Starts at zero, for rows of this many columns; with `sums` the rows are summed in the same pass."""
+        self._upper = np.zeros((columns, columns), order="F")
+        self._sum = torch.zeros(columns, dtype=torch.float64) if sums else None
 
     def update(self, rows: Float[Tensor, "n d"]) -> None:
         """Adds rows, of any floating dtype and from any device."""
         if rows.device.type != "cpu":
-            self._lower += _on_device(rows)
+            self._upper += _on_device(rows)
+            if self._sum is not None:
+                self._sum += rows.detach().sum(0, dtype=torch.float64).cpu()
             return
         buffer = torch.empty(min(BLOCK_ROWS, len(rows)), rows.shape[1], dtype=torch.float64)
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows.detach()[start : start + BLOCK_ROWS]
-            part = buffer[: len(block)].copy_(widened(block)).numpy()
-            # `part.T` and `_lower` are in Fortran's order, so nothing is copied and the sum is made in place.
-            self._lower = dsyrk(1.0, part.T, beta=1.0, c=self._lower, overwrite_c=1, lower=1)
+            part = buffer[: len(block)].copy_(widened(block))
+            # `part.T` and `_upper` are in Fortran's order, so nothing is copied and the sum is made in place.
+            self._upper = dsyrk(1.0, part.numpy().T, beta=1.0, c=self._upper, overwrite_c=1, lower=0)
+            if self._sum is not None:
+                self._sum += part.sum(0)
 
-    def lower(self) -> Float[np.ndarray, "d d"]:
-        """The matrix; only the triangle on and below the diagonal is filled. Not a copy."""
-        return self._lower
+    def upper(self) -> Float[np.ndarray, "d d"]:
+        """The matrix; only the triangle on and above the diagonal is filled. Not a copy."""
+        return self._upper
+
+    def row_sum(self) -> Float[np.ndarray, " d"]:
+        """The sum of all rows, where sums were asked for. A copy."""
+        assert self._sum is not None
+        return self._sum.numpy().copy()
 
     def is_finite(self) -> bool:
         """Whether every row was: a NaN or an infinity anywhere in a column stands on the diagonal."""
-        return bool(np.isfinite(self._lower.diagonal()).all())
+        return bool(np.isfinite(self._upper.diagonal()).all())
 
 
 def widened(weight: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from lm_probe.probes._alignment import (
     log_frequency_alignment,
     norm_frequency_correlation,
     project,
-    row_sum,
     top_directions,
 )
 from lm_probe.probes._gram import Gram
@@ -40,14 +39,13 @@ class HeadSpectrumProbe:
     def read(self, weights: WeightsByRole, context: WeightContext) -> Iterator[Reading | VectorReading]:
         """Measures the head."""
         head = weights.head()
-        gram, total, done = Gram(head.shape[1]), np.zeros(head.shape[1]), 0
+        gram, done = Gram(head.shape[1], sums=True), 0
         for component, rows in _components(len(head), context.token_rows):
             gram.update(head[done:rows])
-            total += row_sum(head[done:rows])
             done, part = rows, head[:rows]
             yield from spectrum_readings(spectrum_from(gram, part, keep=True), (rows, part.shape[1]), component)
             directions = top_directions(gram, DIRECTIONS)
-            yield from alignment_readings("mean_row", directions, total / rows, component, rows)
+            yield from alignment_readings("mean_row", directions, gram.row_sum() / rows, component, rows)
             if context.token_counts is not None:
                 yield from _frequency(part, directions, context.token_counts[:rows], component)
         if context.first is not None:

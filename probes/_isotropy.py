@@ -102,17 +102,21 @@ def log_partition_isotropy(vectors: Float[Tensor, "m d"], directions: Float[Tens
     return float(log_partition.min() - log_partition.max())
 
 
-def own_projections(rows: Float[Tensor, "m d"]) -> Float[Tensor, "m k"]:
+def own_projections(rows: Float[Tensor, "m d"], products: Float[Tensor, "m m"] | None = None) -> Float[Tensor, "m k"]:
     """The vectors along the eigenvectors of their own second moment, from the smaller side of the matrix.
 
     Of the directions in which none of them has a part there is one at the most: they are all alike.
+
+    Args:
+        rows: the vectors, in float64.
+        products: their inner products, where they are known.
     """
     m, d = rows.shape
     if m >= d:
         axes: Tensor = eigh(rows.T @ rows)[1]
         return rows @ axes
     # X v = sigma u, with u the eigenvectors of the Gram matrix.
-    squares, left = eigh(rows @ rows.T)
+    squares, left = eigh(rows @ rows.T if products is None else products)
     projections = left * squares.clamp_min(0.0).sqrt()
     return torch.cat([projections, torch.zeros(m, 1, dtype=torch.float64)], 1)
 

@@ -38,7 +38,10 @@ def sample_values(
     moving = variances[0] > 0
     shifts = torch.where(moving, means - means[0], 0.0)
     centred = torch.where(moving, rows - means[0], 0.0)
-    still, alike = torch.zeros_like(means), torch.ones_like(means)
+    alike = torch.ones_like(means)
+    # One product of matrices serves the distances and the second moment.
+    products, along = centred @ centred.T, centred @ means[0]
+    about_zero = products + along + along[:, None] + means[0].square().sum() if bool(moving.any()) else None
     cosines = {
         "centred": lambda: subset_cosines(centred, members, shifts, alike),
         "standardised": lambda: subset_cosines(centred, members, shifts, inverse_spread(variances)),
@@ -47,10 +50,10 @@ def sample_values(
     for k in TOP_DIMENSIONS:
         if k < rows.shape[1]:
             kept = alike.scatter(1, order[:, :k], 0.0)
-            cosines[f"drop{k}"] = partial(_cosine_without, rows, members, still, kept)
+            cosines[f"drop{k}"] = partial(_cosine_without, rows, members, kept)
     measures: dict[str, Callable[[], Estimate]] = {
-        "intrinsic_dimension": lambda: _intrinsic_dimension(sample),
-        "log_partition_isotropy": lambda: _log_partition_isotropy(rows, groups),
+        "intrinsic_dimension": lambda: _intrinsic_dimension(sample, products),
+        "log_partition_isotropy": lambda: _log_partition_isotropy(rows, groups, about_zero),
         "norm_max_over_median": lambda: _stands_out(rows.norm(dim=1), largest[0]),
         "activation_max_over_median": lambda: _stands_out(sample.vectors.abs().flatten(), largest[1]),
     }
@@ -105,11 +108,11 @@ def _first_places(keys: Int[Tensor, " m"]) -> tuple[Int[Tensor, " k"], Int[Tenso
 
 
 def _cosine_without(
-    rows: Float[Tensor, "m d"], members: Bool[Tensor, "r m"], still: Float[Tensor, "r d"], kept: Float[Tensor, "r d"]
+    rows: Float[Tensor, "m d"], members: Bool[Tensor, "r m"], kept: Float[Tensor, "r d"]
 ) -> Float[Tensor, " r"]:
     """No value for a half that drops other dimensions, and so no error: there the value jumps from text to text."""
     same = (kept == kept[0]).all(1)
-    return torch.where(same, subset_cosines(rows, members, still, kept), torch.nan)
+    return torch.where(same, subset_cosines(rows, members, torch.zeros_like(kept[:1]), kept[:1]), torch.nan)
 
 
 def _over_halves(halves: HalfSamples, values: Callable[[], Float[Tensor, " r"]]) -> Estimate:
@@ -119,9 +122,9 @@ def _over_halves(halves: HalfSamples, values: Callable[[], Float[Tensor, " r"]])
     return found
 
 
-def _intrinsic_dimension(sample: SampledVectors) -> Estimate:
+def _intrinsic_dimension(sample: SampledVectors, products: Float[Tensor, "m m"]) -> Estimate:
     """The error leaves out a group's terms and keeps the neighbours: a sum over the rest, as for any ratio."""
-    logs, places = neighbour_ratios(sample.vectors, sample.prefixes)
+    logs, places = neighbour_ratios(sample.vectors, sample.prefixes, products)
     groups = sample.groups[torch.from_numpy(places)]
     sums = torch.zeros(int(groups.max()) + 1, 2, dtype=torch.float64)
     sums.index_add_(0, groups, torch.stack([torch.ones(len(logs)).double(), torch.from_numpy(logs)], 1))
@@ -129,9 +132,11 @@ def _intrinsic_dimension(sample: SampledVectors) -> Estimate:
     return found
 
 
-def _log_partition_isotropy(rows: Float[Tensor, "m d"], groups: Int[Tensor, " m"]) -> Estimate:
+def _log_partition_isotropy(
+    rows: Float[Tensor, "m d"], groups: Int[Tensor, " m"], products: Float[Tensor, "m m"] | None
+) -> Estimate:
     """The error holds the eigenvectors fixed."""
-    projections = own_projections(rows)
+    projections = own_projections(rows, products)
     projections = torch.cat([projections, -projections], 1)
     names = groups.unique()
     by_group = torch.stack([torch.logsumexp(projections[groups == name], 0) for name in names])

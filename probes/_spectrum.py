@@ -67,7 +67,7 @@ def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"], *, keep: bool = False)
             raise ValueError("the squares of the matrix overflow float64")
         raise ValueError("the matrix holds NaN or infinite values")
     driver = "evd" if tall.shape[1] > 1 else "ev"  # scipy before 1.12 gives evd too little room for a 1 x 1 matrix
-    squares = eigvalsh(gram.lower(), lower=True, overwrite_a=not keep, check_finite=False, driver=driver)[::-1]
+    squares = eigvalsh(gram.upper(), lower=False, overwrite_a=not keep, check_finite=False, driver=driver)[::-1]
     sigma = np.sqrt(squares.clip(min=0.0))
     if sigma[-1] < _GRAM_RESOLVES * sigma[0]:
         sigma = svdvals(_triangle(tall), overwrite_a=True, check_finite=False)
