@@ -265,6 +265,23 @@ def test_states_that_were_computed_twice_are_taken_once_by_the_dimension() -> No
     assert found == pytest.approx(two_nn_dimension(once), rel=1e-4)
 
 
+@pytest.mark.parametrize(("spread", "dtype"), [(1.0, torch.float32), (0.005, torch.bfloat16)])
+def test_fewer_vectors_than_dimensions_far_from_zero(spread: float, dtype: torch.dtype) -> None:
+    """Distances and second moments come from one product about the mean; of copies that are rounded there is none."""
+    generator = torch.Generator().manual_seed(6)
+    ids = torch.randint(0, 300, (4, 6), generator=generator)
+    states = 3 * torch.randn(48, generator=generator) + spread * torch.randn(4, 6, 48, generator=generator)
+    states = states.to(dtype)
+    state = GeometryState(Sampled(4, "cpu", False), 512)
+    state.see_hidden(Site(1, "block"), states, Batch(ids, None, torch.arange(4), None))
+    found = {reading.metric: reading.value for reading in state.result()}
+    flat = states.flatten(0, 1)
+    assert found["log_partition_isotropy"] == pytest.approx(log_partition_isotropy(flat), rel=1e-11)
+    assert ("intrinsic_dimension" in found) == (spread == 1)
+    if spread == 1:
+        assert found["intrinsic_dimension"] == pytest.approx(two_nn_dimension(flat), rel=1e-9)
+
+
 def test_what_never_varies_is_no_variance_however_means_are_rounded() -> None:
     generator = torch.Generator().manual_seed(0)
     constant = 100 * torch.rand(40, generator=generator, dtype=torch.float64)
