@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         top_share,
         w_error,
     )
+    from lm_probe.probes._statistics_device import statistics_device
     from lm_probe.probes._weight_spectra import WeightSpectraProbe
 
 __all__ = [
@@ -161,6 +162,7 @@ __all__ = [
     "singular_values",
     "spectral_exponent",
     "stable_rank",
+    "statistics_device",
     "subspace_overlap",
     "token_curve",
     "top_directions",
@@ -248,6 +250,7 @@ __getattr__ = lazily(
             "top_share",
             "w_error",
         ),
+        "_statistics_device": ("statistics_device",),
         "_weight_spectra": ("WeightSpectraProbe",),
     },
 )

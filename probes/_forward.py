@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
+from lm_probe.probes._statistics_device import statistics_device
 from lm_probe.probes._surprisal import HEAD_ROWS, Surprisal
 
 
@@ -18,7 +19,7 @@ def run_forward(
     """Shows every batch to every state and yields it afterwards.
 
     The head is computed only when a probe needs logits or surprisals, a few hundred positions at a time. Hidden states
-    are shown as they appear and never kept.
+    are shown as they appear and never kept. All is shown on `statistics_device` of the model's device.
     """
     hidden_states = [state for probe, state in states.items() if "hidden" in probe.needs]
     logit_states = [state for probe, state in states.items() if "logits" in probe.needs]
@@ -26,8 +27,10 @@ def run_forward(
     surprisal = Surprisal(architecture)
 
     for batch in batches:
+        shown = batch.to(statistics_device(batch.token_ids.device))
 
-        def see(site: Site, vectors: Tensor, batch: Batch = batch) -> None:
+        def see(site: Site, vectors: Tensor, batch: Batch = shown) -> None:
+            vectors = vectors.to(statistics_device(vectors.device))
             for state in hidden_states:
                 state.see_hidden(site, vectors, batch)
 
@@ -57,7 +60,7 @@ class _Successors(NamedTuple):
         return _Successors(self.hidden[rows], self.targets[rows], self.clusters[rows], sized)
 
     def beside(self, found: Tensor) -> "_Successors":
-        """With what is known of the tokens on the device where the head gave this."""
+        """With what is known of the tokens on this tensor's device."""
         sized = None if self.target_bytes is None else self.target_bytes.to(found.device)
         return _Successors(self.hidden, self.targets.to(found.device), self.clusters.to(found.device), sized)
 
@@ -79,6 +82,7 @@ def _show_logits(architecture: Architecture, successors: _Successors, states: li
     for start in range(0, len(successors.targets) if states else 0, HEAD_ROWS):
         part = successors.part(slice(start, start + HEAD_ROWS))
         logits = architecture.logits(part.hidden)
+        logits = logits.to(statistics_device(logits.device))
         part = part.beside(logits)
         for state in states:
             state.see_logits(logits, part.targets, part.clusters, part.target_bytes)
@@ -87,6 +91,7 @@ def _show_logits(architecture: Architecture, successors: _Successors, states: li
 def _show_surprisals(surprisal: Surprisal, successors: _Successors, states: list[ForwardState]) -> None:
     if states:
         nats = surprisal(successors.hidden, successors.targets)
+        nats = nats.to(statistics_device(nats.device))
         successors = successors.beside(nats)
         for state in states:
             state.see_surprisals(nats, successors.clusters, successors.target_bytes)

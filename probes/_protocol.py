@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -18,7 +19,7 @@ Need = Literal["head", "embedding", "projections", "token_counts", "first", "hid
 
 @dataclass(frozen=True)
 class Batch:
-    """A right-padded batch of token rows, on the model's device."""
+    """A right-padded batch of token rows, on one device."""
 
     token_ids: Int[Tensor, "b t"]
     mask: Bool[Tensor, "b t"] | None
@@ -28,6 +29,13 @@ class Batch:
     token_bytes: Float[Tensor, "b t"] | None
     """UTF-8 bytes of text behind each token; None where the tokenizer cannot tell."""
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        if self.token_ids.device == device:
+            return self
+        mask, sizes = (None if each is None else each.to(device) for each in (self.mask, self.token_bytes))
+        return Batch(self.token_ids.to(device), mask, self.clusters.to(device), sizes)
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -35,6 +43,7 @@ class Sampled:
 
     n_clusters: int
     device: str
+    """Where what it sees will be: `statistics_device` of the model's."""
     has_bytes: bool
     token_counts: Int[Tensor, " V"] | None = None
     """How often each token id occurs in the whole sample; None where it is not known before the pass."""

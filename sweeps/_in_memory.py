@@ -4,10 +4,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Role
+from lm_probe.probes import statistics_device
 
 
 class WeightsInMemory:
-    """The matrices of a model by role (`WeightsByRole`), as they are at the time they are read."""
+    """The matrices of a model by role (`WeightsByRole`), as they are at the time they are read.
+
+    Where the model is, or on the CPU where that has no float64.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         """Reads nothing yet."""
@@ -15,15 +19,15 @@ class WeightsInMemory:
 
     def head(self) -> Float[Tensor, "V d"]:
         """The output head."""
-        return self._architecture.head_weight
+        return _with_float64(self._architecture.head_weight)
 
     def embedding(self) -> Float[Tensor, "V e"]:
         """The input embedding."""
-        return self._architecture.embedding_weight
+        return _with_float64(self._architecture.embedding_weight)
 
     def projection(self, role: Role, block: int) -> Float[Tensor, "out in"]:
         """One projection of a block (counted from 0)."""
-        return self._architecture.projection(role, block)
+        return _with_float64(self._architecture.projection(role, block))
 
     @property
     def tied(self) -> bool:
@@ -44,3 +48,7 @@ class WeightsInMemory:
     def head_size(self) -> int:
         """Rows of one attention head in query, key and value."""
         return self._architecture.head_size
+
+
+def _with_float64(weight: Tensor) -> Tensor:
+    return weight.to(statistics_device(weight.device))

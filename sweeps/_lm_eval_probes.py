@@ -17,6 +17,7 @@ from lm_probe.probes import (
     Sampled,
     find_probes,
     probe_names,
+    statistics_device,
 )
 from lm_probe.sweeps._lm_eval_rows import Row, tokens_that_count
 from lm_probe.sweeps._measure import Outcome, only_finite, result_of
@@ -32,7 +33,7 @@ class TaskProbes:
     def __init__(self, probes: Sequence[ForwardProbe], architecture: Architecture) -> None:
         """Starts every probe."""
         self._architecture = architecture
-        sampled = Sampled(_CLUSTERS, str(device_of(architecture.model)), has_bytes=False)
+        sampled = Sampled(_CLUSTERS, str(statistics_device(device_of(architecture.model))), has_bytes=False)
         self._states: dict[ForwardProbe, ForwardState] = {probe: probe.start(architecture, sampled) for probe in probes}
         self._has_seen = False
 
@@ -42,9 +43,11 @@ class TaskProbes:
         mask = tokens_that_count(rows, token_ids.shape[1])
         clusters = torch.tensor([row.document % _CLUSTERS for row in rows])
         device = token_ids.device
-        batch = Batch(token_ids, None if mask is None else mask.to(device), clusters.to(device), token_bytes=None)
+        where = statistics_device(device)
+        batch = Batch(token_ids.to(where), None if mask is None else mask.to(where), clusters.to(where), None)
 
         def see(site: Site, vectors: Tensor) -> None:
+            vectors = vectors.to(statistics_device(vectors.device))
             # lm-eval's mixed precision is the model's business: a statistic is not to be rounded.
             with torch.autocast(device.type, enabled=False):
                 for state in self._states.values():

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 
 from lm_probe.model_adapters import UserError, counted
-from lm_probe.probes import Batch, Sampled
+from lm_probe.probes import Batch, Sampled, statistics_device
 
 DEFAULT_CONTEXT = 512
 # Whole books would make a sample of a few documents: no document gives more windows than this while others are left.
@@ -77,9 +77,10 @@ class TokenSample:
         }
 
     def sampled(self, device: str) -> Sampled:
-        """What forward probes may know of it."""
-        counts = torch.from_numpy(self.token_counts()).to(device)
-        return Sampled(self.n_clusters, device, self.sizes is not None, counts)
+        """What forward probes of a model on this device may know of it."""
+        where = statistics_device(device)
+        counts = torch.from_numpy(self.token_counts()).to(where)
+        return Sampled(self.n_clusters, str(where), self.sizes is not None, counts)
 
     def batches(self, batch_size: int, device: str, *, as_drawn: bool = False) -> Iterator[Batch]:
         """Right-padded batches, longest windows first, so that little is padded; or in the order they were drawn.

@@ -1,0 +1,12 @@
+"""Where statistics are computed: not every device has float64."""
+
+import torch
+
+_WITHOUT_FLOAT64 = {"mps"}
+_INSTEAD = torch.device("cpu")
+
+
+def statistics_device(device: torch.device | str) -> torch.device:
+    """The device itself; the CPU for one that has no float64 (Apple's MPS, which shares its memory with the CPU)."""
+    given = torch.device(device)
+    return _INSTEAD if given.type in _WITHOUT_FLOAT64 else given
