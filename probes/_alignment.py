@@ -3,20 +3,23 @@
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import eigh
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lm_probe.probes._eigen import leading
 from lm_probe.probes._gram import BLOCK_ROWS, Gram
-
-Directions = Float[np.ndarray, "d k"]
+from lm_probe.probes._spectrum import Directions
 
 
 def top_directions(gram: Gram, k: int) -> Directions:
-    """The k leading right singular vectors, as columns, from the Gram matrix; k at most d. O(d^3) time."""
-    d = len(gram.upper())
-    _, vectors = eigh(gram.upper(), lower=False, check_finite=False, subset_by_index=[d - min(k, d), d - 1])
-    return np.asarray(vectors[:, ::-1])
+    """The k leading right singular vectors, as columns, from the Gram matrix; k at most d. O(d^3) time.
+
+    Raises:
+        ValueError: the matrix holds NaN or infinite values, or their squares overflow.
+    """
+    if not gram.is_finite():
+        raise ValueError("a matrix that holds NaN or infinite values has no directions")
+    return leading(gram.upper(), k)[1]
 
 
 def alignment(directions: Directions, vector: Float[np.ndarray, " d"]) -> Float[np.ndarray, " k"]:

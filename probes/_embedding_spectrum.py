@@ -6,7 +6,7 @@ from lm_probe.probes._alignment import subspace_overlap, top_directions
 from lm_probe.probes._gram import Gram
 from lm_probe.probes._head_spectrum import DIRECTIONS, alignment_readings
 from lm_probe.probes._protocol import Need, Reading, VectorReading, WeightContext, WeightsByRole
-from lm_probe.probes._spectrum import spectrum_from
+from lm_probe.probes._spectrum import spectrum_and_directions
 from lm_probe.probes._spectrum_readings import spectrum_readings
 
 OVERLAPS = (1, 4, 16)
@@ -31,13 +31,14 @@ class EmbeddingSpectrumProbe:
         rows, columns = embedding.shape
         gram = Gram(columns, sums=True)
         gram.update(embedding)
-        yield from spectrum_readings(spectrum_from(gram, embedding, keep=True), (rows, columns), "all_rows")
+        sigma, own = spectrum_and_directions(gram, embedding, DIRECTIONS)
+        yield from spectrum_readings(sigma, (rows, columns), "all_rows")
         head = weights.head()
         if head.shape[1] != columns:
             return
         of_head = Gram(columns)
         of_head.update(head)
-        directions, own = top_directions(of_head, DIRECTIONS), top_directions(gram, DIRECTIONS)
+        directions = top_directions(of_head, DIRECTIONS)
         yield from alignment_readings("embedding_mean", directions, gram.row_sum() / rows, "all_rows", rows)
         for k in OVERLAPS:
             if k < columns:

@@ -7,16 +7,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_probe.probes._alignment import (
-    Directions,
     alignment,
     log_frequency_alignment,
     norm_frequency_correlation,
     project,
-    top_directions,
 )
 from lm_probe.probes._gram import Gram
 from lm_probe.probes._protocol import Need, Reading, VectorReading, WeightContext, WeightsByRole
-from lm_probe.probes._spectrum import spectrum_from
+from lm_probe.probes._spectrum import Directions, spectrum_and_directions
 from lm_probe.probes._spectrum_readings import movement_readings, spectrum_readings
 
 DIRECTIONS = 16
@@ -29,7 +27,7 @@ class HeadSpectrumProbe:
     source (Godey et al. 2024, arXiv 2404.07647) does not say which rows it used, so both are given: component
     `all_rows`, and `token_rows` for the rows that stand for a token. `docs/weights.md` lists every metric.
 
-    One pass over the head serves both components: O(V d^2) time, 2 d^2 numbers beside one block of rows.
+    One pass over the head serves both components: O(V d^2) time, 3 d^2 numbers beside one block of rows.
     """
 
     name = "head_spectrum"
@@ -43,8 +41,8 @@ class HeadSpectrumProbe:
         for component, rows in _components(len(head), context.token_rows):
             gram.update(head[done:rows])
             done, part = rows, head[:rows]
-            yield from spectrum_readings(spectrum_from(gram, part, keep=True), (rows, part.shape[1]), component)
-            directions = top_directions(gram, DIRECTIONS)
+            sigma, directions = spectrum_and_directions(gram, part, DIRECTIONS)
+            yield from spectrum_readings(sigma, (rows, part.shape[1]), component)
             yield from alignment_readings("mean_row", directions, gram.row_sum() / rows, component, rows)
             if context.token_counts is not None:
                 yield from _frequency(part, directions, context.token_counts[:rows], component)

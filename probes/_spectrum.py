@@ -7,9 +7,11 @@ from scipy.linalg import eigvalsh, svdvals
 from scipy.linalg.lapack import dtpqrt
 from torch import Tensor
 
+from lm_probe.probes._eigen import leading
 from lm_probe.probes._gram import Gram
 
 Spectrum = Float[np.ndarray, " d"]
+Directions = Float[np.ndarray, "d k"]
 
 # The Gram matrix squares the singular values: below this ratio to the largest they lose digits that QR keeps.
 _GRAM_RESOLVES = 1e-4
@@ -51,23 +53,44 @@ def tall_of(weight: Float[Tensor, "m n"]) -> Float[Tensor, "k l"]:
     return weight.detach() if weight.shape[0] >= weight.shape[1] else weight.detach().T
 
 
-def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"], *, keep: bool = False) -> Spectrum:
+def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"]) -> Spectrum:
     """Singular values of the matrix whose Gram matrix is given, descending.
 
     Args:
         gram: of all rows; its numbers are overwritten.
         tall: the matrix, for where the Gram matrix does not resolve it.
-        keep: leave the Gram matrix as it is, at the cost of a copy.
 
     Raises:
         ValueError: the matrix holds NaN or infinite values.
     """
+    _refuse_infinite(gram, tall)
+    driver = "evd" if tall.shape[1] > 1 else "ev"  # scipy before 1.12 gives evd too little room for a 1 x 1 matrix
+    squares = eigvalsh(gram.upper(), lower=False, overwrite_a=True, check_finite=False, driver=driver)[::-1]
+    return _resolved(squares, tall)
+
+
+def spectrum_and_directions(
+    gram: Gram, tall: Float[Tensor, "m n"], k: int
+) -> tuple[Float[np.ndarray, " s"], Directions]:
+    """The same with the k leading right singular vectors (k at most n) as columns; the Gram matrix stays as it is.
+
+    Raises:
+        ValueError: the matrix holds NaN or infinite values.
+    """
+    _refuse_infinite(gram, tall)
+    squares, directions = leading(gram.upper(), k)
+    return _resolved(squares, tall), directions
+
+
+def _refuse_infinite(gram: Gram, tall: Float[Tensor, "m n"]) -> None:
     if not gram.is_finite():
         if bool(torch.isfinite(tall).all()):
             raise ValueError("the squares of the matrix overflow float64")
         raise ValueError("the matrix holds NaN or infinite values")
-    driver = "evd" if tall.shape[1] > 1 else "ev"  # scipy before 1.12 gives evd too little room for a 1 x 1 matrix
-    squares = eigvalsh(gram.upper(), lower=False, overwrite_a=not keep, check_finite=False, driver=driver)[::-1]
+
+
+def _resolved(squares: Float[np.ndarray, " n"], tall: Float[Tensor, "m n"]) -> Float[np.ndarray, " s"]:
+    """Singular values from their squares, or by QR where the squares have lost too many digits."""
     sigma = np.sqrt(squares.clip(min=0.0))
     if sigma[-1] < _GRAM_RESOLVES * sigma[0]:
         sigma = svdvals(_triangle(tall), overwrite_a=True, check_finite=False)

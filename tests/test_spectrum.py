@@ -25,6 +25,7 @@ from lm_probe.probes import (
     top_share,
     w_error,
 )
+from lm_probe.probes._eigen import leading
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -272,3 +273,21 @@ def test_power_two_reproduces_the_published_curve_and_power_one_does_not() -> No
     assert np.median(differences[2]) < 0.03
     assert differences[2][-1] < 0.01
     assert np.median(differences[1]) > 0.5
+
+
+@settings(max_examples=40)
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-9, 9, width=16)),
+    st.integers(1, 12),
+)
+def test_leading_eigenvectors_of_half_a_matrix(entries: np.ndarray, k: int) -> None:
+    matrix = entries.T @ entries
+    upper = np.asfortranarray(np.triu(matrix) + np.tril(np.full(matrix.shape, 7.0), -1))
+    before = upper.copy()
+    values, vectors = leading(upper, k)
+    scale = max(1.0, float(matrix.max()))
+    k = min(k, len(matrix))
+    np.testing.assert_array_equal(upper, before)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[::-1], atol=1e-12 * scale)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-12)
+    np.testing.assert_allclose(matrix @ vectors, vectors * values[:k], atol=1e-12 * scale)
