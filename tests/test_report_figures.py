@@ -16,7 +16,7 @@ from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._step_axis import step_axis
-from lm_probe.reports._style import _COLOURS, GREY
+from lm_probe.reports._style import COLOURS, GREY
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from tests.reporting import STEPS, record
 
@@ -44,7 +44,7 @@ def test_colours_stand_out_from_the_page(page: str) -> None:
         return (light + 0.05) / (dark + 0.05)
 
     assert contrast(GREY, page) > 4
-    assert min(contrast(colour, page) for colour in _COLOURS) > 3
+    assert min(contrast(colour, page) for colour in COLOURS) > 3
 
 
 def test_the_last_site_follows_the_literature() -> None:
