@@ -66,6 +66,8 @@ def test_step_zero_stands_at_half_of_the_first_step() -> None:
     assert axis.place(0) == 500 and axis.place(2000) == 2000
     assert axis.ticks() == [0, 1000, 10_000, 100_000]
     assert step_axis([64, 128]).ticks() == [64, 128]
+    assert step_axis(range(1000, 17_000, 1000)).ticks() == [1000, 2000, 5000, 10_000]
+    assert step_axis([8, 64, 512]).ticks() == [10, 20, 50, 100, 200, 500]
     assert step_axis([0]).ticks()[0] == 0
 
 
