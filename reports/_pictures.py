@@ -181,7 +181,8 @@ def condensation_pictures(data: RunData) -> list[Picture]:
     caption = (
         "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
         f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
-        f"condensed neurons; a Gaussian matrix shows none.{conditions(data, 'condensation')}"
+        "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
+        f"{conditions(data, 'condensation')}"
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 

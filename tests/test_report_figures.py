@@ -15,6 +15,7 @@ from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
+from lm_probe.reports._pictures import condensation_pictures
 from lm_probe.reports._step_axis import step_axis
 from lm_probe.reports._style import COLOURS, GREY
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
@@ -127,3 +128,18 @@ def test_models_with_one_and_the_same_step_stand_side_by_side() -> None:
     series["m0"].append(Checkpoint("m0", "step9", 9))
     scores[series["m0"][1]] = Score(2.9, 0.1, 10)
     assert len(trend(scores, series, "loss", {}).axes[0].lines) == 4
+
+
+def test_condensation_shows_whole_models_in_the_order_of_the_report(tmp_path: Path) -> None:
+    roles = ("query", "key", "value", "attention_output", "mlp_in", "mlp_out")
+    with RunStore.create(tmp_path) as store:
+        for name, width in (("a-wide", 32), ("b-narrow", 8), ("c-wider", 64)):
+            maps = [VectorReading("heat_map_cosines", np.zeros(3), 1, "block", role) for role in roles]
+            sigma = VectorReading("singular_values", np.ones(width), component="all_rows")
+            measured = [Measurement("condensation", {}, maps), Measurement("head_spectrum", {}, [sigma])]
+            store.record(CheckpointKey(name, None, None, f"sha256:{name}", name), measured)
+    (picture,) = condensation_pictures(load([tmp_path]))
+    drawn = [axes for axes in picture.draw().axes if axes.get_title()]
+    assert [axes.get_title() for axes in drawn] == ["b-narrow"] * 6 + ["a-wide"] * 6
+    assert len({round(axes.get_position().x0, 2) for axes in drawn}) == 3  # so that a model begins a row
+    assert "last checkpoint of 2 of 3 models." in picture.caption

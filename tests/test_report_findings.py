@@ -240,6 +240,7 @@ def test_perplexities_and_means_have_a_figure_with_every_model(tmp_path: Path) -
         write(tmp_path, model, {"lambada ppl": list(1e6 / 2.0 ** np.arange(16)), "arc acc": [0.5] * 16})
     data = load([tmp_path])
     pictures = {one.title: one for one in saturation_pictures(data, analyse(data))}
+    assert pictures["lambada ppl over training"].caption.startswith("lambada ppl, n = 2,000 documents; bands are 95 %")
     axes = pictures["lambada ppl over training"].draw().axes[0]
     steps = np.arange(1, 17) * 1000.0
     assert axes.get_xscale() == "linear" and len(axes.lines) == 2
