@@ -11,6 +11,8 @@ from markdown_it.token import Token
 from lm_probe.reports._markdown import unfold
 
 _SENTENCE = 40
+_NAME = 24
+"""Letters of a name up to which it stays on one line where a row begins with it."""
 _LINES = re.compile(r"± \S+|\bat [\d,]+$|\[[^\]\s]+(?:,| to) [^\]\s]+\]")
 """Parts of a number's cell that stay on one line: where the table is too wide, its error goes below it."""
 _LINK = re.compile(r"#[\w-]+|tables/\w+\.csv|https://\S+")
@@ -75,6 +77,8 @@ def _open_cell(self: Any, tokens: Any, place: int, options: Any, env: Any) -> st
     said = tokens[place + 1]
     if len(said.content) > _SENTENCE:  # or a wide table would squeeze it to a word a line
         tokens[place].attrSet("class", "sentence")
+    elif len(said.content) > _NAME:
+        tokens[place].attrSet("class", "long")
     said.children = [part for child in said.children for part in _breaking(child)]
     return str(self.renderToken(tokens, place, options, env))
 
