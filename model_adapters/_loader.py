@@ -11,7 +11,7 @@ from lm_probe.model_adapters._architecture import architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint
 from lm_probe.model_adapters._mould import Mould, form_of, mould_of
 from lm_probe.model_adapters._open import OpenCheckpoint, find, load_model
-from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
+from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_content
 from lm_probe.model_adapters._weights import Weights
 
 
@@ -57,9 +57,9 @@ class CheckpointLoader:
         Raises:
             UserError: its files are damaged.
         """
-        digest = tokenizer_digest(folder)
-        if digest is None or self._tokenizer is None or self._tokenizer[0] != digest or self._trust_remote_code:
-            self._tokenizer = digest, load_tokenizer(folder, self._trust_remote_code)
+        content = tokenizer_content(folder)
+        if content is None or self._tokenizer is None or self._tokenizer[0] != content or self._trust_remote_code:
+            self._tokenizer = content, load_tokenizer(folder, self._trust_remote_code)
         return self._tokenizer[1]
 
     def _take_back(self) -> None:

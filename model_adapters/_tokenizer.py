@@ -3,6 +3,8 @@
 import hashlib
 import json
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,8 @@ _SAYS_NOTHING = {
     "is_local",
     "local_files_only",
 }
+_AFTER_TOKENS = {"version", "truncation", "padding", "decoder"}
+"""Parts of a tokenizer that make no token; transformers sets the second and third anew in every call."""
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase | None:
@@ -52,14 +56,47 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
 
 
 def tokenizer_digest(folder: Path) -> str | None:
-    """sha256 over what decides the tokens of a text, or None where there is no tokenizer.
+    """What decides the tokens of a text, as sha256, or None where there is no tokenizer.
 
-    What the settings files say of who saved them, and from where, is left out: it differs between checkpoints of one
-    training that went on under another version.
+    Of a tokenizer that `tokenizers` runs it is `tokens:` and what it does to a text, whatever its files say besides (a
+    chat template, lengths, padding, how it is decoded, who saved it). Of any other, and of one that cannot be loaded,
+    it is `files:` and all that its files say but who saved them: two of these may make the same tokens.
     """
-    there = [_seen(folder / name) for name in (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json")]
-    files = tuple(file for file in there if file is not None)
+    content = tokenizer_content(folder)
+    return None if content is None else _decides_tokens(_Content(content, folder))
+
+
+def tokenizer_content(folder: Path) -> str | None:
+    """sha256 over all that a tokenizer's files say but who saved them, and from where; None where there are none.
+
+    That differs between checkpoints of one training that went on under another version.
+    """
+    names = (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json", "config.json")
+    files = tuple(file for name in names if (file := _seen(folder / name)) is not None)
     return _digest(files) if any(file.path.name in _TOKENIZER_FILES for file in files) else None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a tokenizer's files say; which folder they are in makes no difference."""
+
+    digest: str
+    folder: Path = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _decides_tokens(content: _Content) -> str:
+    """Loads the tokenizer, once for all checkpoints that have the same."""
+    try:
+        tokenizer = load_tokenizer(content.folder)
+    except UserError:
+        tokenizer = None  # told when it is needed
+    if tokenizer is None or not tokenizer.is_fast:
+        return f"files:{content.digest}"
+    runs = json.loads(tokenizer.backend_tokenizer.to_str())
+    does = {name: part for name, part in runs.items() if name not in _AFTER_TOKENS}
+    asked = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.split_special_tokens]
+    return f"tokens:{hashlib.sha256(json.dumps([does, asked], sort_keys=True).encode()).hexdigest()}"
 
 
 class _File(NamedTuple):
@@ -87,14 +124,25 @@ def _digest(files: tuple[_File, ...]) -> str:
     sha = hashlib.sha256()
     for path, *_ in files:
         sha.update(path.name.encode())
-        sha.update(_settings(path) if path.name == "tokenizer_config.json" else path.read_bytes())
+        sha.update(_KEPT[path.name](path) if path.name in _KEPT else path.read_bytes())
     return sha.hexdigest()
 
 
 def _settings(file: Path) -> bytes:
+    return _part(file, lambda name: name not in _SAYS_NOTHING)
+
+
+def _kind(file: Path) -> bytes:
+    """Which tokenizer a model has where its own files do not say it."""
+    return _part(file, lambda name: name in ("model_type", "tokenizer_class"))
+
+
+def _part(file: Path, kept: Callable[[str], bool]) -> bytes:
     try:
-        given = json.loads(file.read_bytes())
-        kept = {key: value for key, value in given.items() if key not in _SAYS_NOTHING}
+        given = {name: value for name, value in json.loads(file.read_bytes()).items() if kept(name)}
     except (ValueError, AttributeError):
         return file.read_bytes()  # damaged: named when it is loaded
-    return json.dumps(kept, sort_keys=True).encode()
+    return json.dumps(given, sort_keys=True).encode()
+
+
+_KEPT = {"tokenizer_config.json": _settings, "config.json": _kind}

@@ -45,6 +45,15 @@ class Comovement(NamedTuple):
         """Whether too few changes of either series differ, as in one that stands still but for a step."""
         return self.repeated > REPEATING
 
+    @property
+    def untested(self) -> str:
+        """Why nothing was tested, so that the p value says nothing; '' where it was."""
+        if self.repeating:
+            return f"{self.repeated:.0%} of the changes of one are the same: too few differ to compare"
+        if self.trending:
+            return f"trends explain {self.trend:.0%} or more of the changes of both: too little is left to compare"
+        return ""
+
     def __str__(self) -> str:
         """One sentence that claims no more than an association."""
         when = (
@@ -53,10 +62,8 @@ class Comovement(NamedTuple):
             else f"{abs(self.lag)} checkpoints {'after' if self.lag > 0 else 'before'}"
         )
         found = "are associated with" if self.p_value <= 0.05 else "show no clear association with"
-        if self.repeating:
-            return f"{self.repeated:.0%} of the changes of one are the same: too few differ to compare."
-        if self.trending:
-            return f"Trends explain {self.trend:.0%} or more of the changes of both: too little is left to compare."
+        if self.untested:
+            return f"{self.untested[0].upper()}{self.untested[1:]}."
         return (
             f"Changes of the second measure {found} changes of the first {when} "
             f"(rank correlation {self.correlation:+.2f}, p {self.p_value:.2g}, {self.changes} changes); "

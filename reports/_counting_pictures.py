@@ -13,7 +13,7 @@ from lm_probe.reports._provenance import conditions
 _ARMS = (
     ("counting_error", "count_query", "mae", "Counting a word", "mean absolute error (words)"),
     ("most_frequent_word", "most_frequent_word", "acc", "Most frequent word", "accuracy (fraction right)"),
-    ("most_frequent_count", "most_frequent_count", "mae_relative", "Count of the most frequent word", "error / count"),
+    ("most_frequent_count", "most_frequent_count", "mae_relative", "Count of the most frequent word", "relative error"),
 )
 _LAST = "The last checkpoint of each model."
 
@@ -31,7 +31,7 @@ def counting_pictures(data: RunData) -> list[Picture]:
             )
 
             def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:
-                return arms(cells, metric, ylabel)
+                return arms(cells, data.models, metric, ylabel)
 
             pictures.append(Picture(name, title, draw, caption, View("arms", TASKS, metric, ylabel, kind), _LAST))
     counted = {model: own for model, own in _last(data, "count_query", "mae").items() if any(cell.gap for cell in own)}
@@ -43,7 +43,14 @@ def counting_pictures(data: RunData) -> list[Picture]:
         )
         view = View("gap", TASKS, "mae", "full less control (words)", "count_query")
         pictures.append(
-            Picture("counting_gap", "What the vocabulary adds", lambda: gaps(counted, "mae"), caption, view, _LAST)
+            Picture(
+                "counting_gap",
+                "What the vocabulary adds",
+                lambda: gaps(counted, data.models, "mae"),
+                caption,
+                view,
+                _LAST,
+            )
         )
     return pictures
 
@@ -56,13 +63,15 @@ def _last(data: RunData, kind: str, metric: str) -> dict[str, list[Cell]]:
 
 def _blind(cells: Mapping[str, Sequence[Cell]]) -> str:
     floors = any(cell.floor or cell.binary_floor for own in cells.values() for cell in own)
-    return " Dotted: a blind answer, the best constant or one of the words in the list (a control has two)." * floors
+    said = " A blind answer is the best constant or one of the words in the list: dotted, of the control dash-dotted."
+    return said * floors
 
 
 def _remark(kind: str) -> str:
     if kind != "most_frequent_count":
         return ""
     return (
+        " Relative error is the mean of the absolute error over the true count."
         " In a list of two words the most frequent one makes up half at least, so the control's counts are larger: "
         "the two arms differ in more than vocabulary."
     )

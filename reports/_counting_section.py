@@ -33,7 +33,7 @@ HEADER = (
     *("full", "full_stderr", "binary", "binary_stderr", "gap", "gap_stderr", "floor", "binary_floor", "n"),
 )
 _NAMED = 6
-_MEANING = {"mae": "mean absolute error", "acc": "accuracy", "mae_relative": "error / true count"}
+_MEANING = {"mae": "MAE (words)", "acc": "accuracy", "mae_relative": "relative error"}
 
 
 def section(data: RunData) -> list[str]:
@@ -64,10 +64,10 @@ def section(data: RunData) -> list[str]:
     parts = [
         "The comparison of many different words with a binary control of the same length follows the design of "
         "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
-        "differences inside each document. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for "
-        "their paired difference, normal otherwise). Blind is what the best constant answer reaches on all documents "
-        "of the task, or naming one of the words in the list: one of m in the full one, one of two in the control."
-        + _options(data),
+        "differences inside each document. MAE is the mean absolute error, the relative error the mean of that over "
+        "the true count. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for their paired "
+        "difference, normal otherwise). Blind is what the best constant answer reaches on all documents of the task, "
+        "or naming one of the words in the list: one of m in the full one, one of two in the control." + _options(data),
         *not_asked(data),
         *findings(data),
         table(header, rows, text_columns=4),
@@ -138,10 +138,11 @@ def _split_answers(data: RunData) -> list[str]:
 
 
 def findings(data: RunData) -> list[str]:
-    """For each model and question: whether it counts at all, and what the vocabulary adds to the length."""
-    return [
-        f"**{escape(one.model)}, {one.kind.replace('_', ' ')}.** {_finding(one)}" for one in counted_questions(data)
-    ]
+    """For each question: which models count at all, and what the vocabulary adds to the length."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in counted_questions(data):
+        alike.setdefault((one.kind.replace("_", " "), _finding(one)), []).append(escape(one.model))
+    return [f"**{listed(models)}, {kind}.** {said}" for (kind, said), models in alike.items()]
 
 
 def _finding(one: Counted) -> str:
@@ -149,8 +150,8 @@ def _finding(one: Counted) -> str:
         words = one.kind == "most_frequent_word"
         blind = "naming one of its two words blindly" if words else "always giving the best constant answer"
         return (
-            f"At no m is the control better than {blind} would be, so this model is not seen to count, and its gaps "
-            "say nothing about vocabulary."
+            f"At no m is the control better than {blind} would be, so counting is not seen here, and gaps say nothing "
+            "about vocabulary."
         )
     said = f"The control is better than a blind answer at m = {listed([str(m) for m in one.sizes])}."
     if one.widest is None:

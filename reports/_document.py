@@ -27,15 +27,7 @@ from lm_probe.reports._saturation_pictures import saturation_pictures
 from lm_probe.reports._saturation_section import best_and_final, saturation
 from lm_probe.reports._scaling_pictures import emergence_pictures, scaling_pictures
 from lm_probe.reports._scaling_section import emergence, scaling
-from lm_probe.reports._summary import columns
-
-_SUMMARY = (
-    "Values are ± their standard error. The checkpoint with the lowest loss is bold. The last site is the final norm, "
-    "or in a model without one what the head multiplies. Singular entropy (of the squared singular values) and "
-    "effective rank (of the plain ones, so not the exponential of the former) are over all rows of the head; counting "
-    "is accuracy on the full list and on its binary control, with 95 % intervals. The full table is "
-    "[tables/summary.csv](tables/summary.csv)."
-)
+from lm_probe.reports._summary import columns, explained
 
 
 class Section(NamedTuple):
@@ -69,7 +61,7 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
     lead = [opening(data, analysis), *findings(data, analysis)]
     found = [
         Section("Warnings", sections.warning_lines(data)),
-        Section("Summary", [_SUMMARY, *sections.summary(data, shown)] if shown else ()),
+        Section("Summary", [explained(shown, data), *sections.summary(data, shown)] if shown else ()),
         Section("Saturation", saturation(data, analysis), saturation_pictures(data, analysis)),
         Section("Best and final", best_and_final(data, analysis)),
         Section("Moving together", moving_together(analysis)),

@@ -14,8 +14,10 @@ _COLUMNS = 4
 
 
 def condensation(maps: Sequence[HeatMap]) -> Figure:
-    """A panel a projection."""
-    figure, axes = panels(len(maps), 2.0, columns=_COLUMNS)
+    """A panel a projection, a model's in rows of their own where that goes."""
+    roles = len({one.role for one in maps})
+    columns = next((number for number in range(_COLUMNS, 1, -1) if roles % number == 0), _COLUMNS)
+    figure, axes = panels(len(maps), 2.0 * _COLUMNS / columns, columns=columns)
     norm = Normalize(-1.0, 1.0)
     for panel, one in zip(axes, maps, strict=True):
         panel.imshow(_square(one), norm=norm, cmap="RdBu_r", interpolation="nearest")
@@ -24,7 +26,7 @@ def condensation(maps: Sequence[HeatMap]) -> Figure:
         panel.set_yticks([])
         label(panel.set_title("", fontsize=9), one.checkpoint.model)
         panel.set_xlabel(one.role.replace("_", " "))
-    bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes, shrink=0.9 if len(maps) <= _COLUMNS else 0.4)
+    bar = figure.colorbar(ScalarMappable(norm, "RdBu_r"), ax=axes, shrink=0.9 if len(maps) <= columns else 0.4)
     bar.set_label("cosine")
     bar.outline.set_visible(False)
     return figure

@@ -61,11 +61,7 @@ def _anisotropy(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
 def _entropy(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
     scores = of_model(data.scores("head_spectrum", "singular_entropy", "all_rows"), known)
     widths = {len(sigma) for one, sigma in data.vectors["singular_values"].items() if one in scores}
-    bound = (
-        f" (0 is flat; {number(log(min(widths)), 3)}, which is ln {min(widths)}, is rank one)"
-        if len(widths) == 1
-        else ""
-    )
+    bound = f"; 0 is flat, {number(log(min(widths)), 3)} (ln {min(widths)}) is rank one" if len(widths) == 1 else ""
     return _extremes("Singular entropy of the head", scores, bound)
 
 

@@ -130,6 +130,11 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else MISSING
 
 
+def sentences(*said: str) -> str:
+    """Those that say something, one after the other."""
+    return " ".join(filter(None, said))
+
+
 def setting(value: object) -> str:
     """A setting as one types it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -3,7 +3,7 @@
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._figure_models import models_over_depth
 from lm_probe.reports._pictures import Picture, View
-from lm_probe.reports._provenance import conditions
+from lm_probe.reports._provenance import clustered, conditions
 from lm_probe.reports._sizes import family_in_name
 from lm_probe.reports._statistics import final
 
@@ -23,14 +23,21 @@ def model_pictures(data: RunData) -> list[Picture]:
     groups: dict[str, list[Checkpoint]] = {}
     for model, one in last.items():
         groups.setdefault(family_in_name(model) if len(last) > _ONE_PANEL else "", []).append(one)
+    ends = [score for one in last.values() for score in profiles[one].values()]
+    by = clustered(data, "anisotropy")
+    bars = f" Mean cosine over all ordered pairs; bars are 95 % intervals{by}." * any(score.stderr for score in ends)
     caption = (
         "Each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, blocks 1 to L - 1, and the "
         "final norm (or in a model without one what the head multiplies) in the place of block L."
-        f"{conditions(data, 'anisotropy')}"
+        f"{bars}{conditions(data, 'anisotropy', sizes=(score.n for score in ends))}"
     )
     drawing = "The last checkpoint of each." + (
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""
     )
     title = "Anisotropy of all models over depth"
     view = View("models", "anisotropy", "mean_cosine", "mean cosine")
-    return [Picture("anisotropy_models", title, lambda: models_over_depth(profiles, groups), caption, view, drawing)]
+    return [
+        Picture(
+            "anisotropy_models", title, lambda: models_over_depth(profiles, groups, data.models), caption, view, drawing
+        )
+    ]

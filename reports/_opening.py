@@ -18,6 +18,9 @@ _SAID = {
     "not saturated": "{models} {are} not saturated",
     "cannot tell": "whether {models} {are} worse at the end than before, these data do not decide",
 }
+_TOGETHER = " Quantities that change at the same steps are associated, which is no sign that one causes the other."
+_ON_TEXT = {"loss": {"loss"}, "hidden states": {"anisotropy", "geometry"}}
+"""What is measured on text, and by which probes."""
 _OVER_SIZE = {"jump": "alike at first and then higher by a jump"}
 _SITES = {"embedding": "at the embedding", "final_norm": "after the final norm", "head_input": "before the head"}
 
@@ -48,15 +51,25 @@ def _measured(data: RunData) -> Iterator[str]:
             f"Not measured, but carried over from another checkpoint that is byte for byte the same: "
             f"{_which(found.copied)}."
         )
-    tokens = sorted({made.details["tokens"] for made in data.made if "tokens" in made.details})
-    texts = sorted({str(made.details["text"]) for made in data.made if made.details.get("text")})
-    if tokens and texts:
-        size = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
-        where = listed(list(map(escape, texts)))
-        yield f"Loss and hidden states were measured on {size} tokens of text (sampled from {where})."
+    yield from _on_text(data)
     if data.failed:
         nothing = f"; nothing is known of {_which(found.failed)}" if found.failed else ""
         yield f"**{counted(len(data.failed), 'measurement')} failed**{nothing}, see [Failures](#failures)."
+
+
+def _on_text(data: RunData) -> Iterator[str]:
+    """What was measured on how much of which text."""
+    read = [row for row in data.made if row.details.get("text") and "tokens" in row.details]
+    if not read:
+        return
+    probes = {row.probe for row in read}
+    what = [name for name, own in _ON_TEXT.items() if own & probes]
+    what += [escape(probe) for probe in sorted(probes.difference(*_ON_TEXT.values()))] if not what else []
+    tokens = sorted({row.details["tokens"] for row in read})
+    size = count(tokens[0]) if len(tokens) == 1 else f"{count(tokens[0])} to {count(tokens[-1])}"
+    where = listed([escape(text) for text in sorted({str(row.details["text"]) for row in read})])
+    said = f"{listed(what)} {'was' if what in (['loss'], [escape(one) for one in probes]) else 'were'} measured"
+    yield f"{said[0].upper()}{said[1:]} on {size} tokens of text (sampled from {where})."
 
 
 def _alike(ranges: Mapping[str, str]) -> list[str]:
@@ -200,12 +213,12 @@ def _name(one: Counted) -> str:
 
 
 def _cannot(data: RunData, analysis: Analysis) -> Iterator[str]:
+    series = data.checkpoints.items()
+    together = _TOGETHER if any(len(own) > 1 for _, own in series) else ""
     yield (
         "**What this cannot tell.** Standard errors cover the choice of text or of questions, not training again with "
-        "another seed; each model is one training run. Quantities that change at the same steps are associated, which "
-        "is no sign that one causes the other."
+        f"another seed; each model is one training run.{together}"
     )
-    series = data.checkpoints.items()
     unordered = [escape(model) for model, own in series if len(own) > 1 and all(one.step is None for one in own)]
     if unordered:
         yield f"The checkpoints of {listed(unordered)} have no training step, so that nothing over training is said."

@@ -11,7 +11,7 @@ from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import has_lines, trend
-from lm_probe.reports._markdown import number
+from lm_probe.reports._markdown import number, sentences
 from lm_probe.reports._numbers import Address
 from lm_probe.reports._provenance import clustered, conditions
 from lm_probe.reports._thin import lines_of
@@ -65,12 +65,14 @@ def loss_picture(data: RunData) -> list[Picture]:
     losses = data.scores("loss", "loss")
     if not losses:
         return []
-    caption = f"Mean next-token cross-entropy; {_band(losses)}{clustered(data, 'loss')}.{conditions(data, 'loss')}"
+    made = conditions(data, "loss", sizes=(score.n for score in losses.values()))
+    errors = f"; {_band(losses)}{clustered(data, 'loss')}" if any(score.stderr for score in losses.values()) else ""
+    caption = f"Mean next-token cross-entropy{errors}.{made}"
     name = "loss (nats per token)"
     return [
         Picture(
             "loss",
-            "Loss over training",
+            _over("Loss", losses),
             lambda: trend(losses, data.checkpoints, name, {}),
             caption,
             View("trend", "loss", "loss", name),
@@ -84,14 +86,13 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
     profiles = data.profiles("anisotropy", "mean_cosine")
     if not profiles:
         return []
-    made = conditions(data, "anisotropy")
+    made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
+    what = "Mean cosine over all ordered pairs of hidden states of a layer"
     chosen = lines_of(data, profiles, _DEPTH_LINES)
     pictures = []
     if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
-        caption = (
-            "Mean cosine over all ordered pairs of hidden states of a layer. A column is a checkpoint, so steps are "
-            f"not to scale; an empty column has no value.{made}"
-        )
+        caption = f"{what}. A column is a checkpoint, so steps are not to scale.{made}"
+        empty = any(one not in profiles for known in data.checkpoints.values() for one in known)
         pictures.append(
             Picture(
                 "anisotropy_heat_map",
@@ -99,10 +100,11 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 lambda: heat_map(profiles, data.checkpoints),
                 caption,
                 View("map", "anisotropy", "mean_cosine", "mean cosine"),
-                _SITES,
+                sentences("An empty column has no value." * empty, _SITES),
             )
         )
-    caption = f"The same over depth.{made}"
+    by = clustered(data, "anisotropy")
+    caption = f"{what}, over depth.{made}"
     pictures.append(
         Picture(
             "anisotropy_depth",
@@ -110,8 +112,13 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             lambda: depth_curves(profiles, chosen),
             caption,
             View("profile", "anisotropy", "mean_cosine", "mean cosine"),
-            "Depth is relative, l/L. Standard errors are in tables/anisotropy.csv. "
-            f"{_few(data, profiles, chosen)}{_emphasis(chosen)} {_SITES}",
+            sentences(
+                "Depth is relative, l/L.",
+                f"Standard errors{by.replace(', ', ' (')}{')' * bool(by)} are in tables/anisotropy.csv.",
+                _few(data, profiles, chosen),
+                _emphasis(chosen),
+                _SITES,
+            ),
         )
     )
     return pictures
@@ -133,7 +140,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
                 lambda: spectra(sigmas, chosen),
                 caption,
                 View("spectrum", "head_spectrum", "singular_values", "σᵢ / σ₁", "all_rows"),
-                f"{_few(data, sigmas, chosen)}{_emphasis(chosen)}",
+                sentences(_few(data, sigmas, chosen), _emphasis(chosen)),
             )
         )
     if entropies:
@@ -148,7 +155,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
         pictures.append(
             Picture(
                 "singular_entropy",
-                "Singular entropy over training",
+                _over("Singular entropy", entropies),
                 lambda: trend(entropies, data.checkpoints, name, notes),
                 caption,
                 View("trend", "head_spectrum", "singular_entropy", name, "all_rows"),
@@ -161,13 +168,21 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
 def condensation_pictures(data: RunData) -> list[Picture]:
     """Sorted cosines between neurons, of each role in the first block."""
     first = min((one.layer for one in data.heat_maps if one.layer > 0), default=None)
-    shown = [one for one in data.heat_maps if one.layer == first][:_HEAT_MAPS]
-    if not shown:
+    maps = {
+        model: [one for one in data.heat_maps if one.layer == first and one.checkpoint.model == model]
+        for model in data.models
+    }
+    having = [own for own in maps.values() if own]
+    if not having:
         return []
+    most = max(1, _HEAT_MAPS // max(map(len, having)))
+    shown = [one for own in having[:most] for one in own]
+    some = "" if most >= len(having) else f" of {most} of {len(having)} models"
     caption = (
-        "Cosines between the incoming weights of 48 evenly spaced neurons of a projection, sorted so that neurons of "
-        "one direction stand together: block 1 of the last checkpoint. Blocks of red are condensed neurons; a Gaussian "
-        f"matrix shows none.{conditions(data, 'condensation')}"
+        "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
+        f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
+        "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
+        f"{conditions(data, 'condensation')}"
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 
@@ -176,7 +191,7 @@ def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequenc
     for model, known in data.checkpoints.items():
         if len(chosen[model]) < len([one for one in known if one in having]):
             said = "Some of the checkpoints: the first, the last, the one with the lowest loss, and some between"
-            return f"{said}{_steps(chosen)}. "
+            return f"{said}{_steps(chosen)}."
     return ""
 
 
@@ -190,6 +205,10 @@ def _emphasis(chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
     if all(len(own) < 2 for own in chosen.values()):
         return ""
     return "The first checkpoint is dotted and the last one heavy."
+
+
+def _over(name: str, scores: Mapping[Checkpoint, object]) -> str:
+    return f"{name} over training" if has_lines(scores) else name
 
 
 def _band(scores: Mapping[Checkpoint, object]) -> str:

@@ -9,6 +9,8 @@ from lm_probe.reports._markdown import MISSING, count, counted, escape, listed, 
 from lm_probe.sweeps import UNSEEN, short_identity
 
 _FILES = 4
+_TASKS = 3
+"""Named in a caption."""
 
 
 class Cost(NamedTuple):
@@ -20,10 +22,16 @@ class Cost(NamedTuple):
     peak_memory: int
 
 
-def conditions(data: RunData, probe: str, before: str = "") -> str:
+def conditions(data: RunData, probe: str, before: str = "", sizes: Iterable[int | None] = ()) -> str:
     """A sentence for captions, after a space: how many tokens of which text, context, dtype and device.
 
     Empty where nothing of it is known, as of numbers from a file that does not say.
+
+    Args:
+        data: what the runs hold.
+        probe: the one that measured.
+        before: what the sentence begins with.
+        sizes: over how many tokens each value is, for where the measurement does not say.
     """
     made = [row for row in data.made if row.probe == probe]
     parts = []
@@ -33,12 +41,18 @@ def conditions(data: RunData, probe: str, before: str = "") -> str:
         unit = _several(made, lambda row: row.details.get("cluster_unit"))
         parts.append(f"n = {_span(tokens)} tokens" + (f" in {_span(clusters)} {unit}s" if clusters else ""))
         parts.append(f"text: {_several(made, lambda row: row.details.get('text'))}")
+    elif known := sorted({size for size in sizes if size is not None}):
+        parts.append(f"n = {_span(known)} tokens")
+    if prompts := sorted({task for row in made if "prompts" in row.config for task in row.config.get("tasks", ())}):
+        shown = [*prompts[:_TASKS], f"{len(prompts) - _TASKS} more"] if len(prompts) > _TASKS + 1 else prompts
+        parts.append(f"text: the prompts of {listed([escape(one) for one in shown])}")
     if contexts:
         parts.append(f"context {_span(contexts)}")
-    known = {"": lambda row: row.dtype, "on ": lambda row: row.device}
-    told = [f"{how}{said}" for how, of in known.items() if (said := _several(made, of)) != MISSING]
+    where = {"": lambda row: row.dtype, "on ": lambda row: row.device}
+    told = [f"{how}{said}" for how, of in where.items() if (said := _several(made, of)) != MISSING]
+    begin = before or ("" if parts else "Measured in ")
     parts += [" ".join(told)] * bool(told)
-    return f" {before}{', '.join(parts)}." if parts else ""
+    return f" {begin}{', '.join(parts)}." if parts else ""
 
 
 def clustered(data: RunData, probe: str) -> str:

@@ -88,7 +88,7 @@ def _write_page(path: Path, data: RunData, said: Document, say: Callable[[str], 
         path.unlink(missing_ok=True)
         say(f"no report.html, because {package} is not installed: pip install 'lm-probe[web]' adds the page")
         return
-    path.write_bytes(page(data, said, lambda picture: (path.parent / "figures" / f"{picture.name}.svg").read_bytes()))
+    path.write_bytes(page(data, said))
 
 
 def _files_of(report: Path) -> set[str]:

@@ -7,7 +7,7 @@ from lm_probe.reports._analysis import Analysis
 from lm_probe.reports._counting import TASKS
 from lm_probe.reports._data import RunData, Score, Scores
 from lm_probe.reports._figure_trend import has_lines, trend
-from lm_probe.reports._markdown import escape
+from lm_probe.reports._markdown import count, escape
 from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._series import Measure, Series
 
@@ -27,7 +27,7 @@ def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
             f"saturation_{_file_name(measure.name, place)}",
             f"{measure.name} over training",
             partial(trend, scores, data.checkpoints, measure.name, {}, late=True),
-            f"{escape(measure.name)}; bands are 95 % intervals where an error is known.",
+            f"{escape(measure.name)}{_documents(data, measure)}; bands are 95 % intervals where an error is known.",
             View("trend", TASKS, measure.metric, measure.name, measure.task, late=True)
             if measure not in means
             else View("trend", "", measure.metric, measure.name, measure.task, late=True, derived=scores),
@@ -35,6 +35,14 @@ def saturation_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
         )
         for place, (measure, scores) in enumerate(list(found.items())[:_MOST])
     ]
+
+
+def _documents(data: RunData, measure: Measure) -> str:
+    """Over how many documents a task's score is; a mean over tasks is not one of the run's scores and has none."""
+    sizes = sorted({one.n for one in data.scores(TASKS, measure.metric, measure.task).values() if one.n})
+    if not sizes:
+        return ""
+    return f", n = {' to '.join(count(size) for size in dict.fromkeys((sizes[0], sizes[-1])))} documents"
 
 
 def _scores(series: Series) -> Scores:

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Sequence
 
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import RunData
-from lm_probe.reports._markdown import MISSING, count, counted, escape, fold, listed, number, table, with_interval
+from lm_probe.reports._markdown import (
+    MISSING,
+    count,
+    counted,
+    escape,
+    fold,
+    listed,
+    number,
+    sentences,
+    table,
+    with_interval,
+)
 from lm_probe.reports._means import FEWEST_DOCUMENTS
 from lm_probe.reports._saturation import EARLY, FEWEST, LEVEL
 from lm_probe.reports._series import MOST_FILES, undirected, unpaired
@@ -21,7 +32,7 @@ _RANGE = (
 )
 MOST_ROWS = 60
 MOST_NAMED = 6
-_ROW = ("model", "task", "metric", "verdict", "final less best", "relative", "best", "at step", "final", "at step")
+_ROW = ("model", "task", "metric", "verdict", "final less best", "%", "best at step", "final at step")
 HEADER = (
     *("model", "task", "metric", "checkpoints", "best_step", "best", "best_corrected", "final_step", "final"),
     *("final_minus_best", "difference_corrected", "low", "high", "p", "p_adjusted", "tests", "verdict", "reason"),
@@ -46,27 +57,24 @@ def saturation(data: RunData, analysis: Analysis) -> list[str]:
         ]
         for one in analysis.headline
     ]
-    header = ["model", "measure", "verdict", "final less best", "best at step", "turns at step", "p", "adjusted"]
+    header = ["model", "measure", "verdict", "final less best", "best at step", "turns at step", "p", "adj. p", "n"]
     return [
-        _sentences(
+        sentences(
             "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
             "their scatter and the choice among them explain; not saturated, that a worsening by a tenth of "
             "what the series gained late in training is ruled out (95 % confidence); cannot tell, that the data leave "
             "both open.",
             _LEVEL,
             _adjustment(analysis.headline),
+            "n is the number of checkpoints.",
             "A verdict holds for this training run and this text or task, and says nothing of a cause.",
             _copies(data),
         ),
         f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
         f"is none where the last is the best or as good, nor where fewer than {FEWEST} checkpoints show no scatter.",
-        table([*header, "checkpoints", "why"], rows, text_columns=3, remark=True),
+        table([*header, "why"], rows, text_columns=3, remark=True),
         *_means(analysis),
     ]
-
-
-def _sentences(*said: str) -> str:
-    return " ".join(filter(None, said))
 
 
 def _copies(data: RunData) -> str:
@@ -101,7 +109,7 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     lines = [f"{len(shown)} of {len(skilled)} rows; all are in tables/best_and_final.csv."] * (
         len(shown) < len(skilled)
     )
-    header = [*_ROW, "p", "adjusted", "tests", "why it cannot tell"]
+    header = [*_ROW, "p", "adj. p (tests)", "why it cannot tell"]
     return [
         *(
             [_explained(analysis), table(header, map(_tested, shown), text_columns=4, remark=True), *lines]
@@ -125,13 +133,14 @@ def _weightiest(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _explained(analysis: Analysis) -> str:
-    return _sentences(
-        "The best of many checkpoints flatters; final less best has that taken off, relative is as observed.",
+    return sentences(
+        "The best of many checkpoints flatters; final less best has that taken off, in % of the best it is as "
+        "observed.",
         _RANGE,
         _LEVEL,
         _families(analysis.tasks),
-        "Perplexities and means have the adjusted p of the list above; the column tests says how many tests a "
-        "row's own list has. A row without p is not tested, for the reason that stands there.",
+        "Perplexities and means have the adjusted p of the list above; in brackets behind it stands how many tests "
+        "a row's own list has. A row without p is not tested, for the reason that stands there.",
     )
 
 
@@ -143,16 +152,15 @@ def _row(one: Verdict) -> list[str]:
         one.found.verdict,
         _change(one),
         _relative(one),
-        number(one.found.best_value),
-        count(int(one.found.best_step)),
-        number(one.found.final_value),
-        count(int(one.found.final_step)),
+        f"{number(one.found.best_value)} at {count(int(one.found.best_step))}",
+        f"{number(one.found.final_value)} at {count(int(one.found.final_step))}",
     ]
 
 
 def _tested(one: Verdict) -> list[str]:
-    tests = count(one.tests) if one.tests else MISSING
-    return [*_row(one), *_p(one), tests, escape(one.found.reason) if one.found.verdict == "cannot tell" else ""]
+    p, adjusted = _p(one)
+    among = f"{adjusted} ({count(one.tests)})" if one.tests else adjusted
+    return [*_row(one), p, among, escape(one.found.reason) if one.found.verdict == "cannot tell" else ""]
 
 
 def _blind(never: Sequence[Verdict]) -> list[str]:
@@ -254,7 +262,7 @@ def _best_step(one: Verdict) -> str:
     if one.found.best_steps is None:
         return step
     first, last = one.found.best_steps
-    return f"{step} [{count(int(first))}, {count(int(last))}]"
+    return f"{step} [{count(int(first))} to {count(int(last))}]"
 
 
 def _change(one: Verdict) -> str:
@@ -263,11 +271,11 @@ def _change(one: Verdict) -> str:
 
 def _relative(one: Verdict) -> str:
     best = one.found.best_value
-    return f"{number(100 * one.found.final_minus_best / abs(best), 3)} %" if best else MISSING
+    return number(100 * one.found.final_minus_best / abs(best), 3) if best else MISSING
 
 
 def _turn(one: Verdict) -> str:
     turn = one.found.change_point
     if not one.saturated or turn is None or turn.p_value > 0.05:
         return MISSING
-    return f"{count(int(turn.step))} [{count(int(turn.low))}, {count(int(turn.high))}]"
+    return f"{count(int(turn.step))} [{count(int(turn.low))} to {count(int(turn.high))}]"

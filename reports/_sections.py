@@ -28,6 +28,8 @@ from lm_probe.sweeps import UNSEEN
 
 ROWS = 30
 NAMED = 4
+MOST_NAMED = 30
+"""Checkpoints, and probes or tasks, that failed in one way; all are in the table beside the report."""
 MOST_ROWS = 200
 OTHER_TASKS = (
     "task",
@@ -143,12 +145,18 @@ def _ends(one: _Ends) -> list[str]:
 
 
 def failures(data: RunData) -> list[str]:
-    """What went wrong: one row where it went wrong at several checkpoints in the same way."""
+    """What went wrong: one row for what went wrong in one way, at however many checkpoints and in whichever probes."""
     steps: dict[tuple[str, str, str], list[str]] = {}
     for row in data.failed:
-        same = (row.checkpoint.model, row.probe or "(opening)", row.error)
-        steps.setdefault(same, []).append(step_cell(row.checkpoint))
-    rows = [[escape(m), ", ".join(at), escape(probe), escape(error)] for (m, probe, error), at in steps.items()]
+        error = row.error.removeprefix(f"{row.probe}: ")  # or each task's would be another
+        steps.setdefault((row.checkpoint.model, error, row.probe), []).append(step_cell(row.checkpoint))
+    probes: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (model, error, probe), at in steps.items():
+        probes.setdefault((model, error, tuple(at)), []).append(escape(probe or "(opening)"))
+    rows = [
+        [escape(model), _named(at, MOST_NAMED), _named(own, MOST_NAMED), escape(error)]
+        for (model, error, at), own in probes.items()
+    ]
     shown = [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
     return shown + _failed_earlier(data)
 
@@ -158,13 +166,17 @@ def _failed_earlier(data: RunData) -> list[str]:
     if not data.failed_earlier:
         return []
     names = list(dict.fromkeys(escape(row.probe or "(opening)") for row in data.failed_earlier))
-    some = listed(names if len(names) <= NAMED else [*names[:NAMED], f"{len(names) - NAMED} more"])
+    some = _named(names, NAMED)
     return [
         f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same "
         f"checkpoints did not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here "
         f"({some}): see "
         "[tables/failures.csv](tables/failures.csv)."
     ]
+
+
+def _named(names: Sequence[str], most: int) -> str:
+    return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
 
 
 def provenance(data: RunData) -> list[str]:

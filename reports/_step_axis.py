@@ -21,15 +21,20 @@ class StepAxis(NamedTuple):
         return float(step) if step > 0 else self.first / 2
 
     def ticks(self, most: int = _MOST_TICKS) -> list[int]:
-        """Steps that get a label: 0, and powers of ten or, in a short range, of two; the first of many left out."""
-        powers = [10**power for power in range(19) if self.first <= 10**power <= self.last]
-        if len(powers) < 3:
-            powers = [2**power for power in range(64) if self.first <= 2**power <= self.last]
-        if len(powers) < 2:
-            powers = sorted({self.first, self.last})
-        while len(powers) > most:
-            powers = powers[::-2][::-1]
-        return [0, *powers] if self.has_zero else powers
+        """Steps that get a label: 0, and powers of ten, in a short range with twice and five times them.
+
+        Of many the first are left out.
+        """
+        steps: list[int] = []
+        for multiples in ((1,), (1, 2, 5)):
+            if len(steps) < 3:
+                steps = [by * 10**power for power in range(19) for by in multiples]
+                steps = [step for step in steps if self.first <= step <= self.last]
+        if len(steps) < 2:
+            steps = sorted({self.first, self.last})
+        while len(steps) > most:
+            steps = steps[::-2][::-1]
+        return [0, *steps] if self.has_zero else steps
 
     def apply(self, axes: Axes, most: int = _MOST_TICKS) -> None:
         """Sets the horizontal axis."""

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -14,6 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.rcsetup import cycler
 from matplotlib.text import Text
 
 from lm_probe.reports._markdown import plain
@@ -23,7 +24,7 @@ WIDTH = 8.3  # inches: 800 pixels where a page shows the figure at its own size
 GREY = "#787d84"
 FAINT = "#787d8455"
 # Of middle lightness, so that each stands out from both pages; marker and dashes tell them apart as well.
-_COLOURS = ("#2f7fd1", "#d55e00", "#0a9373", "#b35fb0", "#94780a", "#c9455c", "#5f75d8", "#71803a")
+COLOURS = ("#2f7fd1", "#d55e00", "#0a9373", "#b35fb0", "#94780a", "#c9455c", "#5f75d8", "#71803a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (7, 2, 2, 2)), (0, (4, 1, 1, 1, 1, 1)))
 TIME = LinearSegmentedColormap.from_list("time", ["#4f74dc", "#a765c4", "#d1557a", "#dd7414"])
@@ -70,10 +71,11 @@ class Look(NamedTuple):
 
 
 def look(index: int) -> Look:
-    """The look of the model with this place in the list."""
+    """The look of the model with this place in the list, in the colours of `house_style`."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
     return Look(
-        _COLOURS[index % len(_COLOURS)],
-        _MARKERS[(index + index // len(_COLOURS)) % len(_MARKERS)],
+        colours[index % len(colours)],
+        _MARKERS[(index + index // len(COLOURS)) % len(_MARKERS)],
         _DASHES[index % len(_DASHES)],
     )
 
@@ -115,21 +117,25 @@ def panels(count: int, height: float, *, columns: int = 2, **shared: Any) -> tup
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """The settings above over matplotlib's defaults, whatever the user's own are, and only inside the context."""
+def house_style(colours: Sequence[str] = COLOURS) -> Iterator[None]:
+    """The settings above over matplotlib's defaults, whatever the user's own are, and only inside the context.
+
+    Args:
+        colours: of the models, in their order.
+    """
     kept = ("backend", "interactive", "toolbar", "webagg")
     with warnings.catch_warnings(), matplotlib.rc_context():
         # Some defaults are deprecated names; letters that the font lacks are drawn as boxes.
         warnings.simplefilter("ignore")
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(kept)}
         matplotlib.rcParams.update(cast(Any, defaults))
-        matplotlib.rcParams.update(cast(Any, _SETTINGS))
+        matplotlib.rcParams.update(cast(Any, {**_SETTINGS, "axes.prop_cycle": cycler(color=colours)}))
         yield
 
 
-def write_svg(draw: Callable[[], Figure], path: Path, title: str) -> None:
+def write_svg(draw: Callable[[], Figure], path: Path | IO[bytes], title: str, colours: Sequence[str] = COLOURS) -> None:
     """Draws a figure in the house style and writes it without a date."""
-    with house_style():
+    with house_style(colours):
         FigureCanvasSVG(draw()).print_figure(
             path, format="svg", dpi=200, metadata={"Date": None, "Creator": "lm-probe", "Title": title}
         )

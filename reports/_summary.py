@@ -7,7 +7,14 @@ from lm_probe.reports._counting import TASKS, shown_size
 from lm_probe.reports._data import Checkpoint, RunData, Score, Scores
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._layers import final_place, last_block
-from lm_probe.reports._markdown import with_error, with_interval
+from lm_probe.reports._markdown import listed, sentences, with_error, with_interval
+
+_LAST_SITE = "The last site is the final norm, or in a model without one what the head multiplies."
+_HEAD = {
+    "singular_entropy": "singular entropy (of the squared singular values)",
+    "effective_rank": "effective rank (of the plain singular values, so not the exponential of that entropy)",
+}
+_COUNTING = "Counting is accuracy on the full list and on its binary control, with 95 % intervals."
 
 
 class Column(NamedTuple):
@@ -54,6 +61,27 @@ def columns(data: RunData) -> list[Column]:
             ),
         ]
     return [column for column in found if column.scores]
+
+
+def explained(shown: Sequence[Column], data: RunData) -> str:
+    """What the columns of the summary are."""
+    keys = {column.key for column in shown}
+    plain = [score for column in shown if not column.metric for score in column.scores.values()]
+    series = any(len(known) > 1 for known in data.checkpoints.values())
+    head = [_HEAD[key] for key in ("singular_entropy", "effective_rank") if key in keys]
+    return sentences(
+        "Values are ± their standard error." * any(score.stderr is not None for score in plain),
+        "The checkpoint with the lowest loss is bold." * ("loss" in keys and series),
+        _LAST_SITE * ("mean_cosine_last_site" in keys),
+        f"{_listed(head)} over all rows of the head." * bool(head),
+        _COUNTING * any(column.metric for column in shown),
+        "The full table is [tables/summary.csv](tables/summary.csv).",
+    )
+
+
+def _listed(head: Sequence[str]) -> str:
+    said = listed(head)
+    return f"{said[0].upper()}{said[1:]} {'is' if len(head) == 1 else 'are'}" if head else ""
 
 
 def csv_header(shown: Sequence[Column]) -> list[str]:

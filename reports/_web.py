@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, Section
 from lm_probe.reports._markdown import plain
 from lm_probe.reports._pictures import Picture, View
+from lm_probe.reports._style import write_svg
 from lm_probe.reports._web_captions import captions
+from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_data import named, packed
 from lm_probe.reports._web_pack import compressed
 from lm_probe.reports._web_text import anchor, inline, rendered
@@ -23,13 +26,12 @@ _FOLDER = Path(__file__).with_name("web")
 _SCRIPTS = ("data.js", "charts.js", "counting.js", "figures.js", "numbers.js", "page.js")
 
 
-def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> bytes:
+def page(data: RunData, said: Document) -> bytes:
     """The page of a report. The same run gives the same bytes.
 
     Args:
         data: what the runs hold.
         said: the report.
-        drawn: the SVG of a picture that the page does not draw itself.
     """
     shown = captions(data)
     views = [picture.view for section in said.sections for picture in section.pictures]
@@ -49,7 +51,7 @@ def page(data: RunData, said: Document, drawn: Callable[[Picture], bytes]) -> by
         policy=f"default-src 'none'; script-src {_hash(script)} {plotly.hash}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'",
         title=said.title,
-        sections=[_section(section, shown, drawn) for section in said.sections],
+        sections=[_section(section, shown) for section in said.sections],
         lead=said.lead,
         models=[plain(model, 80) for model in data.models],
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
@@ -71,15 +73,25 @@ def _plotly() -> _Library:
     return _Library(_hash(source), compressed(source.encode()))
 
 
-def _section(section: Section, shown: Mapping[str, str], drawn: Callable[[Picture], bytes]) -> dict[str, Any]:
+def _section(section: Section, shown: Mapping[str, str]) -> dict[str, Any]:
     figures = []
     for picture in section.pictures:
         caption = [f"{picture.caption} {shown[picture.view.kind] if picture.view else picture.drawing}".strip()]
         view = None if picture.view is None else _named(picture.view)
-        image = "" if view else f"data:image/svg+xml;base64,{base64.b64encode(drawn(picture)).decode()}"
+        drawn = {} if view else _drawn(picture)
         title = plain(picture.title)
-        figures.append({"name": picture.name, "title": title, "caption": caption, "view": view, "image": image})
+        figures.append({"name": picture.name, "title": title, "caption": caption, "view": view, "images": drawn})
     return {"title": section.title, "anchor": anchor(section.title), "blocks": section.blocks, "figures": figures}
+
+
+def _drawn(picture: Picture) -> dict[str, str]:
+    """What the page does not draw itself, in the colours that its models have in light and in dark; one for both."""
+    found = {}
+    for page, colours in {"light": LIGHT, "dark": DARK}.items():
+        svg = io.BytesIO()
+        write_svg(picture.draw, svg, picture.title, colours)
+        found[page] = f"data:image/svg+xml;base64,{base64.b64encode(svg.getvalue()).decode()}"
+    return found if found["light"] != found["dark"] else {"": found["light"]}
 
 
 def _named(view: View) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def captions(data: RunData) -> dict[str, str]:
         "The last nine tenths of training, eight checkpoints at least, are where verdicts read the scatter of "
         "checkpoints from."
     ]
+    errors = ["Bars are 95 % intervals, where an error is known."]
     bands = ["Of more than six models the bands are left out, and what is pointed at tells its interval."]
     sites = "Blocks 1 to L are before any final norm"
     said = {
@@ -23,11 +24,11 @@ def captions(data: RunData) -> dict[str, str]:
             *(bands if len(data.models) > 6 else []),
             *(late if series else []),
         ],
-        "profile": [*slides, *ends, f"{sites}; hollow, also at layer L, is what comes after it."],
+        "profile": [*slides, *ends, *errors, f"{sites}; hollow, also at layer L, is what comes after it."],
         "models": slides,
         "map": [f"{sites}, which follows them."],
         "spectrum": [*slides, *ends],
-        "arms": [*slides, "Full lists are solid, their controls dashed, blind answers in the controls dash-dotted."],
+        "arms": [*slides, "Full lists are solid, their controls dashed."],
         "gap": slides,
     }
     return {kind: " ".join(sentences) for kind, sentences in said.items()}

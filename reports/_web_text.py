@@ -1,15 +1,20 @@
 """Sections of the report as HTML: the very words of report.md, rendered without raw HTML."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from lm_probe.reports._markdown import unfold
 
 _SENTENCE = 40
+_NAME = 24
+"""Letters of a name up to which it stays on one line where a row begins with it."""
+_LINES = re.compile(r"± \S+|\bat [\d,]+$|\[[^\]\s]+(?:,| to) [^\]\s]+\]")
+"""Parts of a number's cell that stay on one line: where the table is too wide, its error goes below it."""
 _LINK = re.compile(r"#[\w-]+|tables/\w+\.csv|https://\S+")
 
 
@@ -69,9 +74,25 @@ def _open_head(self: Any, tokens: Any, place: int, options: Any, env: Any) -> st
 
 
 def _open_cell(self: Any, tokens: Any, place: int, options: Any, env: Any) -> str:
-    if len(tokens[place + 1].content) > _SENTENCE:  # or a wide table would squeeze it to a word a line
+    said = tokens[place + 1]
+    if len(said.content) > _SENTENCE:  # or a wide table would squeeze it to a word a line
         tokens[place].attrSet("class", "sentence")
+    elif len(said.content) > _NAME:
+        tokens[place].attrSet("class", "long")
+    said.children = [part for child in said.children for part in _breaking(child)]
     return str(self.renderToken(tokens, place, options, env))
+
+
+def _breaking(child: Token) -> Iterator[Token]:
+    """A part of a cell that breaks where a narrow column may break it: after a line of a name, before an error."""
+    if child.type != "text":
+        yield child
+        return
+    kept = _LINES.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), child.content)
+    for place, part in enumerate(re.split(r"(?<=_)(?=[^_])", kept)):
+        if place:
+            yield Token("html_inline", "", 0, content="<wbr>")
+        yield Token("text", "", 0, content=part)
 
 
 _MARKDOWN = _markdown()

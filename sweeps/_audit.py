@@ -103,15 +103,20 @@ def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
     for one in opened:
         if one.tokenizer == usual:
             continue
+        kind, others = "tokenizer", "the series' other checkpoints"
         if not one.tokenizer:
-            line = f"it has no tokenizer, unlike the series' other checkpoints: copy that of {like}"
+            line = f"it has no tokenizer, unlike {others}: copy that of {like}"
         elif not usual:
-            line = "it has a tokenizer, unlike the series' other checkpoints: copy it to them, too"
+            line = f"it has a tokenizer, unlike {others}: copy it to them, too"
+        elif one.tokenizer.startswith("tokens:") and usual.startswith("tokens:"):
+            line = f"its tokenizer makes other tokens of a text than that of {others}: copy that of {like}"
         else:
+            kind = "tokenizer settings"
             line = (
-                f"another tokenizer, or other settings of it, than the series' other checkpoints: copy that of {like}"
+                f"its tokenizer's files differ from those of {others}, which may change no token (a tokenizer that has "
+                f"no tokenizer.json or does not load is not compared closer): copy that of {like}"
             )
-        yield _finding(one, "tokenizer", f"{line}, {LEAVE}")
+        yield _finding(one, kind, f"{line}, {LEAVE}")
 
 
 def _twins(seen: Sequence[Look]) -> Iterator[Finding]:

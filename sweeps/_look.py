@@ -28,8 +28,8 @@ class Finding(NamedTuple):
     revision: str | None
     step: int | None
     kind: str
-    """`unreadable`, `config`, `not finite`, `constant`, `other tensors`, `tokenizer`, `copy`, `same head` or
-    `misplaced`."""
+    """`unreadable`, `config`, `not finite`, `constant`, `other tensors`, `tokenizer`, `tokenizer settings`, `copy`,
+    `same head` or `misplaced`."""
     line: str
     twin: str | None = None
     """The revision of the checkpoint that it equals, where it does."""
@@ -67,7 +67,7 @@ class Look:
     bytes_read: int = 0
     """Of tensors, and on the Hub of headers."""
     tokenizer: str | None = None
-    """A digest of its tokenizer, '' where it has none; None where it could not be opened."""
+    """What decides its tokens (see `tokenizer_digest`), '' where it has none; None where it could not be opened."""
 
     @property
     def findings(self) -> list[Finding]:

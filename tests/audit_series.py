@@ -148,7 +148,12 @@ def _exchanged(series: Path) -> None:
 
 def _other_tokenizer(series: Path) -> None:
     file = series / "step48" / "tokenizer.json"
-    file.write_text(file.read_text().replace("a", "b"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"normalizer": {"type": "Lowercase"}}))
+
+
+def _damaged_tokenizer(series: Path) -> None:
+    file = series / "step48" / "tokenizer.json"
+    file.write_text(file.read_text()[:-9])
 
 
 def _without(series: Path, part: str, step: str) -> None:
@@ -200,8 +205,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         *(
             "step48",
             "tokenizer",
-            "or other settings of it, than the series' other checkpoints: copy that of tiny step0",
+            "makes other tokens of a text than that of the series' other checkpoints: copy that of tiny step0",
         ),
+    ),
+    "damaged tokenizer": (
+        _damaged_tokenizer,
+        *("step48", "tokenizer settings", "which may change no token"),
     ),
     "no tokenizer": (
         lambda series: [file.unlink() for file in (series / "step48").glob("*token*")],

@@ -78,7 +78,7 @@ def write_page(runs: Sequence[Path], folder: Path) -> Path:
     """The page without the drawings beside it, which take longer."""
     data = load(runs)
     path = folder / "report.html"
-    path.write_bytes(page_of(data, document(data, analyse(data), []), lambda picture: b""))
+    path.write_bytes(page_of(data, document(data, analyse(data), [])))
     return path
 
 

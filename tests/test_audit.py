@@ -1,5 +1,6 @@
 """The identity audit: each kind of fault is found in a series that was trained, and none in a clean one."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -71,6 +72,13 @@ def test_no_schedule_raises_anything(rate: str, tokens: torch.Tensor, tmp_path: 
     for seed, steps in enumerate((range(0, 160, 4), range(60, 84), [0, *(2**power for power in range(8))])):
         train(tmp_path / f"seed{seed}", "gpt_neox", seed, tokens, steps, _RATES[rate])
     assert audit([str(tmp_path / f"seed{seed}") for seed in range(3)]).findings == []
+
+
+def test_settings_of_a_tokenizer_that_decide_no_token_are_no_finding(series: Path) -> None:
+    file = series / "step48" / "tokenizer_config.json"
+    silent = {"model_max_length": 77, "chat_template": "{{ messages }}", "padding_side": "left"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | silent))
+    assert audit([str(series)]).findings == []
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))

@@ -224,13 +224,30 @@ def test_a_config_that_asks_for_fewer_blocks_is_refused(name: str, tmp_path: Pat
         open_checkpoint(str(tmp_path))
 
 
-def test_the_tokenizers_digest_sees_tokens_and_not_who_saved_it(folder: Path) -> None:
+def _change(file: Path, **changed: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+def test_the_tokenizers_digest_sees_what_decides_tokens_and_nothing_else(folder: Path) -> None:
+    settings, rules = folder / "tokenizer_config.json", folder / "tokenizer.json"
+    kept = settings.read_text()
     before = tokenizer_digest(folder)
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "name_or_path": "elsewhere"}))
+    assert before is not None and before.startswith("tokens:")
+    silent = {"name_or_path": "elsewhere", "model_max_length": 77, "chat_template": "{{ x }}", "padding_side": "left"}
+    for name, value in silent.items():
+        _change(settings, **{name: value})
+        assert tokenizer_digest(folder) == before, name
+        settings.write_text(kept)
+    _change(rules, decoder=None, truncation={"max_length": 8, "strategy": "LongestFirst", "stride": 0})
     assert tokenizer_digest(folder) == before
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "add_bos_token": True}))
-    assert tokenizer_digest(folder) != before
+    text = "A Word, and another."
+    usual = load_tokenizer(folder)
+    _change(rules, normalizer={"type": "Lowercase"})
+    lower = load_tokenizer(folder)
+    assert usual is not None and lower is not None and usual(text).input_ids != lower(text).input_ids
+    assert tokenizer_digest(folder) not in (before, None)
+    rules.write_text("{")
+    assert (tokenizer_digest(folder) or "").startswith("files:")
 
 
 def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -> None:

@@ -8,6 +8,9 @@ from lm_probe.reports import write_report
 from lm_probe.reports._counting_pictures import counting_pictures
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
+from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._pictures import loss_picture
+from lm_probe.reports._style import COLOURS, GREY, house_style
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from tests.reporting import record, tables_of
 
@@ -22,9 +25,12 @@ def test_only_a_width_that_is_known_is_compared_with_m(two_models: Path, tmp_pat
 def test_the_counting_section_says_what_the_gap_shows(two_models: Path) -> None:
     report = (two_models / "report.md").read_text(encoding="utf-8")
     # The control's error at the last step is 2 ± 0.3 and a constant's 2.4: no interval lies below it.
-    assert "**demo-d16, count query.** At no m is the control better than always giving the best constant" in report
+    assert "**demo-d16 and demo-d32, count query.** At no m is the control better than always giving the best" in report
     # Its accuracy is 0.75 of 200, above half; the full list's is 0.5 / sqrt(m / 5).
-    assert "**demo-d16, most frequent word.** The control is better than a blind answer at m = 5, 10 and 20." in report
+    assert (
+        "**demo-d16 and demo-d32, most frequent word.** The control is better than a blind answer at m = 5, 10 and 20."
+        in report
+    )
     assert "At m = 20 the full list is harder by 0.50 [0.44, 0.55]: more different words cost more" in report
     _, _, *rows = tables_of(report, "## Counting")
     (first,) = [row for row in rows if row[0] == "demo-d16" and row[2:5] == ["most frequent word", "accuracy", "5"]]
@@ -55,7 +61,7 @@ def test_the_report_takes_m_from_the_lists_and_not_from_a_tasks_name(tmp_path: P
         store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("lm_eval", asked, extra)])
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     row = tables_of(report, "## Counting")[2]
-    assert row[3:7] == ["mean absolute error", "40", "200", "3.00 [2.80, 3.20]"]
+    assert row[3:7] == ["MAE (words)", "40", "200", "3.00 [2.80, 3.20]"]
     assert "Options of the tasks: m = 40, n = 200." in report
     assert "| demo | 40 | 0.750 | 0.100 | 30.5 |" in report
     assert "Answers of several tokens" in report and "in count_query_m5." in report
@@ -86,7 +92,7 @@ def test_the_most_frequent_count_is_judged_by_errors_and_told_relative_to_the_co
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     said = "**demo, most frequent count.** The control is better than a blind answer at m = 5. At m = 5 the full"
     assert f"{said} list is harder by 0.180 [0.170, 0.190] of the count, and its counts are smaller" in report
-    (row,) = [row for row in tables_of(report, "## Counting") if row[3] == "error / true count"]
+    (row,) = [row for row in tables_of(report, "## Counting") if row[3] == "relative error"]
     assert row[9:11] == ["0.0800", "0.0300"]
     assert "Counting in lists of two words" in report and "demo (most frequent count)" in report
 
@@ -94,12 +100,38 @@ def test_the_most_frequent_count_is_judged_by_errors_and_told_relative_to_the_co
 def test_each_arm_has_its_own_blind_line(two_models: Path) -> None:
     pictures = {one.name: one for one in counting_pictures(load([two_models]))}
     panel = pictures["most_frequent_word"].draw().axes[0]
-    dotted = [list(line.get_ydata()) for line in panel.lines if line.get_linestyle() == ":"]
-    assert dotted == [[1 / 5, 1 / 10, 1 / 20], [0.5] * 3]
+    blind = {
+        line.get_linestyle(): list(line.get_ydata()) for line in panel.lines if line.get_linestyle() in (":", "-.")
+    }
+    assert blind == {":": [1 / 5, 1 / 10, 1 / 20], "-.": [0.5] * 3}
     named = [text.get_text() for text in pictures["most_frequent_word"].draw().legends[0].texts]
     assert named[2:] == ["blind in the full list", "blind in the control"]
     panel = pictures["counting_error"].draw().axes[0]
     assert [list(line.get_ydata()) for line in panel.lines if line.get_linestyle() == ":"] == [[2.4] * 3]
+
+
+def test_a_model_has_one_colour_in_every_figure(two_models: Path) -> None:
+    data = load([two_models])
+    pictures = [*counting_pictures(data), *model_pictures(data), *loss_picture(data)]
+    assert len(pictures) == 5
+    with house_style():
+        drawn = {one.name: one.draw().axes for one in pictures}
+    for place in range(2):
+        for name, axes in drawn.items():
+            # A panel a model, or its line among those of one panel.
+            solid = [[one for one in panel.lines if one.get_linestyle() != "None"] for panel in axes]
+            lines = solid[place] if len(axes) > 1 else [solid[0][place]]
+            assert {line.get_color() for line in lines} - {GREY} == {COLOURS[place]}, (name, place)
+
+
+def test_one_size_has_a_mark_for_a_blind_answer(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"acc": (0.3, 0.02), "floor_constant_acc": (0.2, 0.1), "mae": (3.0, 0.2), "floor_constant_mae": (2.0, 0.1)},
+    )
+    panel = next(one for one in counting_pictures(load([tmp_path])) if one.name == "counting_error").draw().axes[0]
+    (blind,) = [line for line in panel.lines if line.get_linestyle() == ":"]
+    assert blind.get_marker() == "_" and list(blind.get_ydata()) == [2.0]
 
 
 def write(run: Path, scores: Mapping[str, tuple[float, float]], task: str = "count_query_m5") -> None:

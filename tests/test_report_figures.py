@@ -15,8 +15,9 @@ from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
+from lm_probe.reports._pictures import condensation_pictures
 from lm_probe.reports._step_axis import step_axis
-from lm_probe.reports._style import _COLOURS, GREY
+from lm_probe.reports._style import COLOURS, GREY
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from tests.reporting import STEPS, record
 
@@ -44,7 +45,7 @@ def test_colours_stand_out_from_the_page(page: str) -> None:
         return (light + 0.05) / (dark + 0.05)
 
     assert contrast(GREY, page) > 4
-    assert min(contrast(colour, page) for colour in _COLOURS) > 3
+    assert min(contrast(colour, page) for colour in COLOURS) > 3
 
 
 def test_the_last_site_follows_the_literature() -> None:
@@ -66,6 +67,8 @@ def test_step_zero_stands_at_half_of_the_first_step() -> None:
     assert axis.place(0) == 500 and axis.place(2000) == 2000
     assert axis.ticks() == [0, 1000, 10_000, 100_000]
     assert step_axis([64, 128]).ticks() == [64, 128]
+    assert step_axis(range(1000, 17_000, 1000)).ticks() == [1000, 2000, 5000, 10_000]
+    assert step_axis([8, 64, 512]).ticks() == [10, 20, 50, 100, 200, 500]
     assert step_axis([0]).ticks()[0] == 0
 
 
@@ -125,3 +128,18 @@ def test_models_with_one_and_the_same_step_stand_side_by_side() -> None:
     series["m0"].append(Checkpoint("m0", "step9", 9))
     scores[series["m0"][1]] = Score(2.9, 0.1, 10)
     assert len(trend(scores, series, "loss", {}).axes[0].lines) == 4
+
+
+def test_condensation_shows_whole_models_in_the_order_of_the_report(tmp_path: Path) -> None:
+    roles = ("query", "key", "value", "attention_output", "mlp_in", "mlp_out")
+    with RunStore.create(tmp_path) as store:
+        for name, width in (("a-wide", 32), ("b-narrow", 8), ("c-wider", 64)):
+            maps = [VectorReading("heat_map_cosines", np.zeros(3), 1, "block", role) for role in roles]
+            sigma = VectorReading("singular_values", np.ones(width), component="all_rows")
+            measured = [Measurement("condensation", {}, maps), Measurement("head_spectrum", {}, [sigma])]
+            store.record(CheckpointKey(name, None, None, f"sha256:{name}", name), measured)
+    (picture,) = condensation_pictures(load([tmp_path]))
+    drawn = [axes for axes in picture.draw().axes if axes.get_title()]
+    assert [axes.get_title() for axes in drawn] == ["b-narrow"] * 6 + ["a-wide"] * 6
+    assert len({round(axes.get_position().x0, 2) for axes in drawn}) == 3  # so that a model begins a row
+    assert "last checkpoint of 2 of 3 models." in picture.caption

@@ -1,6 +1,7 @@
 """What the report finds of one model: saturation with many looks paid for, and co-movement."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._findings import findings
 from lm_probe.reports._load import load
 from lm_probe.reports._many import false_discovery, holm, within_findings
+from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._noise import late_from
 from lm_probe.reports._opening import opening
 from lm_probe.reports._saturation_pictures import saturation_pictures
@@ -90,7 +92,7 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     assert "parts of a suite apart (21 tests in a list; Benjamini and Hochberg)" in report
     assert tables_of(report, "## Best and final")[1][-2:] == ["---:", "---"]  # a sentence stands to the left
     (row,) = [row for row in tables_of(report, "## Best and final") if row[1] == "a"]
-    assert row[3] == "cannot tell" and row[-2] == "21" and "and not among 21 tests (adjusted p 0." in row[-1]
+    assert row[3] == "cannot tell" and row[-2].endswith(" (21)") and "and not among 21 tests (adjusted p 0." in row[-1]
 
 
 def test_tasks_of_other_models_parts_of_suites_and_further_metrics_are_no_further_tests(tmp_path: Path) -> None:
@@ -238,6 +240,7 @@ def test_perplexities_and_means_have_a_figure_with_every_model(tmp_path: Path) -
         write(tmp_path, model, {"lambada ppl": list(1e6 / 2.0 ** np.arange(16)), "arc acc": [0.5] * 16})
     data = load([tmp_path])
     pictures = {one.title: one for one in saturation_pictures(data, analyse(data))}
+    assert pictures["lambada ppl over training"].caption.startswith("lambada ppl, n = 2,000 documents; bands are 95 %")
     axes = pictures["lambada ppl over training"].draw().axes[0]
     steps = np.arange(1, 17) * 1000.0
     assert axes.get_xscale() == "linear" and len(axes.lines) == 2
@@ -280,3 +283,20 @@ def test_what_moves_together_and_a_law_are_read_without_copies(tmp_path: Path) -
     for found, changes, last in ((before, 11, 512), (after, 10, 384)):
         assert {one.found.changes for one in found.moving if one.model == "demo-70m"} == {changes}
         assert found.scaling and [one.checkpoint.step for one in found.scaling.losses] == [last, 512]
+
+
+def test_what_cannot_be_tested_has_no_p_and_a_reason(tmp_path: Path) -> None:
+    steps = np.arange(12)
+    losses, errors = 8 - 0.5 * steps + 0.02 * steps**2, 0.01 * np.sin(7.0 * steps)
+    with RunStore.create(tmp_path) as store:
+        for step, loss, moved in zip(steps, losses, errors, strict=True):
+            for_loss = Measurement("loss", {}, [Reading("loss", float(loss), stderr=0.01, n=9)])
+            heads = {"singular_entropy": float(-loss), "effective_rank": float(moved)}
+            readings = [Reading(name, value, component="all_rows") for name, value in heads.items()]
+            key = CheckpointKey("demo", f"step{step}", int(step), f"sha256:{step}", "demo")
+            store.record(key, [for_loss, Measurement("head_spectrum", {}, readings)])
+    header, _, trend, other = tables_of(write_report([tmp_path]).read_text(encoding="utf-8"), "## Moving together")
+    assert header[5:] == ["p", "adjusted", "changes", "why it is not tested"]
+    assert trend[2:8] == ["not tested", *[MISSING] * 4, "11"]
+    assert re.fullmatch(r"trends explain \d+ % or more of the changes of both: too little is left to compare", trend[8])
+    assert other[2] == "not shown" and 0 < float(other[5]) <= float(other[6]) <= 1

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._analysis import analyse
@@ -9,6 +11,7 @@ from lm_probe.reports._load import load
 from lm_probe.reports._opening import opening
 from lm_probe.reports._origins import origins
 from lm_probe.sweeps import UNSEEN, CheckpointKey, Conditions, Measurement, RunStore
+from tests.reporting import record
 
 IMPORTED = {"imported": {"file": "r.json", "sha256": "0" * 64, "date": None}}
 
@@ -88,3 +91,34 @@ def test_who_is_not_seen_to_count_is_named(tmp_path: Path) -> None:
         key = CheckpointKey("demo", None, None, "sha256:1", "demo")
         store.record(key, [Measurement("lm_eval", {"task": "count_query_m5"}, readings)])
     assert "Not seen to count, not even in lists of two words: demo." in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("probes", "what"),
+    [
+        (["loss"], "Loss was measured on 400 tokens of text (sampled from a.txt)."),
+        (["anisotropy"], "Hidden states were measured on"),
+        (["geometry", "loss"], "Loss and hidden states were measured on"),
+        (["theirs"], "Theirs was measured on"),
+    ],
+)
+def test_what_was_measured_on_text_is_named(tmp_path: Path, probes: list[str], what: str) -> None:
+    with RunStore.create(tmp_path) as store:
+        for probe in probes:
+            keep(store, 0, "sha256:0", {"text": "a.txt", "tokens": 400}, probe)
+        keep(store, 0, "sha256:0", {}, "head_spectrum")
+    assert what in said(tmp_path)
+
+
+def test_one_checkpoint_is_no_training_and_a_summary_explains_what_it_has(tmp_path: Path) -> None:
+    record(tmp_path / "one", "demo", (8,), probes=("loss",))
+    one = write_report([tmp_path / "one"]).read_text(encoding="utf-8")
+    assert "change at the same steps" not in one and "![Loss](figures/loss.svg)" in one
+    summary = one.split("## Summary\n\n")[1].split("\n\n")[0]
+    assert summary == "Values are ± their standard error. The full table is [tables/summary.csv](tables/summary.csv)."
+    record(tmp_path / "series", "demo", (8, 16), probes=("loss", "head_spectrum"))
+    series = write_report([tmp_path / "series"]).read_text(encoding="utf-8")
+    assert "change at the same steps" in series and "![Loss over training]" in series
+    summary = series.split("## Summary\n\n")[1].split("\n\n")[0]
+    assert "lowest loss is bold. Singular entropy (of the squared singular values) and effective rank" in summary
+    assert "last site" not in summary and "counting" not in summary.lower()

@@ -1,5 +1,6 @@
 """Provenance, warnings and failures: what does not compare is said, and what went wrong is listed."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,24 @@ def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -
         ["demo-d16", "1,024", "(opening)", "the file is cut short"],
     ]
     assert tables_of(report, "### demo-d16")[-1] == ["1,024", *[MISSING] * 8]
+
+
+def test_equal_failures_are_one_row_that_names_them(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2, 4):
+            for m in range(9):
+                store.record_failure("demo", f"step{step}", step, f"task_m{m}", f"task_m{m}: no room for the answer")
+        store.record_failure("demo", "step4", 4, "task_m9", "no room for the answer")
+        store.record_failure("other", "step4", 4, "task_m0", "no room for the answer")
+    _, _, *rows = tables_of(write_report([tmp_path]).read_text(encoding="utf-8"), "## Failures")
+    names = [f"task_m{m}" for m in range(9)]
+    assert rows == [
+        ["demo", "1, 2 and 4", f"{', '.join(names[:-1])} and {names[-1]}", "no room for the answer"],
+        ["demo", "4", "task_m9", "no room for the answer"],
+        ["other", "4", "task_m0", "no room for the answer"],
+    ]
+    with (tmp_path / "tables" / "failures.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 29
 
 
 def test_a_run_of_failures_only(tmp_path: Path) -> None:

@@ -141,8 +141,8 @@ def test_a_copy_is_measured_once(walk: Path, tmp_path: Path, text_file: Path) ->
     # An equal head is not enough, nor are weights that another tokenizer feeds.
     _spoil(walk / "step6", lambda tensors: tensors.update(load_file(walk / "step4" / "model.safetensors")))
     _spoil(walk / "step6", lambda tensors: tensors["gpt_neox.final_layer_norm.bias"].add_(1))
-    settings = walk / "step5" / "tokenizer_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 77}))
+    tokens = walk / "step5" / "tokenizer.json"
+    tokens.write_text(json.dumps(json.loads(tokens.read_text()) | {"normalizer": {"type": "Lowercase"}}))
     other = _sweep(walk, tmp_path / "other", **asked)
     assert (other.measured, other.copied) == (12, 0)
     assert [(one.checkpoint, one.kind) for one in other.findings] == [

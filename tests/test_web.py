@@ -120,5 +120,5 @@ def test_without_javascript_there_are_no_empty_frames(browser: Browser, web_run:
 
 def test_a_section_of_anybody_appears(web_run: Path) -> None:
     said = Document("t", [], [Section("Audit", ["| checkpoint | finding |\n| --- | --- |\n| a | same head |"])])
-    made = page_of(RunData(Numbers(), {"singular_values": {}}, [], []), said, lambda picture: b"").decode()
+    made = page_of(RunData(Numbers(), {"singular_values": {}}, [], []), said).decode()
     assert '<h2 id="audit">Audit</h2>' in made and "<td>same head</td>" in made and 'href="#audit"' in made

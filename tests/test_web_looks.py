@@ -15,6 +15,7 @@ from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_data import _Measurements, _model
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
 from tests.browsing import Opened, write_page
+from tests.reporting import record
 
 
 def test_dark_and_light(small: Opened) -> None:
@@ -87,6 +88,37 @@ def test_wide_tables_say_so_and_scroll_by_keyboard(small: Opened, wide: Opened) 
     small.page.locator("section[aria-labelledby=summary] .table").first.focus()
     small.page.keyboard.press("ArrowRight")
     small.page.wait_for_function("() => document.querySelector('[aria-labelledby=summary] .table').scrollLeft > 0")
+
+
+def test_tables_fit_a_page_of_1200_and_only_they_scroll_at_400(browser: Browser, tmp_path: Path) -> None:
+    for model, width in (("pythia-70m-deduped", 512), ("pythia-160m-deduped (run second)", 768)):
+        record(tmp_path / "run", model, (0, *range(1000, 144_000, 11_000)), width=width, turn=90_000)
+    page = write_page([tmp_path / "run"], tmp_path)
+    wide = "one.checkVisibility() && one.scrollWidth > one.clientWidth + 1"
+    wider = f"all => all.filter(one => {wide}).map(one => one.ariaLabel)"
+    with Opened(browser, page, viewport={"width": 1200, "height": 900}) as opened:
+        assert opened.page.locator("main h2#saturation, main h2#counting, main h2#summary").count() == 3
+        assert opened.page.locator(".table").evaluate_all(wider) == []
+        # A number and its error stand on one line there.
+        cells = opened.page.locator("[aria-label='Table: Summary'] td")
+        heights = cells.evaluate_all("all => all.map(one => one.offsetHeight)")
+        assert max(heights) - min(heights) <= 1
+    with Opened(browser, page, viewport={"width": 400, "height": 740}) as opened:
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_a_drawing_has_the_colours_that_its_models_have_on_the_page(browser: Browser, tmp_path: Path) -> None:
+    for width in (16, 24, 32):
+        record(tmp_path / "run", f"pythia-{width}m", (0, 8), width=width, probes=("loss",))
+    page = write_page([tmp_path / "run"], tmp_path)
+    seen = "all => all.filter(one => one.checkVisibility()).map(one => atob(one.src.split(',')[1]))"
+    for scheme, shown in (("light", LIGHT), ("dark", DARK)):
+        with Opened(browser, page, color_scheme=scheme) as opened:
+            (drawn,) = opened.page.locator("#figure-loss_by_size img").evaluate_all(seen)
+            assert all(colour in drawn for colour in shown[:3]) and shown[3] not in drawn
+            opened.page.locator("#theme").click()
+            (turned,) = opened.page.locator("#figure-loss_by_size img").evaluate_all(seen)
+            assert turned != drawn
 
 
 def test_nothing_moves_when_figures_are_drawn(browser: Browser, web_run: Path) -> None:

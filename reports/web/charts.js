@@ -221,6 +221,7 @@ function map(data, view) {
   const model = data.models[grid.model];
   const names = grid.places.map((place) => placeName(data, place));
   const whens = grid.rows.map((checkpoint) => model.whens[checkpoint]);
+  const stepped = grid.rows.every((checkpoint) => model.steps[checkpoint] !== null);
   const cells = names.map((_, column) => grid.rows.map((_, row) => valueAt(data, grid, row, column)));
   const [low, high] = fixedRange({ ...view, logY: false }, data).range ?? [0, 1];
   const text = names.map((_, column) => grid.rows.map((_, row) => hoverText(data, grid, row, column)));
@@ -229,9 +230,9 @@ function map(data, view) {
     row.map((value, at) => ({ value, when: `${names[place]}, ${whens[at]}` })).filter(({ value }) => Number.isFinite(value)),
   );
   return {
-    traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: "" } } }],
+    traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: view.name, side: "right" } } }],
     said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model.name, all) : "no value"}`,
-    xaxis: { title: { text: "checkpoint (a column each)" }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
+    xaxis: { title: { text: stepped ? "training step (a column a checkpoint)" : "checkpoint (a column each)" }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
     yaxis: { showgrid: false, ...someTicks(names, 9) },
   };
 }
@@ -269,7 +270,7 @@ function spectrum(data, view) {
   return {
     traces,
     said: said.join(". "),
-    xaxis: { title: { text: view.logX ? "rank (log scale)" : "rank" }, ...rangeOf(1, last, view.logX) },
+    xaxis: { title: { text: view.logX ? "rank i (log scale)" : "rank i" }, ...rangeOf(1, last, view.logX) },
     yaxis: { title: { text: view.name }, ...rangeOf(view.logY ? Math.max(low, 1e-8) : 0, 1, view.logY) },
   };
 }

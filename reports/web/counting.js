@@ -15,11 +15,12 @@ function counting(data, view, lines) {
       });
       if (!points.length) continue;
       const style = data.models[model];
-      const trace = lineOf(style, { x: points.map(({ m }) => sizes.indexOf(m)), y: points.map(({ value }) => value) });
+      const trace = lineOf(style, { cliponaxis: false, x: points.map(({ m }) => sizes.indexOf(m)), y: points.map(({ value }) => value) });
       Object.assign(trace, { name: harmless(`${called}, ${name}`), text: points.map(({ text }) => text) });
       trace.line = { ...trace.line, dash: look };
       if (look === "dash") trace.marker = { ...trace.marker, symbol: `${style.symbol}-open` };
-      if (blind) Object.assign(trace, { mode: "lines", opacity: 0.6 });
+      if (blind) Object.assign(trace, { mode: points.length > 1 ? "lines" : "markers", opacity: 0.6 }); // one point is no line
+      if (blind) trace.marker = { ...trace.marker, symbol: "line-ew-open" };
       else if (points.some(({ low }) => Number.isFinite(low))) trace.error_y = { ...barsOf(points), thickness: 1.3, width: 3 };
       traces.push(trace);
       said.push(`${called}, ${name}: ${points.map(({ m, value }) => `${shown(value, 4)} at m = ${m}`).join(", ")}`);

@@ -142,7 +142,7 @@ class Numbers {
       digits(value, VALUE), digits(stderr, ERROR), digits(n, VALUE),
       identity ? shortIdentity(identity) : "–",
     ];
-    const made = cells.map((text, place) => element("td", { class: COLUMNS[place][1] ? "number" : "" }, text));
+    const made = cells.map((text, place) => element("td", { class: COLUMNS[place][1] ? "number" : "" }, ...breaking(text)));
     const name = `Origin of ${quantityName(grid)}, ${model.name}, ${model.whens[checkpoint]}`;
     const button = element("button", { type: "button", "aria-label": name, onclick: () => this.tell(index) }, "origin");
     return element("tr", {}, ...made, element("td", {}, button));
@@ -186,6 +186,11 @@ class Numbers {
     dialog.replaceChildren(title, list, element("button", { type: "button", onclick: () => dialog.close() }, "Close"));
     dialog.showModal();
   }
+}
+
+// A name breaks after its lines where a narrow column may break it.
+function breaking(text) {
+  return text.split(/(?<=_)(?=[^_])/).flatMap((part, place) => (place ? [element("wbr", {}), part] : [part]));
 }
 
 function counted(count) {
