@@ -7,6 +7,7 @@ from lm_probe.model_adapters import Checkpoint, UserError
 from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
 from lm_probe.sweeps._config import DEFAULT_TASKS, SweepConfig
 from lm_probe.sweeps._controls import Control, controlled
+from lm_probe.sweeps._foreign import refuse_foreign
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._ray import Spread
@@ -75,8 +76,9 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
     Raises:
         UserError: the settings exclude each other; this machine cannot compute on the device; a probe, task, control,
             source, revision or text does not exist or cannot be used; a task that is named can be asked of no
-            checkpoint; or a reference has no use.
+            checkpoint; a reference has no use; or the run's folder holds files of somebody else's.
     """
+    refuse_foreign(config.out)
     if spread is not None and config.cache_gb is not None:
         raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
     if spread is None:

@@ -5,21 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lm_probe.model_adapters import counted
+from lm_probe.sweeps._arguments import differences
 from lm_probe.sweeps._job import Job
+from lm_probe.sweeps._measurement_rows import failure_name
+from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._tokens import DEFAULT_CONTEXT
 from lm_probe.sweeps._units import Unit
 
 _LISTED = 4
-# How the command line says what a measurement's configuration holds; what a checkpoint says of itself is no setting.
-_FLAGS = {
-    "tokens": "--tokens {}",
-    "context": "--context {}",
-    "seed": "--seed {}",
-    "dtype": "--dtype {}",
-    "text": "another --text",
-    "asks": "other documents, --metadata or versions of a task",
-}
 
 
 def asked_words(job: Job) -> list[str]:
@@ -45,35 +39,72 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[: _LISTED - 1])} and {len(names) - _LISTED + 1} more"
 
 
-def held_otherwise(store: RunStore, asked: Iterable[tuple[str, Unit]]) -> list[str]:
-    """A line where the run shows measurements of what is asked that were made with other settings.
+def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list[str]:
+    """What the run shows of what is asked that was measured with other settings.
 
     Args:
         store: the run.
-        asked: units of work, each with its model.
+        asked: units of work, each with its checkpoint.
+
+    Returns:
+        A line on measurements of the checkpoints that are asked, which give way, and one on those of others of their
+        models, which stay and are not compared with.
     """
-    wanted = {(model, unit.probe, unit.config.get("task")): unit.config for model, unit in asked}
-    otherwise: Counter[str] = Counter()
-    number = 0
+    units = [(visit.model, visit.revision, unit) for visit, unit in asked]
+    own = {(model, revision, *_of(unit.probe, unit.config)): unit.config for model, revision, unit in units}
+    models = {(model, *_of(unit.probe, unit.config)): unit.config for model, _, unit in units}
+    aside, beside = _Otherwise(), _Otherwise()
     for row in store.measurements().to_dict("records"):
-        config = row["config"]
-        place = (row["model"], row["probe"], config.get("task"))
-        if place in wanted and "imported" not in row["details"]:
-            differs = _differences(config, wanted[place])
-            otherwise.update(differs)
-            number += bool(differs)
-    if not number:
-        return []
-    how = ", ".join(said for said, _ in otherwise.most_common())
-    return [
-        f"{store.folder} holds {counted(number, 'measurement')} made with {how}: what is asked now is not compared "
-        f"with them; ask for the same, or choose another --out"
-    ]
+        if "imported" in row["details"]:  # the same sweep would not bring it back
+            continue
+        model, what = row["model"], _of(row["probe"], row["config"])
+        revision = row["revision"] if isinstance(row["revision"], str) else None  # pandas has NaN
+        if (model, revision, *what) in own:
+            aside.add(row, own[model, revision, *what])
+        elif (model, *what) in models:
+            beside.add(row, models[model, *what])
+    lines = []
+    if aside.rows:
+        lines.append(
+            f"{store.folder}: what is asked now sets aside {counted(len(aside.rows), 'finished measurement')} made "
+            f"with {aside.how} ({aside.which}): report and export show what was asked for last; nothing is lost, "
+            f"lm-probe export {store.folder} --all-settings has both, and a sweep as before shows those again"
+        )
+    if beside.rows:
+        lines.append(
+            f"{store.folder} holds {counted(len(beside.rows), 'measurement')} made with {beside.how} "
+            f"({beside.which}): what is asked now is not compared with them; ask for the same, or choose another --out"
+        )
+    return lines
 
 
-def _differences(held: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    return [
-        "the default --context" if key == "context" and held.get(key) is None else flag.format(held.get(key))
-        for key, flag in _FLAGS.items()
-        if key in held and key in asked and held[key] != asked[key]
-    ]
+def _of(probe: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    return probe, config.get("task")
+
+
+class _Otherwise:
+    """Measurements that were asked for with other settings, and how."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[Any, Any]] = []
+        self._said: Counter[str] = Counter()
+
+    def add(self, row: Mapping[Any, Any], asked: Mapping[str, Any]) -> None:
+        """Takes a measurement where its settings are others."""
+        said = differences(row["config"], asked)
+        if said:
+            self.rows.append(row)
+            self._said.update(said)
+
+    @property
+    def how(self) -> str:
+        """The settings, those of most measurements first."""
+        return ", ".join(said for said, _ in self._said.most_common())
+
+    @property
+    def which(self) -> str:
+        """Probes, tasks and checkpoints."""
+        names = dict.fromkeys(failure_name(row["probe"], row["config"]) for row in self.rows)
+        checkpoints = dict.fromkeys(f"{row['model']} {row['revision'] or ''}".strip() for row in self.rows)
+        where = next(iter(checkpoints)) if len(checkpoints) == 1 else counted(len(checkpoints), "checkpoint")
+        return f"{_some([*names])} of {where}"

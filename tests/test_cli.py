@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -117,12 +118,48 @@ def test_export_says_where_settings_are_mixed(
     assert main(["export", run, "--provenance"]) == 0
     out, err = capsys.readouterr()
     table = pd.read_csv(io.StringIO(out))
-    assert not err and table.groupby("settings").step.unique().map(list).tolist() in ([[0, 1], [8]], [[8], [0, 1]])
+    by_settings = table.groupby("settings").step.unique().map(list).tolist()
+    assert sorted(by_settings) == [[0, 1], [8]] and "\n" not in err.strip()
+    aside = "without 1 finished measurement whose place was taken by what was asked for later"
+    assert aside in err and "--all-settings adds them" in err
     assert table.identity.str.startswith("sha256:").all() and table.groupby("step").identity.nunique().eq(1).all()
+    assert main(["export", run, "--all-settings"]) == 0
+    out, err = capsys.readouterr()
+    everything = pd.read_csv(io.StringIO(out))
+    assert not err and sorted(everything.groupby("arguments").step.unique().map(list)) == [[0, 1, 8], [8]]
     assert main(common) == 0  # what was asked for last is what the run shows
     capsys.readouterr()
     assert main(["export", run]) == 0
-    assert not capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert aside in err and "more than one setting" not in err
+
+
+def test_export_writes_what_the_name_of_the_file_says(
+    web_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with RunStore(web_run) as store:
+        values = store.values()
+    for name, read in (
+        ("v.parquet", pd.read_parquet),
+        ("v.csv", partial(pd.read_csv, float_precision="round_trip")),
+        ("v.CSV.gz", partial(pd.read_csv, float_precision="round_trip", compression="gzip")),
+        ("v.jsonl", partial(pd.read_json, lines=True, precise_float=True)),
+        ("v.jsonl.gz", partial(pd.read_json, lines=True, precise_float=True)),
+        ("v", partial(pd.read_csv, float_precision="round_trip")),
+    ):
+        assert main(["export", str(web_run), "--out", str(tmp_path / name)]) == 0
+        assert read(tmp_path / name).value.tolist() == values.value.tolist(), name
+    assert main(["export", str(web_run), "--out", str(tmp_path / "v.txt"), "--format", "jsonl"]) == 0
+    assert json.loads((tmp_path / "v.txt").read_text().splitlines()[0])["value"] == values.value[0]
+    capsys.readouterr()
+    for more, said in (
+        (["w.parquet", "--format", "csv"], "says parquet and --format says csv: leave --format out"),
+        (["w.xlsx"], ".xlsx is no format: end it in .csv, .jsonl or .parquet"),
+        (["w.parquet.gz"], "parquet is packed inside"),
+    ):
+        assert main(["export", str(web_run), "--out", str(tmp_path / more[0]), *more[1:]]) == 2
+        line = capsys.readouterr().err
+        assert said in line and line.count("\n") == 1 and not (tmp_path / more[0]).exists()
 
 
 def test_a_sweep_that_is_told_to_stop_says_what_is_kept(arguments: list[str], tmp_path: Path) -> None:

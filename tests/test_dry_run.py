@@ -65,7 +65,7 @@ def test_what_this_run_took_is_what_is_expected(config: SweepConfig) -> None:
     assert left.recorded == pytest.approx(shared + took["head_spectrum"] + took["lm_eval"]) and not left.calculated
     job = prepare(config)
     with RunStore(config.out) as store:
-        assert [(one.finished, one.estimate.recorded) for one in outline(job, store)] == [
+        assert [(one.finished, one.estimate.recorded) for one in outline(job, store).planned] == [
             *((4, 0.0), (4, 0.0)),
             (0, left.recorded),
         ]
@@ -126,7 +126,7 @@ def test_a_hub_that_gives_no_listing_is_waited_for_once(
     known = len(hub.requests)
     hub.fail("/api/models/", "503", math.inf)  # releases of huggingface_hub list files at different addresses
     with RunStore.create(tmp_path / "other") as store:
-        planned = outline(job, store)
+        planned = outline(job, store).planned
     assert [one.problem is not None for one in planned] == [True] * 3
     assert "3 could not be looked at, the first: " in summarised(planned)[0]
     assert len({request.path for request in hub.requests[known:]}) == 1
@@ -137,8 +137,9 @@ def test_times_count_wherever_they_were_taken_when_nobody_knows_where_there_is_r
     with RunStore(config.out) as store, sqlite3.connect(config.out / "run.db") as database:
         database.execute("UPDATE measurements SET device = 'cuda:0', seconds = 3600 WHERE probe = 'loss'")
         database.commit()
+        jobs = {device: prepare(replace(config, tasks=(), device=device)) for device in ("auto", "cpu")}
         told = [
-            outline(prepare(replace(config, tasks=(), device=device)), store, spread)[-1].estimate.recorded > 3600
+            outline(jobs[device], store, spread).planned[-1].estimate.recorded > 3600
             for device, spread in (("auto", None), ("cpu", Spread()), ("cpu", None))
         ]
     assert told == [True, True, False]
@@ -196,14 +197,53 @@ def test_what_the_run_holds_under_other_settings_is_said(
 
     end = "what is asked now is not compared with them; ask for the same, or choose another --out"
     assert said() == [] == said("--revisions", "8")
+    held = f"{config.out} holds "
+    tasks_named = "count_query_m10, count_query_m5"
     assert said("--tokens", "299", "--revisions", "1") == [
-        f"{config.out} holds 2 measurements made with --tokens 300: {end}"
+        f"{held}2 measurements made with --tokens 300 (head_spectrum, loss of tiny step0): {end}"
     ]
-    assert said("--dtype", "bfloat16") == [f"{config.out} holds 3 measurements made with --dtype float32: {end}"]
-    assert said("--task-documents", "3", "--context", "16") == [
-        f"{config.out} holds 4 measurements made with --context 32, other documents, --metadata or versions of a task: "
-        f"{end}"
+    assert said("--dtype", "bfloat16", "--revisions", "1") == [
+        f"{held}3 measurements made with --dtype float32 ({tasks_named}, loss of tiny step0): {end}"
     ]
+    assert said("--task-documents", "3", "--context", "16", "--revisions", "8") == [
+        f"{held}4 measurements made with --context 32, other documents, --metadata or versions of a task "
+        f"(head_spectrum, {tasks_named}, loss of tiny step0): {end}"
+    ]
+
+
+def test_what_is_set_aside_is_said_before_it_is(config: SweepConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the sweep too, and again where the earlier settings come back; nothing of it is lost."""
+
+    def said(*more: str) -> list[str]:
+        assert main(_arguments(config, *more)) == 0
+        out, err = capsys.readouterr()
+        return [line for line in [*out.splitlines(), *_lines(err).splitlines()] if str(config.out) in line]
+
+    def aside(number: int, tokens: int, which: str) -> str:
+        return (
+            f"{config.out}: what is asked now sets aside {number} finished measurements made with --tokens {tokens} "
+            f"(head_spectrum, loss of {which}): report and export show what was asked for last; nothing is lost, "
+            f"lm-probe export {config.out} --all-settings has both, and a sweep as before shows those again"
+        )
+
+    assert said() == []
+    shorter = "--revisions", "1", "--tokens", "200"
+    first, other = said(*shorter, "--dry-run")
+    assert first == aside(2, 300, "tiny step1") and "holds 4 measurements made with --tokens 300" in other
+    assert said(*shorter) == [first, other]
+    assert said(*shorter) == [other]
+    with RunStore(config.out) as store:
+        shown, everything = store.values(), store.values(all_settings=True)
+        assert store.not_shown() == 2
+    assert said() == [aside(2, 200, "tiny step1")]
+    with RunStore(config.out) as store:
+        before = store.values()
+    loss = everything[everything.metric == "loss"]
+    assert [*zip(loss.step, loss.arguments.str.split(" --c").str[0], strict=True)] == [
+        (0, "--tokens 300"), (1, "--tokens 300"), (1, "--tokens 200"), (8, "--tokens 300")
+    ]  # fmt: skip
+    assert not everything.duplicated([*shown.columns[:9], "settings"]).any()
+    assert {*everything.value} == {*shown.value} | {*before.value} > {*shown.value}
 
 
 def _lines(said: str) -> str:
