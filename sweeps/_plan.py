@@ -69,6 +69,7 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
     """
     if not sources:
         raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
+    _refuse_files(sources)
     selected = []
     for source, pinned in _distinct(sources):
         choose = _of_folder if is_local(source) else _of_repository
@@ -80,6 +81,19 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
         for revision, commit in chosen
     ]
     return list(dict.fromkeys(visits))
+
+
+def _refuse_files(sources: Sequence[str]) -> None:
+    """A file beside folders is what a shell makes of `series/*`.
+
+    Raises:
+        UserError: there is one.
+    """
+    paths = {source: _folder(source) for source in sources}
+    beside = {path.parent for path in paths.values() if os.path.isdir(path)}
+    for source, path in paths.items():
+        if os.path.isfile(path) and path.parent in beside:
+            raise UserError(f"{source} is a file among folders: leave it out, or give {Path(source).parent}/*/")
 
 
 def _split(source: str) -> tuple[str, str | None]:

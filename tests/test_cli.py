@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import argparse
 import importlib.metadata
 import io
 import json
@@ -214,6 +215,13 @@ def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixtu
         ({"--device": "abacus"}, "try --device cpu"),
         ({"--metadata": '{"separator": "tab"}'}, "separator"),
         ({"--seed": "99999999999999999999"}, "--seed 99999999999999999999 is none"),
+        (
+            {"--context": "100000"},
+            "--context 100000 is more than the 1024 positions of tiny: give --context 1024 or less",
+        ),
+        ({"--metadata": "num_docs=5"}, "--metadata num_docs=5: a sweep takes that for all tasks alike as --task-docum"),
+        ({"--metadata": '{"seed": 7}'}, "--metadata seed=7: a sweep takes that for all tasks alike as --seed 7"),
+        ({"--metadata": "separator=tab"}, "separator='tab' cannot be used"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(
@@ -231,6 +239,70 @@ def test_a_mistake_is_one_line_and_status_two(
     assert not Path(arguments[3]).exists(), "a mistake of the command line leaves no run behind"
     with pytest.raises(Exception, match=r".+"):
         main([*argv, "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--metadata", "separator"], "argument --metadata: 'separator' is no option with its value: give e.g."),
+        (["--metadata", "{comma"], "argument --metadata: not valid JSON"),
+        (["--metadata", "[1]"], "argument --metadata: not a JSON object"),
+        (["--tokens", "many"], "argument --tokens: invalid int value: 'many'"),
+        (["--tokenz", "5"], "unrecognized arguments: --tokenz 5"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_too(
+    arguments: list[str], more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, *more])
+    line = capsys.readouterr().err
+    assert end.value.code == 2 and said in line and line.count("\n") == 1 and line.endswith("--help\n")
+
+
+def test_options_are_typed_as_for_lm_eval() -> None:
+    parser = argparse.ArgumentParser()
+    sweep_command.add_arguments(parser)
+    typed = ["series", "--out", "run", "--metadata", "separator=comma,n=40", "m=7", "--metadata", '{"ties": "accept"}']
+    parser.set_defaults(debug=False)
+    config = sweep_command.config_of(parser.parse_args([*typed]), ("series",), None)
+    assert config.metadata == {"separator": "comma", "n": 40, "m": 7, "ties": "accept"}
+
+
+def test_probes_that_are_named_bring_no_tasks(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """And named alone with tasks, or not named, they do."""
+    for more, said in (
+        (["--probes", "loss"], "probes: loss; tasks: none"),
+        (["--probes", "loss", "--tasks", "count_query_m5"], "probes: loss; tasks: count_query_m5"),
+        ([], "probes: loss, anisotropy, head_spectrum; tasks: count_query_m5, "),
+        (["--probes", "none"], "probes: none; tasks: count_query_m5, "),
+        (["--tasks", "count_query_m5"], "probes: loss, anisotropy, head_spectrum; tasks: count_query_m5"),
+    ):
+        assert main([*arguments, *more, "--dry-run"]) == 0
+        assert capsys.readouterr().out.startswith(said)
+
+
+def test_a_folder_too_high_and_files_beside_folders_say_what_to_give(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    above = tmp_path / "series"
+    for name in ("wide", "deep"):
+        shutil.copytree(series, above / name)
+    (above / "held_out.jsonl").write_text("{}")
+    (above / "empty").mkdir()
+
+    def refused(*sources: str) -> str:
+        assert main(["sweep", *sources, "--out", str(tmp_path / "run"), "--probes", "loss"]) == 2
+        return capsys.readouterr().err.strip()
+
+    assert refused(str(above)).endswith(
+        f"{above} is no checkpoint and no series, but holds some: give {above / 'deep'} {above / 'wide'}"
+    )
+    everything = [str(path) for path in (above / "wide", above / "held_out.jsonl", above / "deep")]
+    assert refused(*everything).endswith(f"held_out.jsonl is a file among folders: leave it out, or give {above}/*/")
+    assert "give what save_pretrained wrote" in refused(str(above / "empty"))
 
 
 @pytest.mark.parametrize(

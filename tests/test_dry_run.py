@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
-from lm_probe.sweeps._dry_run import outline
+from lm_probe.sweeps._dry_run import Planned, outline
 from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._plan_words import duration, summarised
-from lm_probe.sweeps._task_tokens import tokens_of_task
+from lm_probe.sweeps._task_tokens import size_of_task
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
@@ -76,8 +76,8 @@ def test_what_cannot_be_told_is_named(config: SweepConfig) -> None:
     assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", "count_query_m5_gen"}] * 3
 
 
-def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
-    """Those that the model is given, of prompts whose answers are one token and of others."""
+def test_a_task_is_as_large_as_what_the_model_is_given(series: Path) -> None:
+    """Tokens, rows and answers, of prompts whose answers are one token and of others."""
     opened = open_checkpoint(str(series), "step1")
     seen: list[int] = []
     for task in ("count_query_m5", "most_frequent_word_m5"):
@@ -85,10 +85,35 @@ def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
         hook = opened.model.base_model.register_forward_pre_hook(
             lambda _, given, named: seen.append((given[0] if given else named["input_ids"]).numel()), with_kwargs=True
         )
-        run_tasks(opened.model, opened.needed_tokenizer(), [task], batch_size=1, num_docs=12, seed=0, model_args={})
+        run = run_tasks(
+            opened.model, opened.needed_tokenizer(), [task], batch_size=1, num_docs=12, seed=0, model_args={}
+        )
         hook.remove()
-        told = tokens_of_task(task, opened.needed_tokenizer(), 512, {"num_docs": 12, "seed": 0})
-        assert told == pytest.approx(sum(seen), rel=0.1)
+        told = size_of_task(task, opened.needed_tokenizer(), 512, {"num_docs": 12, "seed": 0})
+        assert told is not None and told.tokens == pytest.approx(sum(seen), rel=0.1)
+        assert told.rows == pytest.approx(len(seen), rel=0.1)
+        assert told.requests == sum(len(document["resps"]) for document in run.samples[task])
+
+
+def test_a_task_costs_what_no_operation_counts(config: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On however fast a machine: lm-eval's own work on answers and prompts, and a layer's on next to no numbers."""
+    monkeypatch.setattr(Estimator, "_rate", lambda *_: math.inf)
+
+    def seconds(task: str, documents: int) -> float:
+        asked = replace(config, probes=(), tasks=(task,), task_documents=documents, revisions="1")
+        return sum(one.estimate.calculated for one in dry_run(asked))
+
+    few, many = seconds("count_query_m5", 4), seconds("count_query_m5", 400)
+    assert many == pytest.approx(100 * few) and many > 2
+    assert many > 1.5 * seconds("most_frequent_word_m5", 400), "which has fewer answers"
+
+
+def test_a_lower_bound_is_said_as_one() -> None:
+    def said(estimate: Estimate) -> str:
+        return summarised([Planned("one", 1, 0, None, None, estimate)])[-1]
+
+    assert said(Estimate(calculated=300.0)).startswith("estimated time: at least 5 min of measuring (by operations, ")
+    assert said(Estimate(recorded=300.0)) == "estimated time: 5 min of measuring (as this run has taken so far)"
 
 
 @pytest.mark.parametrize("config_says", [True, False])
@@ -165,8 +190,8 @@ def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys:
         "settings: 300 tokens of text.jsonl in windows of at most 32, float32, seed 1234",
         *(f"tiny step{step}: 0 of 2 finished" for step in (0, 1, 8)),
         "3 checkpoints, 0 of 6 measurements finished",
-        "estimated time: less than a minute of measuring (by operations and a timed matrix product); nothing was "
-        "started",
+        "estimated time: less than a minute of measuring (by operations, a timed matrix product and what an answer "
+        "of a task costs; loading and what probes do with hidden states come on top); nothing was started",
     ]
     assert not config.out.exists()
 
