@@ -10,7 +10,7 @@ from lm_probe.cli.report import render
 from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Finding, Spread, SweepConfig
+    from lm_probe.sweeps import Finding, Spread, Summary, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -166,16 +166,23 @@ def sweep_and_report(
         f"{counted(summary.checkpoints, 'checkpoint')}: {counted(summary.measured, 'measurement')} made, "
         f"{summary.finished_before:,} finished before, "
         f"{f'{summary.copied:,} copied from the same weights, ' if summary.copied else ''}"
-        f"{len(summary.failures):,} failed{_audited(summary.findings)}"
+        f"{summary.unmade:,} failed{_audited(summary.findings)}"
     )
     if not no_report:
         render([args.out])
     if summary.failures:
         say_on_stderr(
-            f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "
-            f"tries them again"
+            f"lm-probe {args.command.NAME}: {_failed(summary)}, see above and the report; the same command tries them "
+            f"again"
         )
     return 1 if summary.failures else 0
+
+
+def _failed(summary: "Summary") -> str:
+    whole = sum(not failure.probe for failure in summary.failures)
+    with_them = summary.unmade - len(summary.failures) + whole
+    said = f"{counted(summary.unmade, 'measurement')} failed"
+    return f"{said} ({with_them:,} with {counted(whole, 'checkpoint')} as a whole)" if whole else said
 
 
 def _audited(findings: "list[Finding]") -> str:

@@ -18,7 +18,7 @@ from lm_probe.reports._load import load
 from lm_probe.reports._provenance import per_checkpoint
 from lm_probe.reports._style import write_svg
 from lm_probe.reports._summary import columns, csv_header, csv_rows
-from lm_probe.sweeps import REPORT_MARK, UserError, refuse_foreign, say_on_stderr
+from lm_probe.sweeps import REPORT_MARK, UserError, install_words, refuse_foreign, say_on_stderr
 
 _MARK = f"<!-- {REPORT_MARK}: a new rendering overwrites this file, its figures and its tables. -->"
 _WEB = ("jinja2", "markupsafe", "markdown_it")
@@ -88,7 +88,7 @@ def _write_page(path: Path, data: RunData, said: Document, say: Callable[[str], 
         if package not in _WEB:
             raise
         path.unlink(missing_ok=True)
-        say(f"no report.html, because {package} is not installed: pip install 'lm-probe[web]' adds the page")
+        say(f"no report.html, because {package} is not installed: {install_words('web')}, adds the page")
         return
     path.write_bytes(page(data, said, lambda picture: (path.parent / "figures" / f"{picture.name}.svg").read_bytes()))
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lm_probe.model_adapters import UserError, lazily, say_on_stderr
+from lm_probe.model_adapters import UserError, install_words, lazily, say_on_stderr
 
 if TYPE_CHECKING:
     from lm_probe.sweeps._audit import Audit, audit
@@ -50,6 +50,7 @@ __all__ = [
     "audit",
     "dry_run",
     "import_scores",
+    "install_words",
     "lazily",
     "line_of",
     "make_folder",

@@ -13,14 +13,14 @@ from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._tokens import DEFAULT_CONTEXT
 from lm_probe.sweeps._units import Unit
 
-_LISTED = 4
+_LISTED, _ROOM = 4, 20  # names in a sentence, and in a line of their own
 
 
 def asked_words(job: Job) -> list[str]:
     """The probes, controls and tasks of a sweep, and the settings that they are measured with."""
     config = job.config
     probes = [*(probe.name for probe in job.probes), *job.controls]
-    lines = [f"probes: {_some(probes)}; tasks: {_some(job.tasks)}"]
+    lines = [f"probes: {_some(probes, _ROOM)}; tasks: {_some(job.tasks, _ROOM)}"]
     settings = []
     if (text := job.step.text) is not None:
         at_most = config.context or f"{DEFAULT_CONTEXT} or what the model takes"
@@ -33,10 +33,10 @@ def asked_words(job: Job) -> list[str]:
     return lines
 
 
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _LISTED:
+def _some(names: Sequence[str], room: int = _LISTED) -> str:
+    if len(names) <= room:
         return ", ".join(names) or "none"
-    return f"{', '.join(names[: _LISTED - 1])} and {len(names) - _LISTED + 1} more"
+    return f"{', '.join(names[: room - 1])} and {len(names) - room + 1} more"
 
 
 def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list[str]:

@@ -99,7 +99,8 @@ def test_one_is_one(arguments: list[str], capsys: pytest.CaptureFixture[str], tm
     assert main(["audit", arguments[1], "--revisions", "8"]) == 0
     assert capsys.readouterr().out.startswith("1 checkpoint, ")
     (tmp_path / "one.csv").write_text("model,step,task,metric,value\nm,1,t,acc,0.5\n")
-    for before in ("", ", 1 task there before"):
+    already = " (1 task of checkpoints was in the run already: from the same file, a newer one or a sweep)"
+    for before in ("", already):
         assert main(["import", str(tmp_path / "one.csv"), "--out", str(tmp_path / "imported")]) == 0
         said = capsys.readouterr().out
         assert said.startswith(f"{0 if before else 1} value{'s' * bool(before)} from 1 file{before}; lm-probe report")
@@ -207,7 +208,8 @@ def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixtu
     [
         ({"--tokens": "0"}, "--tokens 0 leaves nothing to predict"),
         ({"--text": "nowhere.txt"}, "nowhere.txt"),
-        ({"--probes": "gloss"}, "no probe gloss: known are"),
+        ({"--probes": "gloss"}, "no probe gloss (near it: loss): known are"),
+        ({"--probes": "everything"}, "no probe everything: known are"),
         ({"--tasks": "count_query_m7"}, "count_query_m7"),
         ({"--revisions": "9:12"}, "selects nothing"),
         ({"--revisions": "step0,step3"}, "no checkpoint step3: found step0, step1, step8"),
@@ -323,7 +325,9 @@ def test_a_failed_checkpoint_is_status_one_and_in_the_report(
     copy = Path(shutil.copytree(series, tmp_path / "copy"))
     (copy / "step1" / "model.safetensors").unlink()
     assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
-    assert "1 failed, see above and the report" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "3 checkpoints: 6 measurements made, 0 finished before, 3 failed" in out
+    assert "3 measurements failed (3 with 1 checkpoint as a whole), see above and the report" in err
     assert "has no weights" in (tmp_path / "run" / "report.md").read_text()
 
 

@@ -350,9 +350,10 @@ def test_a_context_longer_than_a_models_is_refused(series: Path, tmp_path: Path,
     config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 64}))
     with pytest.raises(UserError, match="--context 2048 is more than the 1024 positions of shorter: give --context 10"):
         _sweep(shorter, tmp_path / "run", settings, context=2048)
-    with pytest.raises(UserError, match="64 positions of narrow: give --context 64 or less, or leave it out of the sou"):
-        sources = (str(series), str(shutil.copytree(shorter / "step8", tmp_path / "narrow" / "step8")))
-        sweep(SweepConfig(sources=sources, out=tmp_path / "run", **{**settings, "context": 128}))
+    sources = (str(series), str(shutil.copytree(shorter / "step8", tmp_path / "narrow" / "step8")))
+    both = SweepConfig(sources=sources, out=tmp_path / "run", **{**settings, "context": 128})
+    with pytest.raises(UserError, match="64 positions of narrow: give --context 64 or less, or leave it out of the"):
+        sweep(both)
     assert not (tmp_path / "run").exists()
     assert _sweep(series, tmp_path / "weights", settings, context=2048, probes=("weight_spectra",)).measured == 3
     done = _sweep(shorter, tmp_path / "run", settings, context=128)
