@@ -16,7 +16,6 @@ _OTHERWISE = {
     "text": "another --text",
     "reference": "another --reference",
     "asks": "other documents, --metadata or versions of a task",
-    "version": "another version of the probe",
 }
 
 
@@ -33,7 +32,11 @@ def arguments_of(config: Mapping[str, Any]) -> str:
 def differences(held: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """How what is held was asked for otherwise than what is asked now."""
     said = [_said(key, held) for key in _ARGUMENTS if key in held and key in asked and held[key] != asked[key]]
-    return said + [words for key, words in _OTHERWISE.items() if held.get(key) != asked.get(key)]
+    return said + [
+        words if key in held else words.replace("another", "no")
+        for key, words in _OTHERWISE.items()
+        if held.get(key) != asked.get(key)
+    ]
 
 
 def _said(key: str, config: Mapping[str, Any]) -> str:

@@ -19,11 +19,11 @@ from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._task_tokens import TaskSize, size_of_task
 from lm_probe.sweeps._units import Unit
 
-# What no operation counts, in seconds: lm-eval's and our own work on the CPU for an answer to score and for a prompt,
-# and what a layer costs in a pass however few numbers it has. With them the nine tasks of `word_counting_small` at 200
-# documents (90,800 answers, 3,600 prompts) come to 15 s for the demo's model of width 16 and to 18 s for that of 64;
-# they took 16 s and 22 s of one core. Operations alone are 0.2 s and 3.9 s of them.
-_REQUEST, _PROMPT, _LAYER = 1e-4, 1e-3, 1e-3
+# What no operation counts, in seconds: lm-eval's and our own work on the CPU for a task, for an answer to score and for
+# a prompt, and what a layer costs in a pass however few numbers it has. With them the nine tasks of
+# `word_counting_small` at 200 documents (90,800 answers, 3,600 prompts) come to 15 s for the demo's model of width 16
+# and to 19 s for that of 64; they took 16 s and 22 s of one core. Operations alone are 0.2 s and 3.9 s of them.
+_TASK, _REQUEST, _PROMPT, _LAYER = 0.04, 1e-4, 1e-3, 1e-3
 _SIDE = 1024
 _TIMES = 5
 _TRIES = 3
@@ -112,7 +112,8 @@ class Estimator:
         size = _task_size(self._job.config, task, weights)
         if size is None:
             return None
-        asking = size.requests * _REQUEST + size.rows * (_PROMPT + shape.layers * _LAYER / self._job.config.batch_size)
+        a_prompt = _PROMPT + shape.layers * _LAYER / self._job.config.batch_size
+        asking = _TASK + size.requests * _REQUEST + size.rows * a_prompt
         return asking + pass_flops(shape, size.tokens, 0, logits=False) / self._rate_of_passes(weights)
 
     def _rate_of_passes(self, weights: Weights) -> float:

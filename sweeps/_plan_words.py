@@ -9,8 +9,7 @@ from lm_probe.sweeps._ray import Spread
 _WIRE = 12.5e6  # bytes a second; nothing is fetched in order to measure it
 
 _CALCULATED = (
-    "by operations, a timed matrix product and what an answer of a task costs; loading and what probes do with hidden "
-    "states come on top"
+    "by operations, requests and a timed matrix product; loading and what probes do with hidden states come on top"
 )
 
 

@@ -60,19 +60,19 @@ def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list
         model, what = row["model"], _of(row["probe"], row["config"])
         revision = row["revision"] if isinstance(row["revision"], str) else None  # pandas has NaN
         if (model, revision, *what) in own:
-            aside.add(row, own[model, revision, *what])
+            aside.add(f"{model} {revision or ''}".strip(), row, own[model, revision, *what])
         elif (model, *what) in models:
-            beside.add(row, models[model, *what])
+            beside.add(f"{model} {revision or ''}".strip(), row, models[model, *what])
     lines = []
-    if aside.rows:
+    if aside.number:
         lines.append(
-            f"{store.folder}: what is asked now sets aside {counted(len(aside.rows), 'finished measurement')} made "
+            f"{store.folder}: what is asked now sets aside {counted(aside.number, 'finished measurement')} made "
             f"with {aside.how} ({aside.which}): report and export show what was asked for last; nothing is lost, "
             f"lm-probe export {store.folder} --all-settings has both, and a sweep as before shows those again"
         )
-    if beside.rows:
+    if beside.number:
         lines.append(
-            f"{store.folder} holds {counted(len(beside.rows), 'measurement')} made with {beside.how} "
+            f"{store.folder} holds {counted(beside.number, 'measurement')} made with {beside.how} "
             f"({beside.which}): what is asked now is not compared with them; ask for the same, or choose another --out"
         )
     return lines
@@ -86,14 +86,18 @@ class _Otherwise:
     """Measurements that were asked for with other settings, and how."""
 
     def __init__(self) -> None:
-        self.rows: list[Mapping[Any, Any]] = []
+        self.number = 0
+        self._names: dict[str, None] = {}
+        self._checkpoints: dict[str, None] = {}
         self._said: Counter[str] = Counter()
 
-    def add(self, row: Mapping[Any, Any], asked: Mapping[str, Any]) -> None:
+    def add(self, checkpoint: str, row: Mapping[Any, Any], asked: Mapping[str, Any]) -> None:
         """Takes a measurement where its settings are others."""
         said = differences(row["config"], asked)
         if said:
-            self.rows.append(row)
+            self.number += 1
+            self._names[failure_name(row["probe"], row["config"])] = None
+            self._checkpoints[checkpoint] = None
             self._said.update(said)
 
     @property
@@ -104,7 +108,6 @@ class _Otherwise:
     @property
     def which(self) -> str:
         """Probes, tasks and checkpoints."""
-        names = dict.fromkeys(failure_name(row["probe"], row["config"]) for row in self.rows)
-        checkpoints = dict.fromkeys(f"{row['model']} {row['revision'] or ''}".strip() for row in self.rows)
-        where = next(iter(checkpoints)) if len(checkpoints) == 1 else counted(len(checkpoints), "checkpoint")
-        return f"{_some([*names])} of {where}"
+        one = len(self._checkpoints) == 1
+        where = next(iter(self._checkpoints)) if one else counted(len(self._checkpoints), "checkpoint")
+        return f"{_some([*self._names])} of {where}"

@@ -35,7 +35,8 @@ def test_default_tasks_that_cannot_be_asked_are_left_out_and_told_once(
     asked = ["sweep", str(series), "--out", str(tmp_path / "run"), "--probes", "none", "--task-documents", "1"]
     assert main([*asked, "--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
-    first = "probes: none; tasks: count_query_m5, count_query_m10, count_query_m20 and 6 more"
+    kinds = ("count_query", "most_frequent_word", "most_frequent_count")
+    first = f"probes: none; tasks: {', '.join(f'{kind}_m{m}' for kind in kinds for m in (5, 10, 20))}"
     assert said[:3] == [first, "settings: 1 document a task, float32, seed 1234", LEFT_OUT]
     assert said[3] == "tiny step0: 0 of 6 finished"
     assert main([*asked, "--revisions", "0,1", "--no-report"]) == 0
