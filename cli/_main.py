@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from lm_probe.cli import audit, demo, eval, export, import_, report, sweep, tasks
-from lm_probe.model_adapters import say_on_stderr
+from lm_probe.model_adapters import printable, say_on_stderr
 
 _COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, import_, export)
 
@@ -35,8 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(args.command, args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the rest is told, in place of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, printable(f"{self.prog}: {message}; see {self.prog} --help") + "\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lm-probe",
         description="Loss, task scores, hidden-state geometry and head spectrum of every checkpoint, on one timeline.",
         epilog=_EXAMPLE,

@@ -27,12 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains what is not there yet, sweeps and reports."""
-    _refuse_foreign(args.out)
+    _refuse_others(args.out)
     from lm_probe.eval_tasks import vocabulary
     from lm_probe.studies.demo_series import split_documents, train_demo_series
-    from lm_probe.sweeps import make_folder
+    from lm_probe.sweeps import make_folder, refuse_foreign
     from lm_probe.sweeps.builtin_text import builtin_documents
 
+    refuse_foreign(args.out)
     config_of(args, (), None).refuse_device()  # not after minutes of training
     documents = builtin_documents()
     # One token a word, as in the vocabularies of full-size models: the tasks are about counting, not about spelling.
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return sweep_and_report(args, tuple(str(folder) for folder in series), None, no_report=False)
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_others(out: Path) -> None:
     """A folder with something else in it is not filled with two series, and no run of another sweep is mixed with them.
 
     Raises:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 NAME = "eval"
@@ -13,12 +13,14 @@ EXAMPLE = "lm-probe eval --model hf-probe --model_args pretrained=EleutherAI/pyt
 PASS_THROUGH = True  # the arguments reach `run` unread, so that --help is lm-eval's
 
 _COMMANDS = ("run", "ls", "validate")
+_NO_TASKS = "Tasks not found: "
+_NO_MODEL = "Attempted to load model '"
 _MISTAKES = (
-    "Tasks not found",
+    _NO_TASKS,
+    _NO_MODEL,
     "Need to specify task",
     "Specify --output_path",
     "If --samples is not None",
-    "Attempted to load model",
 )
 _OURS = """
 lm-probe's own:
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     before = sys.argv
     sys.argv = ["lm-eval", *arguments]  # lm-eval's parser reads nothing else
     try:
-        with _our_tasks_known(), _our_options_checked():
+        with _our_tasks_known() as known, _our_options_checked():
             cli_evaluate()
     except SystemExit as end:
         if {"-h", "--help"} & {*arguments} and arguments[0] == "run":
@@ -70,9 +72,7 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(error, TaskError):
             raise UserError(str(error)) from error
         if str(error).startswith(_MISTAKES):
-            raise UserError(
-                f"lm-eval: {error}; `lm-probe tasks` and `lm-probe eval ls tasks` list the tasks"
-            ) from error
+            raise UserError(f"lm-eval: {_mistake(str(error), known, model_registry.keys())}") from error
         if str(error).startswith("Sample larger than population"):
             raise UserError(
                 "--num_fewshot asks for more examples than a task has, or for less than none: give 0 to 16 for ours"
@@ -83,9 +83,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _mistake(said: str, tasks: Iterable[str], models: Iterable[str]) -> str:
+    """lm-eval's words, with the names that are near to one that it does not know."""
+    from lm_probe.model_adapters import near_names
+
+    lists = "`lm-probe tasks` and `lm-probe eval ls tasks` list the tasks"
+    if said.startswith(_NO_TASKS):
+        names, every = said.removeprefix(_NO_TASKS).split(", "), list(tasks)
+        return f"{_NO_TASKS}{', '.join(name + near_names(name, every) for name in names)}; {lists}"
+    if said.startswith(_NO_MODEL):
+        name, known = said.removeprefix(_NO_MODEL).partition("'")[0], sorted(models)
+        return f"no model type is called {name}{near_names(name, known)}: --model takes {', '.join(known)}"
+    return f"{said}; {lists}"
+
+
 @contextlib.contextmanager
-def _our_tasks_known() -> Iterator[None]:
-    """Put our folder before the user's in every task manager: lm-eval has no entry point for tasks."""
+def _our_tasks_known() -> Iterator[list[str]]:
+    """Put our folder before the user's in every task manager: lm-eval has no entry point for tasks.
+
+    Yields:
+        The names of the tasks of the managers that are made, to be filled.
+    """
     from lm_eval.tasks import TaskManager
 
     from lm_probe.eval_tasks import tasks_path
@@ -99,10 +117,12 @@ def _our_tasks_known() -> Iterator[None]:
         paths = list(theirs) if isinstance(theirs, list | tuple) else [theirs]
         bound.arguments["include_path"] = [tasks_path(), *paths]
         original(*bound.args, **bound.kwargs)
+        known.extend(bound.arguments["self"].all_tasks)
 
+    known: list[str] = []
     TaskManager.__init__ = with_ours
     try:
-        yield
+        yield known
     finally:
         TaskManager.__init__ = original
 

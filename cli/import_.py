@@ -33,7 +33,13 @@ def run(args: argparse.Namespace) -> int:
     if not done.files:
         say_on_stderr(f"lm-probe import: nothing was imported, so {args.out} is as it was")
         return 1
-    before = f", {counted(done.there_before, 'task')} there before" if done.there_before else ""
+    before = ""
+    if done.there_before:
+        was = "was" if done.there_before == 1 else "were"
+        before = (
+            f" ({counted(done.there_before, 'task')} of checkpoints {was} in the run already: from the same file, a "
+            f"newer one or a sweep)"
+        )
     samples = f" and {counted(done.samples, 'file')} of samples" if done.samples else ""
     say_on_stdout(
         f"{counted(done.scores, 'value')} from {counted(done.files, 'file')}{samples}{before}; lm-probe report "

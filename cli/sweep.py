@@ -10,7 +10,7 @@ from lm_probe.cli.report import render
 from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Finding, Spread, SweepConfig
+    from lm_probe.sweeps import Finding, Spread, Summary, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -55,9 +55,8 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     what = parser.add_argument_group("what is measured")
     what.add_argument(
         "--probes",
-        default=DEFAULT_PROBES,
         metavar="NAMES",
-        help="comma-separated, or none (default: %(default)s)",
+        help=f"comma-separated, or none (default: {DEFAULT_PROBES})",
     )
     what.add_argument(
         "--controls",
@@ -71,8 +70,8 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     what.add_argument(
         "--tasks",
         metavar="NAMES",
-        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: word_counting_small, "
-        "where the tokenizer has the words)",
+        help="comma-separated lm-eval tasks or groups, ours or lm-eval's, or none (default: none where --probes names "
+        "any, else word_counting_small, where the tokenizer has the words)",
     )
     what.add_argument(
         "--task-documents",
@@ -84,9 +83,11 @@ def add_measuring_arguments(parser: argparse.ArgumentParser, defaults: Defaults)
     what.add_argument(
         "--metadata",
         type=_options,
-        default={},
-        metavar="JSON",
-        help='options of our tasks, as for lm-eval: {"separator": "comma"} (see docs/tasks.md)',
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help='options of our tasks, as for lm-eval: separator=comma, or {"separator": "comma"} (see docs/tasks.md)',
     )
     what.add_argument(
         "--text", help=f"a .txt, .jsonl or .jsonl.zst file, a folder, or a Hub dataset (default: {defaults.text})"
@@ -165,16 +166,23 @@ def sweep_and_report(
         f"{counted(summary.checkpoints, 'checkpoint')}: {counted(summary.measured, 'measurement')} made, "
         f"{summary.finished_before:,} finished before, "
         f"{f'{summary.copied:,} copied from the same weights, ' if summary.copied else ''}"
-        f"{len(summary.failures):,} failed{_audited(summary.findings)}"
+        f"{summary.unmade:,} failed{_audited(summary.findings)}"
     )
     if not no_report:
         render([args.out])
     if summary.failures:
         say_on_stderr(
-            f"lm-probe {args.command.NAME}: {len(summary.failures)} failed, see above and the report; the same command "
-            f"tries them again"
+            f"lm-probe {args.command.NAME}: {_failed(summary)}, see above and the report; the same command tries them "
+            f"again"
         )
     return 1 if summary.failures else 0
+
+
+def _failed(summary: "Summary") -> str:
+    whole = sum(not failure.probe for failure in summary.failures)
+    with_them = summary.unmade - len(summary.failures) + whole
+    said = f"{counted(summary.unmade, 'measurement')} failed"
+    return f"{said} ({with_them:,} with {counted(whole, 'checkpoint')} as a whole)" if whole else said
 
 
 def _audited(findings: "list[Finding]") -> str:
@@ -193,7 +201,7 @@ def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str
         sources=sources,
         out=args.out,
         revisions=revisions,
-        probes=_names(args.probes),
+        probes=None if args.probes is None else _names(args.probes),
         controls=_names(args.controls),
         reference=args.reference,
         tasks=None if args.tasks is None else _names(args.tasks),
@@ -205,7 +213,7 @@ def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str
         dtype=args.dtype,
         seed=args.seed,
         task_documents=args.task_documents,
-        metadata=args.metadata,
+        metadata={key: value for options in args.metadata for key, value in options.items()},
         audit=not args.no_audit,
         trust_remote_code=args.trust_remote_code,
         cache_gb=getattr(args, "cache_gb", None),  # `demo` downloads nothing
@@ -240,10 +248,25 @@ def _names(given: str) -> tuple[str, ...]:
 
 
 def _options(given: str) -> dict[str, Any]:
+    """`key=value,key=value`, or a JSON object."""
+    example = 'give e.g. separator=comma, or \'{"separator": "comma"}\''
+    if not given.lstrip().startswith(("{", "[")):
+        pairs = [part.partition("=") for part in given.split(",")]
+        if not all(key and equals for key, equals, _ in pairs):
+            raise argparse.ArgumentTypeError(f"{given!r} is no option with its value: {example}")
+        return {key.strip(): _value(value.strip()) for key, _, value in pairs}
     try:
         options = json.loads(given)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'not valid JSON ({error}): give e.g. \'{{"separator": "comma"}}\'') from error
+        raise argparse.ArgumentTypeError(f"not valid JSON ({error}): {example}") from error
     if not isinstance(options, dict):
-        raise argparse.ArgumentTypeError('not a JSON object: give e.g. \'{"separator": "comma"}\'')
+        raise argparse.ArgumentTypeError(f"not a JSON object: {example}")
     return options
+
+
+def _value(given: str) -> Any:
+    """A number or a truth value where it is one, else the text itself."""
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given

@@ -80,8 +80,11 @@ def read_options(task: str, kind: str, m: int, n: int, metadata: Mapping[str, An
     for name, kinds in _ONLY_FOR.items():
         if kind not in kinds and getattr(options, name) != Options._field_defaults[name]:
             _refuse(task, name, getattr(options, name), f"only for {' and '.join(kinds)}", Options(m, n))
+    longer = Options(options.m, 10 * options.m)
+    if options.n <= options.m and "n" not in given:
+        _refuse(task, "m", options.m, f"fewer different words than the {options.n} of a list (n)", longer, "n")
     if options.n <= options.m:
-        _refuse(task, "n", options.n, f"more words than the {options.m} different ones (m)", Options(m, 10 * options.m))
+        _refuse(task, "n", options.n, f"more words than the {options.m} different ones (m)", longer)
     if options.questions_per_list > options.m:
         _refuse(task, "questions_per_list", options.questions_per_list, f"at most m = {options.m}", Options(m, n))
     return options
@@ -115,8 +118,6 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _refuse(task: str, name: str, value: object, possible: str, example: Options) -> None:
-    raise TaskError(
-        f"{task}: {name}={value!r} cannot be used; possible: {possible}, "
-        f"for example --metadata '{json.dumps({name: getattr(example, name)})}'"
-    )
+def _refuse(task: str, name: str, value: object, possible: str, example: Options, *also: str) -> None:
+    typed = json.dumps({key: getattr(example, key) for key in (name, *also)})
+    raise TaskError(f"{task}: {name}={value!r} cannot be used; possible: {possible}, for example --metadata '{typed}'")

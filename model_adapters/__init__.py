@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
     from lm_probe.model_adapters._hub_cache import fetch_ahead, free_space, give_back, has_weights
     from lm_probe.model_adapters._loader import CheckpointLoader
+    from lm_probe.model_adapters._near import near_names
     from lm_probe.model_adapters._notices import notices_to
     from lm_probe.model_adapters._offload import device_of
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
-    from lm_probe.model_adapters._say import counted, printable, say_on_stderr, say_on_stdout
+    from lm_probe.model_adapters._say import counted, install_words, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
     from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
@@ -53,6 +54,7 @@ __all__ = [
     "give_back",
     "has_weights",
     "hub_content",
+    "install_words",
     "is_local",
     "is_step",
     "lazily",
@@ -62,6 +64,7 @@ __all__ = [
     "local_folder",
     "locate",
     "misfits",
+    "near_names",
     "notices_to",
     "open_checkpoint",
     "open_weights",
@@ -93,10 +96,11 @@ __getattr__ = lazily(
         "_hub": ("list_files", "list_revisions", "weight_files"),
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
         "_loader": ("CheckpointLoader",),
+        "_near": ("near_names",),
         "_notices": ("notices_to",),
         "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
-        "_say": ("counted", "printable", "say_on_stderr", "say_on_stdout"),
+        "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
         "_tokenizer": ("load_tokenizer", "tokenizer_digest"),

@@ -13,6 +13,7 @@ from lm_probe.model_adapters._step import step_of
 from lm_probe.model_adapters._weights import Weights
 
 _SERIES = re.compile(r"step(\d+)")
+_NAMED = 4  # folders in a message
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,21 @@ def find_folder(source: str, revision: str | None = None) -> Path:
             f"{source} is a series of {counted(len(steps), 'checkpoint')}: give the folder of one, e.g. "
             f"{Path(source) / steps[max(steps)].name}"
         )
+    inside = sorted(child.name for child in folder.iterdir() if _is_source(child))
+    if inside:
+        some = " ".join(str(Path(source) / name) for name in inside[:_NAMED])
+        more = f" ({len(inside)} in all)" if len(inside) > _NAMED else ""
+        raise UserError(f"{source} is no checkpoint and no series, but holds some: give {some}{more}")
     raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
+
+
+def _is_source(folder: Path) -> bool:
+    """Whether a folder is a checkpoint or holds `step<N>` ones."""
+    try:
+        inside = list(folder.iterdir())
+    except OSError:  # a file, or not to be read
+        return False
+    return any(child.name == "config.json" or (is_step(child) and child.is_dir()) for child in inside)
 
 
 def _listing(steps: dict[int, Path], folder: Path) -> str:

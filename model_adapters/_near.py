@@ -1,6 +1,7 @@
-"""What somebody may have meant by a path that is not there."""
+"""What somebody may have meant by a path or a name that is not there."""
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 _ALIKE = 0.7  # of difflib's ratio: `modle` is like `model`, `gpt2` is not like `gpt2-runs`
@@ -26,7 +27,15 @@ def near_folders(path: str) -> list[str]:
 
 def near_words(path: str) -> str:
     """Those folders in brackets; empty where there are none."""
-    found = near_folders(path)
+    return _in_brackets(near_folders(path))
+
+
+def near_names(name: str, names: Iterable[str]) -> str:
+    """Names that are much like one that there is not, in brackets, the likest first; empty where there are none."""
+    return _in_brackets(difflib.get_close_matches(name, list(names), 3, _ALIKE))
+
+
+def _in_brackets(found: list[str]) -> str:
     return f" (near it: {', '.join(found)})" if found else ""
 
 

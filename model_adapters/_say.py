@@ -22,6 +22,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def install_words(extra: str) -> str:
+    """What to type for an extra of this package that is not installed."""
+    return f"pip install 'lm-probe[{extra}]', or in the folder of its source pip install -e '.[{extra}]'"
+
+
 def printable(text: str) -> str:
     r"""The text with every character that commands written out (`\x1b`).
 

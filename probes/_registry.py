@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, near_names
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.probes._condensation import CondensationProbe
 from lm_probe.probes._embedding_spectrum import EmbeddingSpectrumProbe
@@ -50,4 +50,5 @@ def _find(name: str) -> Probe:
         if not isinstance(probe, WeightProbe | ForwardProbe):
             raise UserError(f"{point.value} is no probe: it needs name, version, needs and read or start")
         return probe
-    raise UserError(f"no probe {name}: known are {', '.join(probe_names())}")
+    names = probe_names()
+    raise UserError(f"no probe {name}{near_names(name, names)}: known are {', '.join(names)}")

@@ -18,9 +18,9 @@ from lm_probe.reports._load import load
 from lm_probe.reports._provenance import per_checkpoint
 from lm_probe.reports._style import write_svg
 from lm_probe.reports._summary import columns, csv_header, csv_rows
-from lm_probe.sweeps import UserError, say_on_stderr
+from lm_probe.sweeps import REPORT_MARK, UserError, install_words, refuse_foreign, say_on_stderr
 
-_MARK = "<!-- Written by lm-probe report: a new rendering overwrites this file, its figures and its tables. -->"
+_MARK = f"<!-- {REPORT_MARK}: a new rendering overwrites this file, its figures and its tables. -->"
 _WEB = ("jinja2", "markupsafe", "markdown_it")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _OURS = re.compile(r"\((figures/[a-z0-9_]+\.svg|tables/[a-z0-9_]+\.csv)\)")
@@ -42,12 +42,14 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None, say: Callable
         The path of report.md.
 
     Raises:
-        UserError: no run is given, a folder holds none, or the report cannot be written.
+        UserError: no run is given, a folder holds none, or the report cannot be written or would overwrite files of
+            somebody else's.
     """
     if not runs:
         raise UserError("no run to report: give the folder of one, e.g. lm-probe report runs/pythia")
-    data = load([Path(run) for run in runs])
     folder = Path(runs[0]) if out is None else Path(out)
+    refuse_foreign(folder)
+    data = load([Path(run) for run in runs])
     try:
         return _write(data, folder, say)
     except OSError as error:
@@ -86,7 +88,7 @@ def _write_page(path: Path, data: RunData, said: Document, say: Callable[[str], 
         if package not in _WEB:
             raise
         path.unlink(missing_ok=True)
-        say(f"no report.html, because {package} is not installed: pip install 'lm-probe[web]' adds the page")
+        say(f"no report.html, because {package} is not installed: {install_words('web')}, adds the page")
         return
     path.write_bytes(page(data, said))
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lm_probe.model_adapters import UserError, lazily, say_on_stderr
+from lm_probe.model_adapters import UserError, install_words, lazily, say_on_stderr
 
 if TYPE_CHECKING:
     from lm_probe.sweeps._audit import Audit, audit
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._desk import Failure, Summary
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
+    from lm_probe.sweeps._foreign import REPORT_MARK, refuse_foreign
     from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
     from lm_probe.sweeps._look import Finding
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._versions import recorded_versions
 
 __all__ = [
+    "REPORT_MARK",
     "UNSEEN",
     "Audit",
     "CheckpointKey",
@@ -48,6 +50,7 @@ __all__ = [
     "audit",
     "dry_run",
     "import_scores",
+    "install_words",
     "lazily",
     "line_of",
     "make_folder",
@@ -56,6 +59,7 @@ __all__ = [
     "read_samples",
     "read_samples_file",
     "recorded_versions",
+    "refuse_foreign",
     "sample_tokens",
     "say_on_stderr",
     "short_identity",
@@ -71,6 +75,7 @@ __getattr__ = lazily(
         "_config": ("SweepConfig",),
         "_desk": ("Failure", "Summary"),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
+        "_foreign": ("REPORT_MARK", "refuse_foreign"),
         "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),
         "_look": ("Finding",),

@@ -36,7 +36,7 @@ def audit(
     Raises:
         UserError: a source or a revision does not exist, or the Hub cannot be asked.
     """
-    looks = [look(visit, partial(open_to_look, visit, say)) for visit in plan(sources, revisions)]
+    looks = [look(visit, partial(open_to_look, visit, say)) for visit in plan(sources, revisions, say=say)]
     return Audit(len(looks), sum(one.bytes_read for one in looks), judge(looks))
 
 

@@ -30,10 +30,11 @@ class SweepConfig:
     """The run's folder."""
     revisions: str | None = None
     """`all`, a list, `start:stop:stride` or `log2`; see `plan`."""
-    probes: tuple[str, ...] = DEFAULT_PROBES
-    """Names of probes."""
+    probes: tuple[str, ...] | None = None
+    """Names of probes; None is `DEFAULT_PROBES`."""
     tasks: tuple[str, ...] | None = None
-    """Names of lm-eval tasks or groups, ours or lm-eval's own; None is those of `DEFAULT_TASKS` that can be asked."""
+    """Names of lm-eval tasks or groups, ours or lm-eval's own; None is none where probes are named, else those of
+    `DEFAULT_TASKS` that can be asked."""
     controls: tuple[str, ...] = ()
     """Controls of hidden-state probes: `random`, `gaussian`, `shuffled`, `curve`."""
     reference: str | None = None
@@ -55,7 +56,7 @@ class SweepConfig:
     task_documents: int | None = None
     """Documents in each task; None is the task's own number."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Options of our tasks, as lm-eval's `--metadata`."""
+    """Options of our tasks, as lm-eval's `--metadata`, less `num_docs` and `seed`, which the sweep has itself."""
     audit: bool = True
     """Look first whether the checkpoints are what their names say; see `audit`."""
     trust_remote_code: bool = False
@@ -83,7 +84,11 @@ class SweepConfig:
             raise UserError(f"--cache-gb {self.cache_gb} is no size: give gigabytes, 0 or more, e.g. --cache-gb 20")
         if self.dtype not in DTYPES:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
-        if not self.probes and self.tasks == ():
+        for key, flag in (("num_docs", "--task-documents"), ("seed", "--seed")):
+            if key in self.metadata:
+                value = self.metadata[key]
+                raise UserError(f"--metadata {key}={value}: a sweep takes that for all tasks alike as {flag} {value}")
+        if not self.chosen_probes and not self.chosen_tasks:
             raise UserError("neither probes nor tasks to run: name some with --probes or --tasks")
 
     def refuse_device(self) -> None:
@@ -101,6 +106,18 @@ class SweepConfig:
         except Exception as error:  # each kind of device has its own
             reason = str(error).strip().splitlines()[0][:120]
             raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
+
+    @property
+    def chosen_probes(self) -> tuple[str, ...]:
+        """The names of the probes that are asked for."""
+        return DEFAULT_PROBES if self.probes is None else self.probes
+
+    @property
+    def chosen_tasks(self) -> tuple[str, ...]:
+        """The names of the tasks and groups that are asked for."""
+        if self.tasks is not None:
+            return self.tasks
+        return () if self.probes else DEFAULT_TASKS
 
     def task_options(self) -> dict[str, Any]:
         """What our tasks are asked for: `metadata` with the seed and, where one is given, the number of documents."""

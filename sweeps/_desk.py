@@ -36,6 +36,8 @@ class Summary:
     finished_before: int = 0
     copied: int = 0
     """Measurements taken over from a checkpoint of the series that holds the same."""
+    unmade: int = 0
+    """Measurements that failed, by themselves or with their checkpoint: with the three above all that was asked."""
     failures: list[Failure] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """What the audit found."""
@@ -142,6 +144,7 @@ class Desk:
             self.progress.say(event.trace)
         if probe:
             self._failed.add((visit, probe))
+            self.summary.unmade += 1
             self._done(visit, 1)
 
     def tell(self, notices: Sequence[Said]) -> None:
@@ -157,8 +160,10 @@ class Desk:
 
     def leave(self, visit: Visit) -> None:
         """Ends a checkpoint; what was passed over counts as done on the bar."""
+        left = self._left.pop(visit, self._job.pieces(visit))
         self.summary.checkpoints += 1
-        self.progress.done(self._left.pop(visit, self._job.pieces(visit)))
+        self.summary.unmade += left
+        self.progress.done(left)
 
     def _copy(self, visit: Visit, key: CheckpointKey, pending: Sequence[Unit]) -> list[Unit]:
         """Takes over what was measured of the same content, and gives what is left to measure."""

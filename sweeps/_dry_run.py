@@ -61,7 +61,7 @@ def dry_run(
 ) -> Iterator[Planned]:
     """Says for each checkpoint what is finished, what would be fetched, and about how long it takes; measures nothing.
 
-    What is asked is told first, and last what the run holds that was asked otherwise, which nothing is compared with.
+    What is asked is told first, and last what the run holds that was asked otherwise; see `held_otherwise`.
 
     Config, tokenizer and headers of Hub checkpoints are fetched where tensors are to be read or a time is calculated,
     of the first checkpoint with such files only. What a finished first checkpoint would be read for again, as baseline
@@ -87,14 +87,23 @@ def dry_run(
             say(line)
 
 
-def outline(job: Job, store: RunStore, spread: Spread | None = None) -> list[Planned]:
+class Outline(NamedTuple):
+    """What a sweep that is about to begin has before it."""
+
+    planned: list[Planned]
+    held: list[str]
+    """What its run holds that was measured with other settings; see `held_otherwise`."""
+
+
+def outline(job: Job, store: RunStore, spread: Spread | None = None) -> Outline:
     """What a sweep that is about to begin has before it, at little cost.
 
     Of each repository one listing and the headers of one checkpoint stand for the others. A local checkpoint counts as
     finished by its name: its files are read at its own turn.
     """
     plan = _Plan(job, store, spread, each=False)
-    return [plan.of(visit) for visit in job.visits]
+    planned = [plan.of(visit) for visit in job.visits]
+    return Outline(planned, held_otherwise(store, plan.asked))
 
 
 class _Plan:
@@ -107,8 +116,8 @@ class _Plan:
         self._listings: dict[str, Mapping[str, int] | None] = {}
         self._silent: dict[str, str] = {}
         self._opened: dict[str, Weights] = {}
-        self.asked: list[tuple[str, Unit]] = []
-        """The units of every checkpoint that could be looked at, with its model, where there is a run."""
+        self.asked: list[tuple[Visit, Unit]] = []
+        """The units of every checkpoint that could be looked at, where there is a run."""
 
     def of(self, visit: Visit) -> Planned:
         """One checkpoint."""
@@ -133,11 +142,12 @@ class _Plan:
         if self._each or visit.commit is not None:
             checkpoint = visit.locate()
             key, units = key_of(visit, checkpoint), job.units(visit, checkpoint)
-            self.asked += [(visit.model, unit) for unit in units]
+            self.asked += [(visit, unit) for unit in units]
             return [unit for unit in units if not store.has(key, unit.probe, unit.config)]
         folder = find_folder(visit.source, visit.revision)
         unread = Checkpoint(visit.source, visit.revision, visit.step, "sha256:", folder)
         units = job.units(visit, unread)
+        self.asked += [(visit, unit) for unit in units]
         return [unit for unit in units if not store.has_named(visit.model, visit.revision, unit.probe, unit.config)]
 
     def _open(self, visit: Visit) -> Weights:

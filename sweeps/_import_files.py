@@ -69,6 +69,8 @@ def read_file(path: Path) -> FileContent:
     except (ValueError, RecursionError) as error:
         if name.endswith(".jsonl") or '"doc_id"' in text.partition("\n")[0]:
             raise _samples() from error
+        if not name.endswith(".json") and '"results"' not in text:
+            raise NotResults("is neither a result file of lm-eval (.json) nor a table (.csv)") from error
         raise UserError(f"is damaged or cut off ({error})") from error
     if isinstance(found, list) and found and isinstance(found[0], dict) and "doc_id" in found[0]:
         raise _samples()

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from lm_probe.model_adapters import Checkpoint, UserError
 from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, find_probes
-from lm_probe.sweeps._config import DEFAULT_TASKS, SweepConfig
+from lm_probe.sweeps._config import SweepConfig
+from lm_probe.sweeps._context_fit import refuse_long_context
 from lm_probe.sweeps._controls import Control, controlled
+from lm_probe.sweeps._foreign import refuse_foreign
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._ray import Spread
@@ -75,23 +77,23 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
     Raises:
         UserError: the settings exclude each other; this machine cannot compute on the device; a probe, task, control,
             source, revision or text does not exist or cannot be used; a task that is named can be asked of no
-            checkpoint; or a reference has no use.
+            checkpoint; a reference has no use; or the run's folder holds files of somebody else's.
     """
+    refuse_foreign(config.out)
     if spread is not None and config.cache_gb is not None:
         raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
     if spread is None:
         config.refuse_device()
     elif spread.gpus == 0 and config.on_gpu:
         raise UserError(f"--gpus-per-task 0 leaves a worker no GPU for --device {config.device}: leave out one of them")
-    probes = find_probes(config.probes)
+    probes = find_probes(config.chosen_probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(
             f"--reference {config.reference} is for the probe geometry, and --probes is "
-            f"{','.join(config.probes) or 'none'}: add geometry to --probes"
+            f"{','.join(config.chosen_probes) or 'none'}: add geometry to --probes"
         )
     tasks: Sequence[str] = ()
-    wanted = DEFAULT_TASKS if config.tasks is None else config.tasks
-    if wanted:
+    if wanted := config.chosen_tasks:
         from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
 
         tasks = expand_tasks(wanted)
@@ -102,6 +104,9 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
         refuse_unfit(unfit, visits, tasks)
     elif not probes and all(unfit.get(visit, {}).keys() >= {*tasks} for visit in visits):
         raise UserError(f"{left_out(unfit, visits, tasks)[0]}; nothing else is to be measured: name --probes")
-    text = read_text(config.text) if any(map(needs_text, probes)) else None
+    reads = any(map(needs_text, probes))
+    if reads and config.context is not None:
+        refuse_long_context(config.context, visits)
+    text = read_text(config.text) if reads else None
     step = ProbeStep(config, visits, text)
     return Job(config, probes, controlled(probes, config.controls), tasks, visits, step, unfit)

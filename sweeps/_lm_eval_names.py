@@ -1,6 +1,5 @@
 """Which lm-eval tasks a name stands for, where they are, and what they ask."""
 
-import difflib
 import functools
 import hashlib
 import json
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lm_probe.eval_tasks import group_names, task_manager, task_names
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, near_names
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -64,11 +63,9 @@ def expand_tasks(names: Sequence[str]) -> list[str]:
 def _members(name: str, index: dict[str, Any]) -> list[str]:
     entry = index.get(name)
     if entry is None:
-        near = difflib.get_close_matches(name, index, n=3)
         raise UserError(
-            f"no task or group is called {name!r}; "
-            + (f"near: {', '.join(near)}; " if near else "")
-            + "`lm-probe tasks` lists ours, `lm-probe eval ls tasks` lists all"
+            f"no task or group is called {name!r}{near_names(name, index)}: `lm-probe tasks` lists ours, "
+            f"`lm-probe eval ls tasks` lists all"
         )
     if entry.kind.name == "TAG":
         return [task for member in sorted(entry.tags) for task in _members(member, index)]

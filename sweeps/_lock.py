@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._foreign import refuse_foreign
 
 
 def make_folder(folder: Path) -> Path:
@@ -35,8 +36,9 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Holds the run for this process; the system lets go of it however the process ends.
 
     Raises:
-        UserError: another sweep holds it, or the folder cannot be written or locked.
+        UserError: another sweep holds it, the folder cannot be written or locked, or it holds files of somebody else's.
     """
+    refuse_foreign(folder)
     path = make_folder(folder) / "run.lock"
     try:
         handle = path.open("a+b", buffering=0)

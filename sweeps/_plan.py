@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from lm_probe.model_adapters import (
     is_step,
     list_revisions,
     locate,
+    say_on_stderr,
     series_steps,
     step_of,
 )
 
+_LISTED = 12  # steps in a line
 _RANGE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
 
 
@@ -56,23 +58,27 @@ class Visit:
         return f"{self.model} {self.revision}" if self.revision else self.model
 
 
-def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
+def plan(
+    sources: Sequence[str], revisions: str | None = None, *, say: Callable[[str], None] = say_on_stderr
+) -> list[Visit]:
     """The checkpoints of all sources, each source's by rising step.
 
     Args:
         sources: Hub repositories (`user/name`, `user/name@step1000`), local folders, or local series.
         revisions: `all`, a comma-separated list, `start:stop:stride` in steps (stop included), or `log2` (the steps
             nearest to 0, 1, 2, 4, 8, ...). Default: every step of a local series, `main` of a Hub repository.
+        say: takes a line where a source has only some of the steps that a range names.
 
     Raises:
         UserError: a source or a revision does not exist, nothing is selected, or the Hub cannot be asked.
     """
     if not sources:
         raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
+    _refuse_files(sources)
     selected = []
     for source, pinned in _distinct(sources):
         choose = _of_folder if is_local(source) else _of_repository
-        selected.append((source, choose(source, pinned or revisions)))
+        selected.append((source, choose(source, pinned or revisions, say)))
     names = _names([source for source, _ in selected])
     visits = [
         Visit(names[source], source, revision, step_of(revision or _folder(source).resolve().name), commit)
@@ -80,6 +86,19 @@ def plan(sources: Sequence[str], revisions: str | None = None) -> list[Visit]:
         for revision, commit in chosen
     ]
     return list(dict.fromkeys(visits))
+
+
+def _refuse_files(sources: Sequence[str]) -> None:
+    """A file beside folders is what a shell makes of `series/*`.
+
+    Raises:
+        UserError: there is one.
+    """
+    paths = {source: _folder(source) for source in sources}
+    beside = {path.parent for path in paths.values() if os.path.isdir(path)}
+    for source, path in paths.items():
+        if os.path.isfile(path) and path.parent in beside:
+            raise UserError(f"{source} is a file among folders: leave it out, or give {Path(source).parent}/*/")
 
 
 def _split(source: str) -> tuple[str, str | None]:
@@ -111,7 +130,7 @@ def _folder(source: str) -> Path:
     return Path(source).expanduser()
 
 
-def _of_folder(source: str, wanted: str | None) -> Sequence[tuple[str | None, str | None]]:
+def _of_folder(source: str, wanted: str | None, say: Callable[[str], None]) -> Sequence[tuple[str | None, str | None]]:
     """The checkpoints of a local source; None stands for a plain folder itself."""
     folder = _folder(source)
     steps = {path.name: step for step, path in series_steps(folder).items()}
@@ -120,29 +139,52 @@ def _of_folder(source: str, wanted: str | None) -> Sequence[tuple[str | None, st
         if wanted not in (None, "all"):
             raise UserError(f"{source} has no sub-folders step<N>, so --revisions {wanted} selects nothing")
         return [(None, None)]
-    chosen = _chosen(source, wanted or "all", steps)
+    chosen = _chosen(source, wanted or "all", steps, say)
     for name in chosen:
         find_folder(source, name)
     return [(name, None) for name in chosen]
 
 
-def _of_repository(source: str, wanted: str | None) -> Sequence[tuple[str | None, str | None]]:
+def _of_repository(
+    source: str, wanted: str | None, say: Callable[[str], None]
+) -> Sequence[tuple[str | None, str | None]]:
     """The revisions of a Hub repository, each with its commit."""
     if wanted is not None and _needs_listing(wanted):
         commits = list_revisions(source)
         steps = {name: step for name in commits if (step := step_of(name)) is not None}
-        chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps)
+        chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps, say)
         return [(name, commits[name] if name in commits else locate(source, name).identity) for name in chosen]
     return [(name, locate(source, name).identity) for name in _listed(wanted or "main")]
 
 
-def _chosen(source: str, wanted: str, steps: dict[str, int]) -> list[str]:
+def _chosen(source: str, wanted: str, steps: dict[str, int], say: Callable[[str], None]) -> list[str]:
     chosen = _by_rule(wanted, steps)
     if not chosen:
         some = ", ".join(list(steps)[:4]) + (", ..." if len(steps) > 4 else "")
         has = f"{counted(len(steps), 'step')} ({some})" if steps else "no steps"
         raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {has}")
+    named = _named(wanted, steps)
+    if named > len(chosen):
+        say(
+            f"--revisions {wanted} names {counted(named, 'step')}, and {source} has {len(chosen)} of them: "
+            f"{_few(sorted(steps[name] for name in chosen))}; its steps are {_few(sorted(steps.values()))}"
+        )
     return chosen
+
+
+def _named(wanted: str, steps: dict[str, int]) -> int:
+    """How many steps a range with a stride names, up to the last that there is; 0 of anything else."""
+    found = _RANGE.fullmatch(wanted)
+    if found is None or not found.group(3):
+        return 0
+    start, stop, stride = (int(part) if part else None for part in found.groups())
+    last = max(steps.values()) if stop is None else min(stop, max(steps.values()))
+    return len(range(start or 0, last + 1, stride or 1))
+
+
+def _few(steps: Sequence[int]) -> str:
+    shown = list(map(str, steps))
+    return ", ".join(shown if len(shown) <= _LISTED else [*shown[: _LISTED - 2], "...", shown[-1]])
 
 
 def _needs_listing(wanted: str) -> bool:

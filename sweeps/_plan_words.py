@@ -8,6 +8,10 @@ from lm_probe.sweeps._ray import Spread
 
 _WIRE = 12.5e6  # bytes a second; nothing is fetched in order to measure it
 
+_CALCULATED = (
+    "by operations, requests and a timed matrix product; loading and what probes do with hidden states come on top"
+)
+
 
 def line_of(one: Planned) -> str:
     """One checkpoint in a line."""
@@ -42,12 +46,14 @@ def _time(planned: Sequence[Planned], wire: int, spread: Spread | None) -> list[
     unknown = sorted(set[str]().union(*(one.estimate.unknown for one in planned)))
     if not recorded and not calculated and not unknown and not wire:
         return []
-    how = {"as this run has taken so far": recorded, "by operations and a timed matrix product": calculated}
+    how = {"as this run has taken so far": recorded, _CALCULATED: calculated}
     said = [why for why, seconds in how.items() if seconds]
     parts = []
     if said:
         one_by_one = "" if spread is None else " on one worker"
-        parts.append(f"{duration(recorded + calculated)} of measuring{one_by_one} ({', '.join(said)})")
+        time = duration(recorded + calculated)
+        at_least = "at least " if calculated and time[0].isdigit() else ""
+        parts.append(f"{at_least}{time} of measuring{one_by_one} ({', '.join(said)})")
     if wire:
         parts.append(f"{duration(wire / _WIRE)} of fetching at {_WIRE * 8 / 1e6:.0f} Mbit/s, which is assumed")
     if unknown:

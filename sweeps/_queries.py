@@ -34,15 +34,19 @@ CURRENT = f"""
     )
     SELECT asked FROM ranked WHERE place = 1
 """
+_OF_EACH_SETTINGS = "SELECT max(asked) FROM measurements GROUP BY checkpoint, probe, config_hash"
 _ON_ANY_PROMPTS = f"SELECT max(asked) FROM ({_STANDING}) GROUP BY model, revision, probe, task, prompts"
-VALUES = f"""
+_VALUES = """
     SELECT c.model, nullif(c.revision, '') AS revision, c.step, m.probe, v.metric, v.layer, v.site, v.component,
            v.value, v.stderr, v.n, c.identity, m.config_hash AS settings
     FROM vals v JOIN measurements m ON v.measurement = m.id JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE m.asked IN ({CURRENT})
+    WHERE m.asked IN ({})
     ORDER BY c.model, c.step IS NULL, c.step, c.revision, m.probe, v.component, v.metric, v.layer,
-             CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END
+             CASE v.site WHEN 'embedding' THEN 0 WHEN 'block' THEN 1 WHEN 'final_norm' THEN 2 ELSE 3 END, m.asked
 """
+VALUES = _VALUES.format(CURRENT)
+VALUES_OF_ALL_SETTINGS = _VALUES.format(_OF_EACH_SETTINGS)
+NOT_SHOWN = f'SELECT count(*) AS number FROM ({_OF_EACH_SETTINGS}) WHERE "max(asked)" NOT IN ({CURRENT})'
 ROWS = f"""
     SELECT measurement, metric, layer, site, component, value, stderr, n FROM vals
     WHERE measurement IN (SELECT id FROM measurements WHERE asked IN ({CURRENT}))

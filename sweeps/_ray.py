@@ -4,7 +4,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, install_words
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"local|auto|(ray://)?[\w.-]+:\d+")
@@ -26,7 +26,7 @@ class Spread:
     def __post_init__(self) -> None:
         """Refuses what no cluster could give, and any without Ray."""
         if importlib.util.find_spec("ray") is None:
-            raise UserError("--ray needs Ray, which is not installed: pip install 'lm-probe[ray]'")
+            raise UserError(f"--ray needs Ray, which is not installed: {install_words('ray')}")
         if not _ADDRESS.fullmatch(self.address):
             raise UserError(
                 f"--ray {self.address} is no address: give auto, host:6379 or ray://host:10001; without one, put "

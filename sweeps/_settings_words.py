@@ -5,28 +5,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lm_probe.model_adapters import counted
+from lm_probe.sweeps._arguments import differences
 from lm_probe.sweeps._job import Job
+from lm_probe.sweeps._measurement_rows import failure_name
+from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._tokens import DEFAULT_CONTEXT
 from lm_probe.sweeps._units import Unit
 
-_LISTED = 4
-# How the command line says what a measurement's configuration holds; what a checkpoint says of itself is no setting.
-_FLAGS = {
-    "tokens": "--tokens {}",
-    "context": "--context {}",
-    "seed": "--seed {}",
-    "dtype": "--dtype {}",
-    "text": "another --text",
-    "asks": "other documents, --metadata or versions of a task",
-}
+_LISTED, _ROOM = 4, 20  # names in a sentence, and in a line of their own
 
 
 def asked_words(job: Job) -> list[str]:
     """The probes, controls and tasks of a sweep, and the settings that they are measured with."""
     config = job.config
     probes = [*(probe.name for probe in job.probes), *job.controls]
-    lines = [f"probes: {_some(probes)}; tasks: {_some(job.tasks)}"]
+    lines = [f"probes: {_some(probes, _ROOM)}; tasks: {_some(job.tasks, _ROOM)}"]
     settings = []
     if (text := job.step.text) is not None:
         at_most = config.context or f"{DEFAULT_CONTEXT} or what the model takes"
@@ -39,41 +33,81 @@ def asked_words(job: Job) -> list[str]:
     return lines
 
 
-def _some(names: Sequence[str]) -> str:
-    if len(names) <= _LISTED:
+def _some(names: Sequence[str], room: int = _LISTED) -> str:
+    if len(names) <= room:
         return ", ".join(names) or "none"
-    return f"{', '.join(names[: _LISTED - 1])} and {len(names) - _LISTED + 1} more"
+    return f"{', '.join(names[: room - 1])} and {len(names) - room + 1} more"
 
 
-def held_otherwise(store: RunStore, asked: Iterable[tuple[str, Unit]]) -> list[str]:
-    """A line where the run shows measurements of what is asked that were made with other settings.
+def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list[str]:
+    """What the run shows of what is asked that was measured with other settings.
 
     Args:
         store: the run.
-        asked: units of work, each with its model.
+        asked: units of work, each with its checkpoint.
+
+    Returns:
+        A line on measurements of the checkpoints that are asked, which give way, and one on those of others of their
+        models, which stay and are not compared with.
     """
-    wanted = {(model, unit.probe, unit.config.get("task")): unit.config for model, unit in asked}
-    otherwise: Counter[str] = Counter()
-    number = 0
+    units = [(visit.model, visit.revision, unit) for visit, unit in asked]
+    own = {(model, revision, *_of(unit.probe, unit.config)): unit.config for model, revision, unit in units}
+    models = {(model, *_of(unit.probe, unit.config)): unit.config for model, _, unit in units}
+    aside, beside = _Otherwise(), _Otherwise()
     for row in store.measurements().to_dict("records"):
-        config = row["config"]
-        place = (row["model"], row["probe"], config.get("task"))
-        if place in wanted and "imported" not in row["details"]:
-            differs = _differences(config, wanted[place])
-            otherwise.update(differs)
-            number += bool(differs)
-    if not number:
-        return []
-    how = ", ".join(said for said, _ in otherwise.most_common())
-    return [
-        f"{store.folder} holds {counted(number, 'measurement')} made with {how}: what is asked now is not compared "
-        f"with them; ask for the same, or choose another --out"
-    ]
+        if "imported" in row["details"]:  # the same sweep would not bring it back
+            continue
+        model, what = row["model"], _of(row["probe"], row["config"])
+        revision = row["revision"] if isinstance(row["revision"], str) else None  # pandas has NaN
+        if (model, revision, *what) in own:
+            aside.add(f"{model} {revision or ''}".strip(), row, own[model, revision, *what])
+        elif (model, *what) in models:
+            beside.add(f"{model} {revision or ''}".strip(), row, models[model, *what])
+    lines = []
+    if aside.number:
+        lines.append(
+            f"{store.folder}: what is asked now sets aside {counted(aside.number, 'finished measurement')} made "
+            f"with {aside.how} ({aside.which}): report and export show what was asked for last; nothing is lost, "
+            f"lm-probe export {store.folder} --all-settings has both, and a sweep as before shows those again"
+        )
+    if beside.number:
+        lines.append(
+            f"{store.folder} holds {counted(beside.number, 'measurement')} made with {beside.how} "
+            f"({beside.which}): what is asked now is not compared with them; ask for the same, or choose another --out"
+        )
+    return lines
 
 
-def _differences(held: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    return [
-        "the default --context" if key == "context" and held.get(key) is None else flag.format(held.get(key))
-        for key, flag in _FLAGS.items()
-        if key in held and key in asked and held[key] != asked[key]
-    ]
+def _of(probe: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
+    return probe, config.get("task")
+
+
+class _Otherwise:
+    """Measurements that were asked for with other settings, and how."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._names: dict[str, None] = {}
+        self._checkpoints: dict[str, None] = {}
+        self._said: Counter[str] = Counter()
+
+    def add(self, checkpoint: str, row: Mapping[Any, Any], asked: Mapping[str, Any]) -> None:
+        """Takes a measurement where its settings are others."""
+        said = differences(row["config"], asked)
+        if said:
+            self.number += 1
+            self._names[failure_name(row["probe"], row["config"])] = None
+            self._checkpoints[checkpoint] = None
+            self._said.update(said)
+
+    @property
+    def how(self) -> str:
+        """The settings, those of most measurements first."""
+        return ", ".join(said for said, _ in self._said.most_common())
+
+    @property
+    def which(self) -> str:
+        """Probes, tasks and checkpoints."""
+        one = len(self._checkpoints) == 1
+        where = next(iter(self._checkpoints)) if one else counted(len(self._checkpoints), "checkpoint")
+        return f"{_some([*self._names])} of {where}"

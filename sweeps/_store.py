@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lm_probe.model_adapters import UserError
+from lm_probe.sweeps._arguments import arguments_of
 from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert
@@ -19,9 +20,11 @@ from lm_probe.sweeps._queries import (
     CURRENT,
     MEASUREMENTS,
     MEASUREMENTS_ON_ANY_PROMPTS,
+    NOT_SHOWN,
     ROWS,
     TASK_DETAILS,
     VALUES,
+    VALUES_OF_ALL_SETTINGS,
     VECTORS,
 )
 from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
@@ -180,16 +183,25 @@ class RunStore:
                 "DELETE FROM failures WHERE model = ? AND revision = ? AND probe = ?", (model, revision or "", probe)
             )
 
-    def values(self, *, provenance: bool = False) -> pd.DataFrame:
-        """All values, newest measurement of each, with the columns of `Value`, in a fixed order.
+    def values(self, *, provenance: bool = False, all_settings: bool = False) -> pd.DataFrame:
+        """Of each (checkpoint, probe or task) the values asked for last, with the columns of `Value`, in a fixed order.
 
         Args:
             provenance: add `identity`, which weights these were, and `settings`, a hash of what was asked (text,
                 tokens, context, seed, dtype, ...; see `measurements`). Within a model and a probe only values of equal
                 settings compare.
+            all_settings: give what was asked for before too: the newest values of each checkpoint under each of its
+                settings, also of weights that had the same name, with the columns of `provenance` and
+                `arguments`, those of the command line that give the settings.
         """
         columns = [*Value._fields, "identity", "settings"]
-        frame = pd.DataFrame(self._rows(VALUES), columns=columns)[columns if provenance else columns[:-2]]
+        frame = pd.DataFrame(self._rows(VALUES_OF_ALL_SETTINGS if all_settings else VALUES), columns=columns)
+        if all_settings:
+            configs = self._rows("SELECT DISTINCT config_hash, config FROM measurements")
+            arguments = {row["config_hash"]: arguments_of(json.loads(row["config"])) for row in configs}
+            frame["arguments"] = frame.settings.map(arguments).astype("object")
+        elif not provenance:
+            frame = frame[[*Value._fields]]
         return frame.astype(
             {
                 **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
@@ -197,6 +209,10 @@ class RunStore:
                 **dict.fromkeys(("value", "stderr"), "float64"),
             }
         )
+
+    def not_shown(self) -> int:
+        """How many finished measurements only `values(all_settings=True)` gives."""
+        return int(self._rows(NOT_SHOWN)[0]["number"])
 
     def value_rows(self, chunk: int = 50_000) -> Iterator[list[tuple[Any, ...]]]:
         """The same as plain tuples in no order, for runs of millions of values.

@@ -56,7 +56,8 @@ def _run(job: Job, store: RunStore, spread: Spread | None, desk: Desk, silent: b
     for line in job.notices():
         desk.progress.say(line)
     if not silent:
-        for line in summarised(outline(job, store, spread), spread):
+        ahead = outline(job, store, spread)
+        for line in (*summarised(ahead.planned, spread), *ahead.held):
             desk.progress.say(line)
     desk.audit_ahead()
     if spread is None:

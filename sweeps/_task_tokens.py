@@ -1,7 +1,7 @@
-"""What one of our counting tasks asks of a model, from a few of its documents, and how many tokens all of it holds."""
+"""What one of our counting tasks asks of a model, from a few of its documents, and how much all of it is."""
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,12 +15,21 @@ if TYPE_CHECKING:
 _LOOKED_AT = 4
 
 
-def tokens_of_task(
-    name: str, tokenizer: PreTrainedTokenizerBase, max_context: int | None, options: dict[str, Any]
-) -> int | None:
-    """Tokens of all rows that a model reads for a task, both arms; None of a task that generates or is not ours.
+class TaskSize(NamedTuple):
+    """How much a task asks of a model, both arms."""
 
-    lm-eval reads a prompt once for all answers that differ in their last token alone: once where all have one token.
+    tokens: int
+    """Of all rows that the model reads."""
+    rows: int
+    """A prompt is read once for all answers that differ in their last token alone: once where all have one token."""
+    requests: int
+    """Answers that are scored."""
+
+
+def size_of_task(
+    name: str, tokenizer: PreTrainedTokenizerBase, max_context: int | None, options: dict[str, Any]
+) -> TaskSize | None:
+    """What a task comes to, from its first documents; None of a task that generates or is not ours.
 
     Args:
         name: the task.
@@ -36,7 +45,8 @@ def tokens_of_task(
     documents = int(options.get("num_docs", NUM_DOCS))
     looked_at = requests_of_task(name, tokenizer, max_context, options)
     rows = [row for requests in looked_at for row in _rows(requests, tokenizer)]
-    return round(sum(rows) * documents / len(looked_at))
+    some = sum(rows), len(rows), sum(map(len, looked_at))
+    return TaskSize(*(round(number * documents / len(looked_at)) for number in some))
 
 
 def requests_of_task(

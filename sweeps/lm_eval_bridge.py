@@ -224,8 +224,11 @@ def _scores(results: dict[str, Any], samples: Mapping[str, list[dict[str, Any]]]
                 continue
             found = values.get(f"{metric}_stderr,{task_filter}")
             stderr = None if found in (None, "N/A") else float(found)
-            if stderr is not None and clusters is not None:
-                stderr = clustered_stderr([float(row[metric]) for row in samples[task]], clusters)
+            if stderr is not None and is_ours(task):
+                own = [float(row[metric]) for row in samples[task]]
+                stderr = stderr if clusters is None else clustered_stderr(own, clusters)
+                if len({*own}) == 1:  # a floor: lm-eval's sum over documents leaves rounding in its mean and error
+                    value, stderr = own[0], None if stderr is None else 0.0
             scores.append(
                 TaskScore(
                     task=task,

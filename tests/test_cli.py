@@ -1,5 +1,6 @@
 """The command line as a user meets it."""
 
+import argparse
 import importlib.metadata
 import io
 import json
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -97,7 +99,8 @@ def test_one_is_one(arguments: list[str], capsys: pytest.CaptureFixture[str], tm
     assert main(["audit", arguments[1], "--revisions", "8"]) == 0
     assert capsys.readouterr().out.startswith("1 checkpoint, ")
     (tmp_path / "one.csv").write_text("model,step,task,metric,value\nm,1,t,acc,0.5\n")
-    for before in ("", ", 1 task there before"):
+    already = " (1 task of checkpoints was in the run already: from the same file, a newer one or a sweep)"
+    for before in ("", already):
         assert main(["import", str(tmp_path / "one.csv"), "--out", str(tmp_path / "imported")]) == 0
         said = capsys.readouterr().out
         assert said.startswith(f"{0 if before else 1} value{'s' * bool(before)} from 1 file{before}; lm-probe report")
@@ -117,12 +120,48 @@ def test_export_says_where_settings_are_mixed(
     assert main(["export", run, "--provenance"]) == 0
     out, err = capsys.readouterr()
     table = pd.read_csv(io.StringIO(out))
-    assert not err and table.groupby("settings").step.unique().map(list).tolist() in ([[0, 1], [8]], [[8], [0, 1]])
+    by_settings = table.groupby("settings").step.unique().map(list).tolist()
+    assert sorted(by_settings) == [[0, 1], [8]] and "\n" not in err.strip()
+    aside = "without 1 finished measurement whose place was taken by what was asked for later"
+    assert aside in err and "--all-settings adds them" in err
     assert table.identity.str.startswith("sha256:").all() and table.groupby("step").identity.nunique().eq(1).all()
+    assert main(["export", run, "--all-settings"]) == 0
+    out, err = capsys.readouterr()
+    everything = pd.read_csv(io.StringIO(out))
+    assert not err and sorted(everything.groupby("arguments").step.unique().map(list)) == [[0, 1, 8], [8]]
     assert main(common) == 0  # what was asked for last is what the run shows
     capsys.readouterr()
     assert main(["export", run]) == 0
-    assert not capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert aside in err and "more than one setting" not in err
+
+
+def test_export_writes_what_the_name_of_the_file_says(
+    web_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with RunStore(web_run) as store:
+        values = store.values()
+    for name, read in (
+        ("v.parquet", pd.read_parquet),
+        ("v.csv", partial(pd.read_csv, float_precision="round_trip")),
+        ("v.CSV.gz", partial(pd.read_csv, float_precision="round_trip", compression="gzip")),
+        ("v.jsonl", partial(pd.read_json, lines=True, precise_float=True)),
+        ("v.jsonl.gz", partial(pd.read_json, lines=True, precise_float=True)),
+        ("v", partial(pd.read_csv, float_precision="round_trip")),
+    ):
+        assert main(["export", str(web_run), "--out", str(tmp_path / name)]) == 0
+        assert read(tmp_path / name).value.tolist() == values.value.tolist(), name
+    assert main(["export", str(web_run), "--out", str(tmp_path / "v.txt"), "--format", "jsonl"]) == 0
+    assert json.loads((tmp_path / "v.txt").read_text().splitlines()[0])["value"] == values.value[0]
+    capsys.readouterr()
+    for more, said in (
+        (["w.parquet", "--format", "csv"], "says parquet and --format says csv: leave --format out"),
+        (["w.xlsx"], ".xlsx is no format: end it in .csv, .jsonl or .parquet"),
+        (["w.parquet.gz"], "parquet is packed inside"),
+    ):
+        assert main(["export", str(web_run), "--out", str(tmp_path / more[0]), *more[1:]]) == 2
+        line = capsys.readouterr().err
+        assert said in line and line.count("\n") == 1 and not (tmp_path / more[0]).exists()
 
 
 def test_a_sweep_that_is_told_to_stop_says_what_is_kept(arguments: list[str], tmp_path: Path) -> None:
@@ -169,7 +208,8 @@ def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixtu
     [
         ({"--tokens": "0"}, "--tokens 0 leaves nothing to predict"),
         ({"--text": "nowhere.txt"}, "nowhere.txt"),
-        ({"--probes": "gloss"}, "no probe gloss: known are"),
+        ({"--probes": "gloss"}, "no probe gloss (near it: loss): known are"),
+        ({"--probes": "everything"}, "no probe everything: known are"),
         ({"--tasks": "count_query_m7"}, "count_query_m7"),
         ({"--revisions": "9:12"}, "selects nothing"),
         ({"--revisions": "step0,step3"}, "no checkpoint step3: found step0, step1, step8"),
@@ -177,6 +217,13 @@ def test_the_help_of_the_demo_tells_its_own_defaults(capsys: pytest.CaptureFixtu
         ({"--device": "abacus"}, "try --device cpu"),
         ({"--metadata": '{"separator": "tab"}'}, "separator"),
         ({"--seed": "99999999999999999999"}, "--seed 99999999999999999999 is none"),
+        (
+            {"--context": "100000"},
+            "--context 100000 is more than the 1024 positions of tiny: give --context 1024 or less",
+        ),
+        ({"--metadata": "num_docs=5"}, "--metadata num_docs=5: a sweep takes that for all tasks alike as --task-docum"),
+        ({"--metadata": '{"seed": 7}'}, "--metadata seed=7: a sweep takes that for all tasks alike as --seed 7"),
+        ({"--metadata": "separator=tab"}, "separator='tab' cannot be used"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(
@@ -197,6 +244,70 @@ def test_a_mistake_is_one_line_and_status_two(
 
 
 @pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--metadata", "separator"], "argument --metadata: 'separator' is no option with its value: give e.g."),
+        (["--metadata", "{comma"], "argument --metadata: not valid JSON"),
+        (["--metadata", "[1]"], "argument --metadata: not a JSON object"),
+        (["--tokens", "many"], "argument --tokens: invalid int value: 'many'"),
+        (["--tokenz", "5"], "unrecognized arguments: --tokenz 5"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_too(
+    arguments: list[str], more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, *more])
+    line = capsys.readouterr().err
+    assert end.value.code == 2 and said in line and line.count("\n") == 1 and line.endswith("--help\n")
+
+
+def test_options_are_typed_as_for_lm_eval() -> None:
+    parser = argparse.ArgumentParser()
+    sweep_command.add_arguments(parser)
+    typed = ["series", "--out", "run", "--metadata", "separator=comma,n=40", "m=7", "--metadata", '{"ties": "accept"}']
+    parser.set_defaults(debug=False)
+    config = sweep_command.config_of(parser.parse_args([*typed]), ("series",), None)
+    assert config.metadata == {"separator": "comma", "n": 40, "m": 7, "ties": "accept"}
+
+
+def test_probes_that_are_named_bring_no_tasks(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """And named alone with tasks, or not named, they do."""
+    for more, said in (
+        (["--probes", "loss"], "probes: loss; tasks: none"),
+        (["--probes", "loss", "--tasks", "count_query_m5"], "probes: loss; tasks: count_query_m5"),
+        ([], "probes: loss, anisotropy, head_spectrum; tasks: count_query_m5, "),
+        (["--probes", "none"], "probes: none; tasks: count_query_m5, "),
+        (["--tasks", "count_query_m5"], "probes: loss, anisotropy, head_spectrum; tasks: count_query_m5"),
+    ):
+        assert main([*arguments, *more, "--dry-run"]) == 0
+        assert capsys.readouterr().out.startswith(said)
+
+
+def test_a_folder_too_high_and_files_beside_folders_say_what_to_give(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    above = tmp_path / "series"
+    for name in ("wide", "deep"):
+        shutil.copytree(series, above / name)
+    (above / "held_out.jsonl").write_text("{}")
+    (above / "empty").mkdir()
+
+    def refused(*sources: str) -> str:
+        assert main(["sweep", *sources, "--out", str(tmp_path / "run"), "--probes", "loss"]) == 2
+        return capsys.readouterr().err.strip()
+
+    assert refused(str(above)).endswith(
+        f"{above} is no checkpoint and no series, but holds some: give {above / 'deep'} {above / 'wide'}"
+    )
+    everything = [str(path) for path in (above / "wide", above / "held_out.jsonl", above / "deep")]
+    assert refused(*everything).endswith(f"held_out.jsonl is a file among folders: leave it out, or give {above}/*/")
+    assert "give what save_pretrained wrote" in refused(str(above / "empty"))
+
+
+@pytest.mark.parametrize(
     "argv", [["sweep", "nowhere/at/all", "--out", "x"], ["report", "nowhere"], ["export", "nowhere"]]
 )
 def test_what_is_not_there_is_named(
@@ -214,7 +325,9 @@ def test_a_failed_checkpoint_is_status_one_and_in_the_report(
     copy = Path(shutil.copytree(series, tmp_path / "copy"))
     (copy / "step1" / "model.safetensors").unlink()
     assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
-    assert "1 failed, see above and the report" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "3 checkpoints: 6 measurements made, 0 finished before, 3 failed" in out
+    assert "3 measurements failed (3 with 1 checkpoint as a whole), see above and the report" in err
     assert "has no weights" in (tmp_path / "run" / "report.md").read_text()
 
 

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
-from lm_probe.sweeps._dry_run import outline
+from lm_probe.sweeps._dry_run import Planned, outline
 from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._plan_words import duration, summarised
-from lm_probe.sweeps._task_tokens import tokens_of_task
+from lm_probe.sweeps._task_tokens import size_of_task
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
@@ -65,7 +65,7 @@ def test_what_this_run_took_is_what_is_expected(config: SweepConfig) -> None:
     assert left.recorded == pytest.approx(shared + took["head_spectrum"] + took["lm_eval"]) and not left.calculated
     job = prepare(config)
     with RunStore(config.out) as store:
-        assert [(one.finished, one.estimate.recorded) for one in outline(job, store)] == [
+        assert [(one.finished, one.estimate.recorded) for one in outline(job, store).planned] == [
             *((4, 0.0), (4, 0.0)),
             (0, left.recorded),
         ]
@@ -76,8 +76,8 @@ def test_what_cannot_be_told_is_named(config: SweepConfig) -> None:
     assert [one.estimate.unknown for one in dry_run(asked)] == [{"condensation", "count_query_m5_gen"}] * 3
 
 
-def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
-    """Those that the model is given, of prompts whose answers are one token and of others."""
+def test_a_task_is_as_large_as_what_the_model_is_given(series: Path) -> None:
+    """Tokens, rows and answers, of prompts whose answers are one token and of others."""
     opened = open_checkpoint(str(series), "step1")
     seen: list[int] = []
     for task in ("count_query_m5", "most_frequent_word_m5"):
@@ -85,10 +85,37 @@ def test_a_task_takes_as_many_tokens_as_its_rows_hold(series: Path) -> None:
         hook = opened.model.base_model.register_forward_pre_hook(
             lambda _, given, named: seen.append((given[0] if given else named["input_ids"]).numel()), with_kwargs=True
         )
-        run_tasks(opened.model, opened.needed_tokenizer(), [task], batch_size=1, num_docs=12, seed=0, model_args={})
+        run = run_tasks(
+            opened.model, opened.needed_tokenizer(), [task], batch_size=1, num_docs=12, seed=0, model_args={}
+        )
         hook.remove()
-        told = tokens_of_task(task, opened.needed_tokenizer(), 512, {"num_docs": 12, "seed": 0})
-        assert told == pytest.approx(sum(seen), rel=0.1)
+        told = size_of_task(task, opened.needed_tokenizer(), 512, {"num_docs": 12, "seed": 0})
+        assert told is not None and told.tokens == pytest.approx(sum(seen), rel=0.1)
+        assert told.rows == pytest.approx(len(seen), rel=0.1)
+        assert told.requests == sum(len(document["resps"]) for document in run.samples[task])
+
+
+def test_a_task_costs_what_no_operation_counts(config: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On however fast a machine: lm-eval's own work on answers and prompts, and a layer's on next to no numbers."""
+    monkeypatch.setattr(Estimator, "_rate", lambda *_: math.inf)
+
+    def seconds(task: str, documents: int) -> float:
+        asked = replace(config, probes=(), tasks=(task,), task_documents=documents, revisions="1")
+        return sum(one.estimate.calculated for one in dry_run(asked))
+
+    few, many = seconds("count_query_m5", 4), seconds("count_query_m5", 400)
+    assert few > 0.04 and many - few == pytest.approx(99 * (few - 0.04)) and many > 2
+    # As many prompts, and answers that double from 2 x 5 a document.
+    more_answers = seconds("most_frequent_word_m10", 400) - seconds("most_frequent_word_m5", 400)
+    assert more_answers == pytest.approx(400 * 10 * 1e-4)
+
+
+def test_a_lower_bound_is_said_as_one() -> None:
+    def said(estimate: Estimate) -> str:
+        return summarised([Planned("one", 1, 0, None, None, estimate)])[-1]
+
+    assert said(Estimate(calculated=300.0)).startswith("estimated time: at least 5 min of measuring (by operations, ")
+    assert said(Estimate(recorded=300.0)) == "estimated time: 5 min of measuring (as this run has taken so far)"
 
 
 @pytest.mark.parametrize("config_says", [True, False])
@@ -126,7 +153,7 @@ def test_a_hub_that_gives_no_listing_is_waited_for_once(
     known = len(hub.requests)
     hub.fail("/api/models/", "503", math.inf)  # releases of huggingface_hub list files at different addresses
     with RunStore.create(tmp_path / "other") as store:
-        planned = outline(job, store)
+        planned = outline(job, store).planned
     assert [one.problem is not None for one in planned] == [True] * 3
     assert "3 could not be looked at, the first: " in summarised(planned)[0]
     assert len({request.path for request in hub.requests[known:]}) == 1
@@ -137,8 +164,9 @@ def test_times_count_wherever_they_were_taken_when_nobody_knows_where_there_is_r
     with RunStore(config.out) as store, sqlite3.connect(config.out / "run.db") as database:
         database.execute("UPDATE measurements SET device = 'cuda:0', seconds = 3600 WHERE probe = 'loss'")
         database.commit()
+        jobs = {device: prepare(replace(config, tasks=(), device=device)) for device in ("auto", "cpu")}
         told = [
-            outline(prepare(replace(config, tasks=(), device=device)), store, spread)[-1].estimate.recorded > 3600
+            outline(jobs[device], store, spread).planned[-1].estimate.recorded > 3600
             for device, spread in (("auto", None), ("cpu", Spread()), ("cpu", None))
         ]
     assert told == [True, True, False]
@@ -164,8 +192,8 @@ def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys:
         "settings: 300 tokens of text.jsonl in windows of at most 32, float32, seed 1234",
         *(f"tiny step{step}: 0 of 2 finished" for step in (0, 1, 8)),
         "3 checkpoints, 0 of 6 measurements finished",
-        "estimated time: less than a minute of measuring (by operations and a timed matrix product); nothing was "
-        "started",
+        "estimated time: less than a minute of measuring (by operations, requests and a timed matrix product; "
+        "loading and what probes do with hidden states come on top); nothing was started",
     ]
     assert not config.out.exists()
 
@@ -196,14 +224,58 @@ def test_what_the_run_holds_under_other_settings_is_said(
 
     end = "what is asked now is not compared with them; ask for the same, or choose another --out"
     assert said() == [] == said("--revisions", "8")
+    held = f"{config.out} holds "
+    tasks_named = "count_query_m10, count_query_m5"
     assert said("--tokens", "299", "--revisions", "1") == [
-        f"{config.out} holds 2 measurements made with --tokens 300: {end}"
+        f"{held}2 measurements made with --tokens 300 (head_spectrum, loss of tiny step0): {end}"
     ]
-    assert said("--dtype", "bfloat16") == [f"{config.out} holds 3 measurements made with --dtype float32: {end}"]
-    assert said("--task-documents", "3", "--context", "16") == [
-        f"{config.out} holds 4 measurements made with --context 32, other documents, --metadata or versions of a task: "
-        f"{end}"
+    assert said("--dtype", "bfloat16", "--revisions", "1") == [
+        f"{held}3 measurements made with --dtype float32 ({tasks_named}, loss of tiny step0): {end}"
     ]
+    assert said("--task-documents", "3", "--context", "16", "--revisions", "8") == [
+        f"{held}4 measurements made with --context 32, other documents, --metadata or versions of a task "
+        f"(head_spectrum, {tasks_named}, loss of tiny step0): {end}"
+    ]
+
+
+def test_what_is_set_aside_is_said_before_it_is(
+    config: SweepConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the sweep too, and again where the earlier settings come back; nothing of it is lost."""
+
+    def said(*more: str, of: SweepConfig = config) -> list[str]:
+        assert main(_arguments(of, *more)) == 0
+        out, err = capsys.readouterr()
+        return [line for line in [*out.splitlines(), *_lines(err).splitlines()] if str(config.out) in line]
+
+    def aside(number: int, tokens: int, which: str) -> str:
+        return (
+            f"{config.out}: what is asked now sets aside {number} finished measurements made with --tokens {tokens} "
+            f"(head_spectrum, loss of {which}): report and export show what was asked for last; nothing is lost, "
+            f"lm-probe export {config.out} --all-settings has both, and a sweep as before shows those again"
+        )
+
+    assert said() == []
+    shorter = "--revisions", "1", "--tokens", "200"
+    first, other = said(*shorter, "--dry-run")
+    assert first == aside(2, 300, "tiny step1") and "holds 4 measurements made with --tokens 300" in other
+    assert said(*shorter) == [first, other]
+    assert said(*shorter) == [other]
+    with RunStore(config.out) as store:
+        shown, everything = store.values(), store.values(all_settings=True)
+        assert store.not_shown() == 2
+    assert said() == [aside(2, 200, "tiny step1")]
+    alone = str(Path(shutil.copytree(Path(config.sources[0]) / "step1", tmp_path / "alone")))
+    one = replace(config, sources=(alone,))
+    assert said(of=one) == [] and "(head_spectrum, loss of alone)" in said("--tokens", "200", of=one)[0]
+    with RunStore(config.out) as store:
+        before = store.values()
+    loss = everything[everything.metric == "loss"]
+    assert [*zip(loss.step, loss.arguments.str.split(" --c").str[0], strict=True)] == [
+        (0, "--tokens 300"), (1, "--tokens 300"), (1, "--tokens 200"), (8, "--tokens 300")
+    ]  # fmt: skip
+    assert not everything.duplicated([*shown.columns[:9], "settings"]).any()
+    assert {*everything.value} == {*shown.value} | {*before.value} > {*shown.value}
 
 
 def _lines(said: str) -> str:

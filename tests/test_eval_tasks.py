@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lm_probe.eval_tasks import TaskError, fingerprint, group_names, listing, task_manager, task_names, tasks_path
 from lm_probe.eval_tasks._cells import CELLS, GROUPS, KINDS, Cell, cell_of
 from lm_probe.eval_tasks._documents import build, documents, options_of
-from lm_probe.eval_tasks._options import Options
+from lm_probe.eval_tasks._options import Options, read_options
 from lm_probe.eval_tasks._sampling import largest_count
 from lm_probe.eval_tasks._words import INVENTED_WORDS, LONGER_WORDS, WORDS
 from lm_probe.eval_tasks._yaml_files import write, yaml_files
@@ -354,6 +354,19 @@ def test_fingerprints_tell_questions_apart() -> None:
     names = [cell.name for cell in CELLS if cell.m in (5, 150)]
     assert len({fingerprint(task, *how) for task in names for how in asked}) == len(asked) * len(names)
     assert set(Options._fields) == set(options_of(cell_of(name), {})._asdict())
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"m": 50}, """m=50 cannot be used; .* than the 50 of a list \\(n\\), .*'{"m": 50, "n": 500}'$"""),
+        ({"n": 5}, """n=5 cannot be used; .* than the 5 different ones \\(m\\), .*'{"n": 50}'$"""),
+        ({"m": 50, "n": 40}, """n=40 cannot be used; .* than the 50 different ones \\(m\\), .*'{"n": 500}'$"""),
+    ],
+)
+def test_the_option_that_was_given_is_the_one_that_is_refused(given: dict, said: str) -> None:
+    with pytest.raises(TaskError, match=said):
+        read_options("count_query_m5", "count_query", 5, 50, given)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,12 @@ DAMAGED: dict[str, tuple[str, object, str]] = {
     "empty": ("r.json", "", "is empty"),
     "truncated": ("r.json", json.dumps(HARNESS_3)[:90], "is damaged or cut off"),
     "something else": ("r.json", {"vocab_size": 8}, "is no result file of lm-eval"),
+    "a list of TOML": (
+        "pyproject.toml",
+        "[project]\nname = 'x'\n",
+        "is neither a result file of lm-eval (.json) nor a table",
+    ),
+    "truncated, of another name": ("r.txt", json.dumps(HARNESS_3)[:90], "is damaged or cut off"),
     "a list": ("r.json", [1, 2], "is no result file of lm-eval"),
     "results without tasks": ("r.json", {"results": {"acc": 0.5}}, "no results by task"),
     "no scores": ("r.json", changed(HARNESS_3, results={"a": {"alias": "a"}}), "holds no score"),

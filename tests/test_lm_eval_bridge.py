@@ -94,7 +94,7 @@ def test_groups_patterns_of_names_and_repeats_become_tasks() -> None:
 
 
 def test_an_unknown_name_gets_near_ones() -> None:
-    with pytest.raises(UserError, match=r"'count_query_m6'; near: count_query_m\d.*lm-probe tasks") as error:
+    with pytest.raises(UserError, match=r"'count_query_m6' \(near it: count_query_m\d.*lm-probe tasks") as error:
         expand_tasks(["count_query_m5", "count_query_m6"])
     assert "\n" not in str(error.value)
 
@@ -144,6 +144,19 @@ def test_scores_are_plain_numbers_with_paired_errors(task_run) -> None:
         scores["count_query_m5", "mae"].value - scores["count_query_m5", "mae_binary"].value
     )
     assert pickle.loads(pickle.dumps(task_run)) == task_run  # it comes back from another process
+
+
+def test_what_all_documents_share_has_no_error_and_no_rounding(task_run) -> None:
+    """lm-eval adds up the 0.2 of six documents to a mean of 0.19999999999999998 with an error of 1.2e-17."""
+    constant = 0
+    for score in task_run.scores:
+        own = [row[score.metric] for row in task_run.samples[score.task] if score.metric in row]
+        if score.stderr is not None and own and len(set(own)) == 1:
+            constant += 1
+            assert (score.value, score.stderr) == (own[0], 0.0), score
+        elif own and score.stderr is not None:
+            assert score.stderr > 1e-9, score
+    assert constant >= 6
 
 
 def test_log_likelihoods_are_the_models_own(task_run, model, tokenizer) -> None:
@@ -346,8 +359,10 @@ def test_help_is_lm_evals(capsys, logging_as_before) -> None:
 
 def test_an_unknown_task_is_the_users_mistake(logging_as_before, without_lm_evals_tasks) -> None:
     before = TaskManager.__init__
-    with pytest.raises(UserError, match="Tasks not found: count_query_m6"):
-        command("--model", "hf", "--model_args", "pretrained=x", "--tasks", "count_query_m6")
+    with pytest.raises(
+        UserError, match=r"found: count_query_m6 \(near it: count_query_m\d+.*\), xyz; `lm-probe tasks`"
+    ):
+        command("--model", "hf", "--model_args", "pretrained=x", "--tasks", "count_query_m6,xyz")
     assert TaskManager.__init__ is before
 
 

@@ -133,7 +133,7 @@ def test_mistakes_in_the_arguments_are_the_users(series, logging_as_before, with
         command("--model", "hf-probe", "--model_args", f"pretrained={series},revision=step8,probes=isotropy")
     with pytest.raises(UserError, match=r"--num_fewshot asks for more .* 0 to 16 for ours"):
         command("--model", "hf", "--model_args", f"pretrained={series}/step8", "--num_fewshot", "17")
-    with pytest.raises(UserError, match="Attempted to load model 'hf-prob'") as error:
+    with pytest.raises(UserError, match=r"no model type is called hf-prob \(near it: hf-probe\): --model tak") as error:
         command("--model", "hf-prob", "--model_args", "pretrained=x")
     assert "\n" not in str(error.value)
 

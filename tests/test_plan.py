@@ -52,6 +52,24 @@ def test_rules_select(pythia: str, rule: str, expected: list[int]) -> None:
     assert _steps(pythia, rule) == expected
 
 
+def test_steps_of_a_range_that_are_not_there_are_said(pythia: str, tmp_path: Path) -> None:
+    def said(rule: str) -> list[str]:
+        lines: list[str] = []
+        plan([pythia], rule, say=lines.append)
+        return lines
+
+    assert said("0:100:10") == [
+        f"--revisions 0:100:10 names 11 steps, and {pythia} has 1 of them: 0; its steps are 0, 1, 2, 4, 8, 16, 32, 64, "
+        f"128, 256, ..., 143000"
+    ]
+    assert (
+        "names 7 steps, and" in said("0:3000:500")[0]
+        and "has 4 of them: 0, 1000, 2000, 3000; " in said("0:3000:500")[0]
+    )
+    for rule in ("0:20000:5000", "0:900000:11000", "0:100", "log2", "all", "step0,step512"):
+        assert said(rule) == []
+
+
 @pytest.mark.parametrize(("rule", "said"), [("9:15", "selects nothing"), ("0:10:0", "stride of 0"), (",", "is empty")])
 def test_rules_that_select_nothing_are_named(pythia: str, rule: str, said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -321,7 +321,7 @@ def test_a_tokenizer_that_does_not_fit_is_recorded(series: Path, tmp_path: Path,
         ({"batch_size": 0}, "--batch-size 0"),
         ({"dtype": "int8"}, "no dtype int8: known are float32"),
         ({"device": "abacus"}, "device abacus cannot be used"),
-        ({"probes": ("loss", "gloss")}, "no probe gloss: known are loss"),
+        ({"probes": ("loss", "gloss")}, "no probe gloss .near it: loss.: known are loss"),
         ({"probes": ()}, "neither probes nor tasks"),
         ({"revisions": "step3"}, "no checkpoint step3: found step0, step1, step8"),
     ],
@@ -343,11 +343,22 @@ def test_a_text_that_cannot_be_used_stops_the_sweep(series: Path, tmp_path: Path
         _sweep(series, tmp_path / "run", settings, text=str(tmp_path / "short.txt"))
 
 
-def test_a_context_longer_than_the_models_is_recorded(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
-    long = tmp_path / "long.txt"
-    long.write_text("many words in one document " * 900)
-    done = _sweep(series / "step8", tmp_path / "run", settings, text=str(long), context=2048, tokens=4000)
-    assert "longer than the model's 1024: give --context 1024" in done.failures[0].error
+def test_a_context_longer_than_a_models_is_refused(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Before anything is made; of a series whose first checkpoint takes it, recorded for the one that does not."""
+    shorter = Path(shutil.copytree(series, tmp_path / "shorter"))
+    config = shorter / "step8" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 64}))
+    with pytest.raises(UserError, match="--context 2048 is more than the 1024 positions of shorter: give --context 10"):
+        _sweep(shorter, tmp_path / "run", settings, context=2048)
+    sources = (str(series), str(shutil.copytree(shorter / "step8", tmp_path / "narrow" / "step8")))
+    both = SweepConfig(sources=sources, out=tmp_path / "run", **{**settings, "context": 128})
+    with pytest.raises(UserError, match="64 positions of narrow: give --context 64 or less, or leave it out of the"):
+        sweep(both)
+    assert not (tmp_path / "run").exists()
+    assert _sweep(series, tmp_path / "weights", settings, context=2048, probes=("weight_spectra",)).measured == 3
+    done = _sweep(shorter, tmp_path / "run", settings, context=128)
+    assert {failure.checkpoint for failure in done.failures} == {"shorter step8"}
+    assert "longer than the model's 64: give --context 64" in done.failures[0].error
 
 
 def test_other_weights_of_the_same_name_are_refused(

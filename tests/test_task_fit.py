@@ -35,7 +35,8 @@ def test_default_tasks_that_cannot_be_asked_are_left_out_and_told_once(
     asked = ["sweep", str(series), "--out", str(tmp_path / "run"), "--probes", "none", "--task-documents", "1"]
     assert main([*asked, "--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
-    first = "probes: none; tasks: count_query_m5, count_query_m10, count_query_m20 and 6 more"
+    kinds = ("count_query", "most_frequent_word", "most_frequent_count")
+    first = f"probes: none; tasks: {', '.join(f'{kind}_m{m}' for kind in kinds for m in (5, 10, 20))}"
     assert said[:3] == [first, "settings: 1 document a task, float32, seed 1234", LEFT_OUT]
     assert said[3] == "tiny step0: 0 of 6 finished"
     assert main([*asked, "--revisions", "0,1", "--no-report"]) == 0
@@ -66,7 +67,7 @@ def test_tasks_that_are_named_are_refused(series: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_where_nothing_else_is_to_be_measured_that_is_said(series: Path, tmp_path: Path) -> None:
+def test_where_nothing_else_is_to_be_measured_that_is_said(series: Path, text_file: Path, tmp_path: Path) -> None:
     short = tmp_path / "short"
     shutil.copytree(series / "step1", short)
     settings = json.loads((short / "config.json").read_text())
@@ -74,7 +75,9 @@ def test_where_nothing_else_is_to_be_measured_that_is_said(series: Path, tmp_pat
     with pytest.raises(UserError, match=r"short: left out: all 9 tasks: .* context holds 32; .*: name --probes"):
         prepare(config(short, tmp_path / "run"))
     job = prepare(config(short, tmp_path / "run", probes=("head_spectrum",)))
-    assert job.names(job.visits[0]) == ["head_spectrum"] and len(job.notices()) == 1
+    assert job.names(job.visits[0]) == ["head_spectrum"] and not job.notices()
+    job = prepare(config(short, tmp_path / "run", probes=None, text=str(text_file), tokens=100))
+    assert job.names(job.visits[0]) == ["loss", "anisotropy", "head_spectrum"] and len(job.notices()) == 1
     sweep(job.config, silent=True)
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     assert "Not asked of short, whose" in report.split("## Counting")[1]
@@ -125,7 +128,7 @@ def test_on_the_hub_a_later_tokenizer_may_have_the_words(series: Path, hub: Loop
 
 
 def test_a_task_that_is_no_longer_asked_does_not_stay_failed(series: Path, tmp_path: Path) -> None:
-    asked = config(series, tmp_path / "run", tasks=None, probes=("head_spectrum",))
+    asked = config(series, tmp_path / "run", tasks=None, revisions="0")
     sweep(asked, silent=True)
     with RunStore.create(tmp_path / "run") as store:
         store.record_failure("tiny", "step0", 0, "count_query_m20", "20 words are needed")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from lm_probe.model_adapters import install_words
 from lm_probe.probes import VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import RunData
@@ -98,7 +99,7 @@ def test_without_the_extra_there_is_no_page(tmp_path: Path, monkeypatch: pytest.
     write_report([tmp_path], say=said.append)
     assert (tmp_path / "report.md").is_file()
     assert not (tmp_path / "report.html").exists()  # the earlier one may say something else
-    assert said == ["no report.html, because markdown_it is not installed: pip install 'lm-probe[web]' adds the page"]
+    assert said == [f"no report.html, because markdown_it is not installed: {install_words('web')}, adds the page"]
 
 
 def test_markdown_has_no_html_and_few_links() -> None:
