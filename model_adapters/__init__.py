@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._say import counted, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
-    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
+    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, why_not_loaded
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
@@ -74,6 +74,7 @@ __all__ = [
     "single_at_least",
     "step_of",
     "tokenizer_digest",
+    "why_not_loaded",
     "weight_files",
 ]
 
@@ -99,7 +100,7 @@ __getattr__ = lazily(
         "_say": ("counted", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
-        "_tokenizer": ("load_tokenizer", "tokenizer_digest"),
+        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "why_not_loaded"),
         "_weights": ("Weights",),
     },
 )

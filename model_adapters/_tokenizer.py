@@ -51,6 +51,33 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
+def why_not_loaded(folder: Path) -> str | None:
+    """Why a local checkpoint's tokenizer does not load; None where it does, where there is none, or it brings code.
+
+    A tokenizer that checkpoints share is loaded once.
+    """
+    digest = tokenizer_digest(folder)
+    if digest is None or _brings_code(folder / "tokenizer_config.json"):
+        return None
+    if digest not in _why:
+        _why[digest] = None
+        try:
+            load_tokenizer(folder)
+        except UserError as error:
+            _why[digest] = str(error) if error.__cause__ is None else short(error.__cause__)
+    return _why[digest]
+
+
+_why: dict[str, str | None] = {}
+
+
+def _brings_code(settings: Path) -> bool:
+    try:
+        return "auto_map" in json.loads(settings.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def tokenizer_digest(folder: Path) -> str | None:
     """sha256 over what decides the tokens of a text, or None where there is no tokenizer.
 

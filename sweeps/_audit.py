@@ -95,13 +95,13 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
 
 
 def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
-    """Checkpoints whose tokenizer is not that of most others; of equally many the first's counts."""
+    """Checkpoints whose tokenizer loads and is not that of most others; of equally many the first's counts."""
     opened = [one for one in series if one.tokenizer is not None]
     counts = Counter(one.tokenizer for one in opened)
     usual = counts.most_common(1)[0][0] if counts else None
     like = next((one.visit.name for one in opened if one.tokenizer == usual), "")
     for one in opened:
-        if one.tokenizer == usual:
+        if one.tokenizer == usual or any(kind == "tokenizer" for kind, _ in one.faults):
             continue
         if not one.tokenizer:
             line = f"it has no tokenizer, unlike the series' other checkpoints: copy that of {like}"
