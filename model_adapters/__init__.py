@@ -74,8 +74,8 @@ __all__ = [
     "single_at_least",
     "step_of",
     "tokenizer_digest",
-    "why_not_loaded",
     "weight_files",
+    "why_not_loaded",
 ]
 
 __getattr__ = lazily(

@@ -64,7 +64,7 @@ def why_not_loaded(folder: Path) -> str | None:
         try:
             load_tokenizer(folder)
         except UserError as error:
-            _why[digest] = str(error) if error.__cause__ is None else short(error.__cause__)
+            _why[digest] = short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
     return _why[digest]
 
 

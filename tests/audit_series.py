@@ -148,6 +148,14 @@ def _exchanged(series: Path) -> None:
 
 def _other_tokenizer(series: Path) -> None:
     file = series / "step48" / "tokenizer.json"
+    given = json.loads(file.read_text())
+    vocabulary = given["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    file.write_text(json.dumps(given))
+
+
+def _broken_tokenizer(series: Path) -> None:
+    file = series / "step48" / "tokenizer.json"
     file.write_text(file.read_text().replace("a", "b"))
 
 
@@ -203,6 +211,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
             "or other settings of it, than the series' other checkpoints: copy that of tiny step0",
         ),
     ),
+    "broken tokenizer": (_broken_tokenizer, "step48", "tokenizer", "its tokenizer cannot be loaded ("),
     "no tokenizer": (
         lambda series: [file.unlink() for file in (series / "step48").glob("*token*")],
         *("step48", "tokenizer", "it has no tokenizer, unlike the series' other checkpoints: copy that of tiny step0"),
