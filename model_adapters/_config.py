@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from lm_probe.model_adapters._errors import UserError
 
@@ -35,7 +36,13 @@ def load_config(folder: Path) -> PretrainedConfig:
     Raises:
         UserError: it is missing, no JSON object, or transformers cannot make sense of it.
     """
-    read_config(folder)
+    written = read_config(folder)
+    kind = written.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING and "auto_map" not in written:
+        raise UserError(
+            f"{folder / 'config.json'} says model_type {kind!r}, which transformers {transformers.__version__} does "
+            f"not know: copy the checkpoint again, or look whether a newer transformers does"
+        )
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # each version of transformers has its own for a field of the wrong type
