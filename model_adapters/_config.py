@@ -9,12 +9,14 @@ from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from lm_probe.model_adapters._errors import UserError
 
+_MOST_LAYERS = 10_000  # a damaged number would be built for days, until no memory is left
+
 
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a checkpoint.
 
     Raises:
-        UserError: it is missing or no JSON object.
+        UserError: it is missing, no JSON object, or asks for what nobody could build.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -27,6 +29,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid JSON ({error}): copy the checkpoint again") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a JSON object: copy the checkpoint again")
+    for layers in map(config.get, ("num_hidden_layers", "n_layer")):
+        if isinstance(layers, int) and layers > _MOST_LAYERS:
+            raise UserError(f"{path} asks for {layers:,} layers: copy the checkpoint again")
     return config
 
 

@@ -47,6 +47,7 @@ def _sweep(odd: Path, text_file: Path, **changed: Any) -> list[str]:
             dict(hidden_act="unheard_of"),
             "config.json makes no model (KeyError: 'unheard_of'): copy the checkpoint again",
         ),
+        (dict(num_hidden_layers=10**9), "config.json asks for 1,000,000,000 layers: copy the checkpoint again"),
         (dict(hidden_size=-4), "config.json makes no model (Trying to create tensor with negative dimension"),
     ],
 )
