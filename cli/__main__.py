@@ -1,7 +1,5 @@
 """`python -m lm_probe.cli`."""
 
-import sys
+from lm_probe.cli import command
 
-from lm_probe.cli import main
-
-sys.exit(main())
+command()

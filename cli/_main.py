@@ -1,14 +1,13 @@
 """`lm-probe`: finds the command, runs it, and turns a user's mistake into one line."""
 
 import argparse
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
 from lm_probe.cli import audit, demo, eval, export, import_, report, sweep, tasks
+from lm_probe.cli._stop import StopSignals
 from lm_probe.model_adapters import printable, say_on_stderr
 
 _COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, import_, export)
@@ -80,39 +79,20 @@ class _Version(argparse.Action):
 
 
 def _run(command: ModuleType, args: argparse.Namespace) -> int:
-    termination = _Termination()
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, termination) if in_main else None
-    try:
-        return int(command.run(args))
-    except KeyboardInterrupt:
-        kept = "; what was finished is stored: run the same command again to go on"
-        print(f"\nstopped{kept if getattr(command, 'RESUMES', False) else ''}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if termination.came else signal.SIGINT)
-    except BrokenPipeError:
-        return 1
-    except Exception as error:
-        if args.debug or not _is_users(error):
-            raise
-        say_on_stderr(f"lm-probe {command.NAME}: {error}")
-        return 2
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-class _Termination:
-    """What to do at SIGTERM, as batch systems send it before a kill: the same as at Ctrl-C.
-
-    It is no error that a sweep would record and go on from, and Ray, which waits in C++, passes on no other exception.
-    """
-
-    came = False
-
-    def __call__(self, *_: object) -> NoReturn:
-        self.came = True
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # batch systems send more than one, also while this one is obeyed
-        raise KeyboardInterrupt
+    with StopSignals() as stop:
+        try:
+            return int(command.run(args))
+        except KeyboardInterrupt:
+            kept = "; what was finished is stored: run the same command again to go on"
+            print(f"\nstopped{kept if getattr(command, 'RESUMES', False) else ''}", file=sys.stderr)
+            return 128 + stop.number
+        except BrokenPipeError:
+            return 1
+        except Exception as error:
+            if args.debug or not _is_users(error):
+                raise
+            say_on_stderr(f"lm-probe {command.NAME}: {error}")
+            return 2
 
 
 def _is_users(error: Exception) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._say import counted, install_words, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
-    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest
+    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, why_not_loaded
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "step_of",
     "tokenizer_digest",
     "weight_files",
+    "why_not_loaded",
 ]
 
 __getattr__ = lazily(
@@ -103,7 +104,7 @@ __getattr__ = lazily(
         "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
-        "_tokenizer": ("load_tokenizer", "tokenizer_digest"),
+        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "why_not_loaded"),
         "_weights": ("Weights",),
     },
 )

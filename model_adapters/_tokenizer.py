@@ -55,6 +55,21 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
+def why_not_loaded(folder: Path) -> str | None:
+    """Why a local checkpoint's tokenizer does not load; None where it does, where there is none, or it brings code."""
+    content = tokenizer_content(folder)
+    if content is None or _brings_code(folder / "tokenizer_config.json"):
+        return None
+    return _understood(_Content(content, folder)).fault
+
+
+def _brings_code(settings: Path) -> bool:
+    try:
+        return "auto_map" in json.loads(settings.read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def tokenizer_digest(folder: Path) -> str | None:
     """What decides the tokens of a text, as sha256, or None where there is no tokenizer.
 
@@ -63,7 +78,7 @@ def tokenizer_digest(folder: Path) -> str | None:
     it is `files:` and all that its files say but who saved them: two of these may make the same tokens.
     """
     content = tokenizer_content(folder)
-    return None if content is None else _decides_tokens(_Content(content, folder))
+    return None if content is None else _understood(_Content(content, folder)).decides
 
 
 def tokenizer_content(folder: Path) -> str | None:
@@ -84,19 +99,28 @@ class _Content:
     folder: Path = field(compare=False)
 
 
+class _Understood(NamedTuple):
+    decides: str
+    """What decides the tokens."""
+    fault: str | None
+    """Why it does not load."""
+
+
 @lru_cache(maxsize=64)
-def _decides_tokens(content: _Content) -> str:
+def _understood(content: _Content) -> _Understood:
     """Loads the tokenizer, once for all checkpoints that have the same."""
+    by_files = f"files:{content.digest}"
     try:
         tokenizer = load_tokenizer(content.folder)
-    except UserError:
-        tokenizer = None  # told when it is needed
+    except UserError as error:
+        return _Understood(by_files, short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error))
     if tokenizer is None or not tokenizer.is_fast:
-        return f"files:{content.digest}"
+        return _Understood(by_files, None)
     runs = json.loads(tokenizer.backend_tokenizer.to_str())
     does = {name: part for name, part in runs.items() if name not in _AFTER_TOKENS}
     asked = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.split_special_tokens]
-    return f"tokens:{hashlib.sha256(json.dumps([does, asked], sort_keys=True).encode()).hexdigest()}"
+    digest = hashlib.sha256(json.dumps([does, asked], sort_keys=True).encode()).hexdigest()
+    return _Understood(f"tokens:{digest}", None)
 
 
 class _File(NamedTuple):

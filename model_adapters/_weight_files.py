@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -124,7 +125,9 @@ class LocalFile:
     def _bin(self) -> dict[str, Tensor]:
         # Files from before torch 1.6 are no zip archives and cannot be memory-mapped.
         mapped = zipfile.is_zipfile(self.path)
-        loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of odd pickles: what is wrong with one is an error anyway
+            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
         return {name: tensor for name, tensor in loaded.items() if isinstance(tensor, Tensor)}
 
 

@@ -1,8 +1,10 @@
 """Writes report.md and report.html with their figures and tables."""
 
 import csv
+import errno
 import io
 import re
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -53,7 +55,12 @@ def write_report(runs: Sequence[Path], *, out: Path | None = None, say: Callable
     try:
         return _write(data, folder, say)
     except OSError as error:
-        raise UserError(f"the report cannot be written to {folder} ({error.strerror}): choose another --out") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        then = "free some space" if full else "choose another place with --out"
+        raise UserError(
+            f"the report cannot be written to {folder} ({error.strerror}): {then}, and run lm-probe report "
+            f"{shlex.join(map(str, runs))}; what was measured is safe"
+        ) from error
 
 
 def _write(data: RunData, folder: Path, say: Callable[[str], None]) -> Path:

@@ -95,13 +95,13 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
 
 
 def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
-    """Checkpoints whose tokenizer is not that of most others; of equally many the first's counts."""
+    """Checkpoints whose tokenizer loads and is not that of most others; of equally many the first's counts."""
     opened = [one for one in series if one.tokenizer is not None]
     counts = Counter(one.tokenizer for one in opened)
     usual = counts.most_common(1)[0][0] if counts else None
     like = next((one.visit.name for one in opened if one.tokenizer == usual), "")
     for one in opened:
-        if one.tokenizer == usual:
+        if one.tokenizer == usual or any(kind == "tokenizer" for kind, _ in one.faults):
             continue
         kind, others = "tokenizer", "the series' other checkpoints"
         if not one.tokenizer:
@@ -114,7 +114,7 @@ def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
             kind = "tokenizer settings"
             line = (
                 f"its tokenizer's files differ from those of {others}, which may change no token (a tokenizer that has "
-                f"no tokenizer.json or does not load is not compared closer): copy that of {like}"
+                f"no tokenizer.json or brings its own code is not compared closer): copy that of {like}"
             )
         yield _finding(one, kind, f"{line}, {LEAVE}")
 

@@ -18,7 +18,7 @@ from lm_probe.sweeps._first_weights import FirstWeights
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measure import Outcome, read_probes
-from lm_probe.sweeps._memory import Batched, ran_out, with_smaller_batches
+from lm_probe.sweeps._memory import Batched, Passes, ran_out, with_smaller_batches
 from lm_probe.sweeps._ranks import first_alone, sharded_over
 from lm_probe.sweeps._records import CheckpointKey, Conditions, Measurement
 from lm_probe.sweeps._resources import conditions, measured
@@ -170,7 +170,7 @@ class ProbeCallback(TrainerCallback):
         for outcome in outcomes.values():
             if outcome.error:
                 _log.warning("ProbeCallback at step %d: %s", step, outcome.error)
-        details: dict[str, Any] = {**batch.details(), "began_with": self._began_with}
+        details: dict[str, Any] = {**(batch.details() if batch else {}), "began_with": self._began_with}
         if self._sample is not None:
             details |= {"text": "the text given to ProbeCallback", **self._sample.details()}
         made = conditions(architecture.model, cost, seed=args.seed, details=details)
@@ -183,20 +183,20 @@ class ProbeCallback(TrainerCallback):
                 self._log(scalars)
             control.should_log = due
 
-    def _outcomes(self, architecture: Architecture) -> tuple[dict[Probe, Outcome], Batched]:
+    def _outcomes(self, architecture: Architecture) -> tuple[dict[Probe, Outcome], Batched | None]:
         """What runs together fails together: forward probes in their pass, each weight probe by itself."""
         beside = weight_context(self._tokenizer, self._sample, self._first)
         forward: list[Probe] = [probe for probe in self._probes if isinstance(probe, ForwardProbe)]
         groups = [forward, *([probe] for probe in self._probes if probe not in forward)]
         found: dict[Probe, Outcome] = {}
-        batch = Batched(self._batch_size, self._batch_size)
+        batch: Batched | None = None
         for group in filter(None, groups):
             read = partial(read_probes, architecture, group, self._sample, beside)
             try:
                 if group is forward:
                     outcomes, batch = with_smaller_batches(read, self._batch_size, _log.warning)
                 else:
-                    outcomes = read(self._batch_size)
+                    outcomes = read(Passes(self._batch_size))
             except Exception as error:
                 outcomes = {probe: Outcome([], f"{probe.name}: {_line(error)}") for probe in group}
             found |= outcomes

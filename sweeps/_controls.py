@@ -14,26 +14,27 @@ from lm_probe.probes import (
 )
 from lm_probe.sweeps._given import check_fit
 from lm_probe.sweeps._measure import Outcome, read_forward
+from lm_probe.sweeps._memory import Passes
 from lm_probe.sweeps._tokens import TokenSample
 
-Control = Callable[[ForwardProbe, Architecture, TokenSample, int, int], Outcome]
+Control = Callable[[ForwardProbe, Architecture, TokenSample, Passes, int], Outcome]
 
 
-def _random(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+def _random(probe: ForwardProbe, of: Architecture, sample: TokenSample, passes: Passes, seed: int) -> Outcome:
     twin = architecture_of(random_twin(of.model, seed))
-    return read_forward([probe], twin, sample, batch_size)[0]
+    return read_forward([probe], twin, sample, passes)[0]
 
 
-def _gaussian(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
-    return read_forward([NormMatchedGaussian(probe, seed)], of, sample, batch_size)[0]
+def _gaussian(probe: ForwardProbe, of: Architecture, sample: TokenSample, passes: Passes, seed: int) -> Outcome:
+    return read_forward([NormMatchedGaussian(probe, seed)], of, sample, passes)[0]
 
 
-def _shuffled(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
-    batches = shuffle_tokens(sample.batches(batch_size, str(device_of(of.model))), seed)
-    return read_forward([probe], of, sample, batch_size, batches=batches)[0]
+def _shuffled(probe: ForwardProbe, of: Architecture, sample: TokenSample, passes: Passes, seed: int) -> Outcome:
+    batches = shuffle_tokens(sample.batches(passes.limit, str(device_of(of.model))), seed)
+    return read_forward([probe], of, sample, passes, batches=batches)[0]
 
 
-def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_size: int, seed: int) -> Outcome:
+def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, passes: Passes, seed: int) -> Outcome:
     """Readings after a sixteenth, an eighth, ... and all of the sample; the component says after how many tokens.
 
     Numbers are filled up with zeros: components are text, and are to sort as numbers.
@@ -41,9 +42,10 @@ def _curve(probe: ForwardProbe, of: Architecture, sample: TokenSample, batch_siz
     check_fit(of, sample)
     device = str(device_of(of.model))
     at = [max(2, sample.n_tokens >> halvings) for halvings in (4, 3, 2, 1, 0)]
-    batches = sample.batches(batch_size, device, as_drawn=True)
+    batches = sample.batches(passes.limit, device, as_drawn=True)
     try:
-        found = token_curve(of, probe, batches, sample.sampled(device), at)
+        with passes.watched(of.model):
+            found = token_curve(of, probe, batches, sample.sampled(device), at)
     except ValueError as error:
         return Outcome([], f"{probe.name}_curve: {error}")
     digits = len(str(sample.n_tokens))

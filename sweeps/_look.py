@@ -10,7 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_probe.model_adapters import UserError, Weights, find_folder, hub_content, misfits, tokenizer_digest
+from lm_probe.model_adapters import (
+    UserError,
+    Weights,
+    find_folder,
+    hub_content,
+    misfits,
+    tokenizer_digest,
+    why_not_loaded,
+)
 from lm_probe.sweeps._plan import Visit
 
 NUMBERS = 1 << 14
@@ -112,6 +120,8 @@ def look(visit: Visit, open_it: Callable[[], Weights]) -> Look:
         layout = frozenset(
             (name, listed.shape, str(listed.dtype).removeprefix("torch.")) for name, listed in weights.listed().items()
         )
+        if (why := why_not_loaded(weights.folder)) is not None:
+            faults.append(("tokenizer", f"its tokenizer cannot be loaded ({why}): copy it again, {LEAVE}"))
         content = None if visit.commit is None else hub_content(weights, visit.source, visit.commit)
         tensor = weights.head()
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

@@ -25,6 +25,7 @@ from lm_probe.probes import (
 )
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
 from lm_probe.sweeps._in_memory import WeightsInMemory
+from lm_probe.sweeps._memory import Passes
 from lm_probe.sweeps._records import Value, refuse_non_finite
 from lm_probe.sweeps._tokens import TokenSample
 
@@ -51,7 +52,7 @@ def read_forward(
     probes: Sequence[ForwardProbe],
     architecture: Architecture,
     sample: TokenSample,
-    batch_size: int,
+    passes: Passes,
     *,
     batches: Iterable[Batch] | None = None,
 ) -> list[Outcome]:
@@ -66,9 +67,10 @@ def read_forward(
     states: dict[ForwardProbe, ForwardState] = {
         probe: probe.start(architecture, sample.sampled(device)) for probe in probes
     }
-    own = sample.batches(batch_size, device)
-    for _ in run_forward(architecture, own if batches is None else batches, states):
-        pass
+    own = sample.batches(passes.limit, device)
+    with passes.watched(architecture.model):
+        for _ in run_forward(architecture, own if batches is None else batches, states):
+            pass
     seconds = time.perf_counter() - begun
     return [result_of(probe, state, seconds) for probe, state in states.items()]
 
@@ -123,7 +125,7 @@ def measure(
     chosen = chosen_probes(probes, batch_size, context)
     architecture = architecture_of(model)
     sample = given_sample(architecture, chosen, token_ids, text, tokenizer, context)
-    outcomes = read_probes(architecture, chosen, sample, weight_context(tokenizer, sample), batch_size)
+    outcomes = read_probes(architecture, chosen, sample, weight_context(tokenizer, sample), Passes(batch_size))
     for outcome in outcomes.values():
         if outcome.error:
             raise UserError(outcome.error)
@@ -141,7 +143,7 @@ def read_probes(
     probes: Sequence[Probe],
     sample: TokenSample | None,
     beside: WeightContext,
-    batch_size: int,
+    passes: Passes,
 ) -> dict[Probe, Outcome]:
     """Runs probes on a model in memory, in eval mode: forward probes together, weight probes one after the other.
 
@@ -150,7 +152,7 @@ def read_probes(
         probes: what to run.
         sample: what forward probes read; they are refused without it.
         beside: what weight probes may know.
-        batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
+        passes: what forward passes may have, and then have had.
 
     Raises:
         UserError: the sample does not fit the model.
@@ -160,7 +162,7 @@ def read_probes(
     with _evaluating(architecture.model):
         if forward:
             assert sample is not None
-            outcomes |= zip(forward, read_forward(forward, architecture, sample, batch_size), strict=True)
+            outcomes |= zip(forward, read_forward(forward, architecture, sample, passes), strict=True)
         for probe in probes:
             if isinstance(probe, WeightProbe):
                 outcomes[probe] = read_weights(probe, WeightsInMemory(architecture), beside)

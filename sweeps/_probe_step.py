@@ -36,7 +36,7 @@ from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._first_checkpoint import why_unlike, why_unsound
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._measure import Outcome, read_forward, read_weights
-from lm_probe.sweeps._memory import Batched, with_smaller_batches
+from lm_probe.sweeps._memory import Batched, Passes, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._prefetch import Prefetch
 from lm_probe.sweeps._records import Conditions
@@ -110,10 +110,11 @@ class ProbeStep:
         sample = self._sample_for(opened)
         device = str(device_of(opened.model))
 
-        def look(batch_size: int) -> Mapping[Site, SampledVectors]:
+        def look(passes: Passes) -> Mapping[Site, SampledVectors]:
             state = probe.start(opened.architecture, sample.sampled(device))
-            for _ in run_forward(opened.architecture, sample.batches(batch_size, device), {probe: state}):
-                pass
+            with passes.watched(opened.model):
+                for _ in run_forward(opened.architecture, sample.batches(passes.limit, device), {probe: state}):
+                    pass
             return state.samples()
 
         return with_smaller_batches(look, self._config.batch_size, self.say)[0]
@@ -220,7 +221,7 @@ class ProbeStep:
         ]
         with measured(self._config.where) as cost:
             outcomes, batch = with_smaller_batches(
-                lambda size: read_forward(compared, opened.architecture, sample, size),
+                lambda passes: read_forward(compared, opened.architecture, sample, passes),
                 self._config.batch_size,
                 self.say,
             )
@@ -231,7 +232,7 @@ class ProbeStep:
         sample = self._sample_for(opened)
         with measured(self._config.where) as cost:
             outcome, batch = with_smaller_batches(
-                lambda size: run(probe, opened.architecture, sample, size, self._config.seed),
+                lambda passes: run(probe, opened.architecture, sample, passes, self._config.seed),
                 self._config.batch_size,
                 self.say,
             )

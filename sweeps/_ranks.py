@@ -109,4 +109,7 @@ def sharded_over(model: nn.Module) -> str | None:
 def _store() -> Any:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return None
-    return torch.distributed.distributed_c10d._get_default_store()
+    world: Any = torch.distributed.group.WORLD
+    if hasattr(world, "get_group_store"):
+        return world.get_group_store()
+    return torch.distributed.distributed_c10d._get_default_store()  # torch 2.6 gives it under this private name alone

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,12 @@ def _ray() -> Any:
 def _connect(ray: Any, address: str, debug: bool, options: dict[str, Any]) -> None:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     level = logging.INFO if debug else logging.CRITICAL
+    join = partial(ray.init, address=address, log_to_driver=debug, logging_level=level, **options)
     try:
-        ray.init(address=address, log_to_driver=debug, logging_level=level, **options)
+        if address == LOCAL:
+            join()  # here: the system ends what Ray starts along with the thread that started it
+        else:
+            apart(join)
     except SystemExit as stop:  # what Ray makes of SIGTERM
         _put_back(before)
         signal.raise_signal(signal.SIGTERM)

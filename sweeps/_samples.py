@@ -88,17 +88,22 @@ def keep_samples(
         packed: by task, what `pack` made.
 
     Raises:
-        OSError: a file cannot be written.
+        UserError: a file cannot be written.
     """
     noted = []
     for one in made:
         task = str(one.config["task"])
         which = digest({"identity": key.identity, "config": one.config, "versions": dict(versions())})
         file = run / folder / f"samples_{task.replace('/', '_')}_{which}.jsonl.gz"
-        file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".part")
-        unfinished.write_bytes(packed[task])
-        os.replace(unfinished, file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(packed[task])
+            os.replace(unfinished, file)
+        except OSError as error:
+            raise UserError(
+                f"{file} cannot be written ({error.strerror}): is {run / 'lm_eval'} a folder, and is there room?"
+            ) from error
         details = {**one.conditions.details, "samples": file.relative_to(run).as_posix()}
         noted.append(replace(one, conditions=replace(one.conditions, details=details)))
     return noted

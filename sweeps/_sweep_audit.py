@@ -43,7 +43,7 @@ class SweepAudit:
 
     def keep(self, seen: Look) -> None:
         """Takes what was seen of a checkpoint."""
-        if not any(kind == "unreadable" for kind, _ in seen.faults):
+        if not any(kind in ("unreadable", "tokenizer") for kind, _ in seen.faults):  # what is installed may cure these
             keep_look(self._store, seen)
         self._looks[seen.visit] = seen
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lm_probe.model_adapters import OpenCheckpoint
 from lm_probe.probes import Reading
 from lm_probe.sweeps._config import SweepConfig
-from lm_probe.sweeps._memory import ran_out, with_smaller_batches
+from lm_probe.sweeps._memory import Passes, ran_out, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._records import TASK_PROBE, Conditions, Measurement
 from lm_probe.sweeps._resources import conditions, measured
@@ -53,17 +53,18 @@ def _run_together(
 
     model = opened.model
 
-    def ask(batch_size: int) -> "TaskRun":
-        return run_tasks(
-            model,
-            opened.needed_tokenizer(),
-            [unit.name for unit in units],
-            batch_size=batch_size,
-            num_docs=config.task_documents,
-            seed=config.seed,
-            metadata=config.metadata,
-            model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
-        )
+    def ask(passes: Passes) -> "TaskRun":
+        with passes.watched(model):
+            return run_tasks(
+                model,
+                opened.needed_tokenizer(),
+                [unit.name for unit in units],
+                batch_size=passes.limit,
+                num_docs=config.task_documents,
+                seed=config.seed,
+                metadata=config.metadata,
+                model_args={"pretrained": visit.model, "revision": visit.revision, "sha": opened.checkpoint.identity},
+            )
 
     with measured(config.where) as cost:
         run, batch = with_smaller_batches(ask, config.batch_size, say)

@@ -162,6 +162,7 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def loglikelihood(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Scores the requests, or refuses the first one that cannot be scored, by its task's name."""
+        self._refuse_no_start()
         # lm-eval encodes all requests, in order, and hands them to `_loglikelihood_tokens` without their tasks.
         self._asking = requests
         try:
@@ -173,9 +174,23 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
 
     def loglikelihood_rolling(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[float]:
         """Scores whole texts, or refuses the first one whose score is no number, by its task's name."""
+        self._refuse_no_start()
         scored: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
         _refuse_nan(requests, scored)
         return scored
+
+    def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
+        """Generates answers, or refuses a tokenizer that has no end for them."""
+        if self.eot_token_id is None:
+            raise UserError(f"the tokenizer has no EOS token, which ends what is generated: {_SET_EOS}")
+        generated: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        return generated
+
+    def _refuse_no_start(self) -> None:
+        if self.prefix_token_id is None:
+            raise UserError(
+                f"the tokenizer has neither a BOS nor an EOS token, one of which lm-eval puts before a text: {_SET_EOS}"
+            )
 
     def _loglikelihood_tokens(self, requests: list[Encoded], *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
         if self.backend != "causal":
@@ -220,6 +235,9 @@ class HFProbe(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         finally:
             self._rows = rows
         return size
+
+
+_SET_EOS = "set eos_token in its tokenizer_config.json, or leave the task out of --tasks"
 
 
 def _rows(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:

@@ -151,9 +151,15 @@ def _other_tokenizer(series: Path) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | {"normalizer": {"type": "Lowercase"}}))
 
 
-def _damaged_tokenizer(series: Path) -> None:
+def _slow_tokenizer(series: Path) -> None:
+    """A class that `tokenizers` does not run."""
+    (series / "step48" / "tokenizer.json").unlink()
+    (series / "step48" / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+
+
+def _broken_tokenizer(series: Path) -> None:
     file = series / "step48" / "tokenizer.json"
-    file.write_text(file.read_text()[:-9])
+    file.write_text(file.read_text().replace("a", "b"))
 
 
 def _without(series: Path, part: str, step: str) -> None:
@@ -208,10 +214,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
             "makes other tokens of a text than that of the series' other checkpoints: copy that of tiny step0",
         ),
     ),
-    "damaged tokenizer": (
-        _damaged_tokenizer,
-        *("step48", "tokenizer settings", "which may change no token"),
-    ),
+    "slow tokenizer": (_slow_tokenizer, "step48", "tokenizer settings", "which may change no token"),
+    "broken tokenizer": (_broken_tokenizer, "step48", "tokenizer", "its tokenizer cannot be loaded ("),
     "no tokenizer": (
         lambda series: [file.unlink() for file in (series / "step48").glob("*token*")],
         *("step48", "tokenizer", "it has no tokenizer, unlike the series' other checkpoints: copy that of tiny step0"),

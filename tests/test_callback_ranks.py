@@ -76,6 +76,21 @@ def _refused(words: str, train: Any) -> None:
         train()
 
 
+def test_torch_gives_the_store_of_its_processes() -> None:
+    public = hasattr(torch.distributed.ProcessGroup, "get_group_store")
+    assert public or hasattr(torch.distributed.distributed_c10d, "_get_default_store"), (
+        f"torch {torch.__version__} gives the store of a process group under another name: see sweeps/_ranks.py"
+    )
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        store = ranks._store()
+        store.set("said", "by one")
+        assert ranks._store().get("said") == b"by one"
+    finally:
+        torch.distributed.destroy_process_group()
+    assert ranks._store() is None
+
+
 def _train_and_refuse(folder: Path) -> None:
     probed = partial(ProbeCallback, PROBES, every=2, token_ids=HELD_OUT, batch_size=3)
     trainer = _trainer(folder, probed(out=folder / "run"), Saver(folder))

@@ -11,6 +11,7 @@ from lm_probe.model_adapters import UserError, architecture_of
 from lm_probe.probes import AnisotropyProbe, LossProbe, Reading, mean_cosine, singular_entropy, singular_values
 from lm_probe.sweeps import TokenSample, measure, sample_tokens
 from lm_probe.sweeps._measure import read_forward
+from lm_probe.sweeps._memory import Passes
 from tests.conftest import make_model
 
 ROWS = [[5, 17, 80, 301, 9, 44, 2, 7], [7, 7, 12, 250], [3, 1, 4, 1, 5, 9, 2, 6], [2, 71, 82], [8, 8]]
@@ -20,7 +21,7 @@ SAMPLE = TokenSample(ROWS, [0, 0, 1, 2, 3], [[2] * len(row) for row in ROWS], "d
 def _values(
     model: PreTrainedModel, batch_size: int, probe: object
 ) -> dict[tuple[str, int | None, str | None], Reading]:
-    (outcome,) = read_forward([probe], architecture_of(model), SAMPLE, batch_size)
+    (outcome,) = read_forward([probe], architecture_of(model), SAMPLE, Passes(batch_size))
     assert outcome.error is None
     return {(r.metric, r.layer, r.site): r for r in outcome.readings if isinstance(r, Reading)}
 
@@ -103,9 +104,9 @@ def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool, monkeypat
 def test_the_head_is_not_computed_for_geometry_alone(neox: PreTrainedModel) -> None:
     calls: list[int] = []
     neox.get_output_embeddings().register_forward_hook(lambda *_: calls.append(1))
-    read_forward([AnisotropyProbe()], architecture_of(neox), SAMPLE, 2)
+    read_forward([AnisotropyProbe()], architecture_of(neox), SAMPLE, Passes(2))
     assert not calls
-    read_forward([AnisotropyProbe(), LossProbe()], architecture_of(neox), SAMPLE, 2)
+    read_forward([AnisotropyProbe(), LossProbe()], architecture_of(neox), SAMPLE, Passes(2))
     assert calls
 
 

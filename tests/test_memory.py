@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from lm_probe.model_adapters import UserError, architecture_of
 from lm_probe.probes import find_probes
-from lm_probe.sweeps import RunStore, SweepConfig, sample_tokens
+from lm_probe.sweeps import RunStore, SweepConfig, TokenSample, sample_tokens
 from lm_probe.sweeps import _memory as memory
 from lm_probe.sweeps._measure import read_forward
+from lm_probe.sweeps._memory import Passes
 from tests import children
 from tests.conftest import VOCABULARY, make_model
 
@@ -72,10 +73,38 @@ def test_batches_are_halved_and_that_is_recorded(runs: dict[str, Path]) -> None:
     whole, less = _made(runs["all"]), _made(runs["less"])
     assert set(whole.index) == set(less.index) == {"loss", "anisotropy", "anisotropy_gaussian", "lm_eval"}
     for probe in whole.index:
-        assert whole.details[probe]["batch_size"] == 16 and "batch_size_asked" not in whole.details[probe]
-        assert less.details[probe]["batch_size_asked"] == 16 and less.details[probe]["batch_size"] in (1, 2, 4, 8)
+        first = 16 if probe == "lm_eval" else 8  # a CPU takes 1,024 tokens of text at a time, whatever was asked
+        assert _rows(whole.details[probe]) == (first, None if first == 16 else 16, None)
+        had, asked, failed = _rows(less.details[probe])
+        assert (
+            asked == 16 and failed == [first >> halvings for halvings in range(len(failed))] and failed[-1] == 2 * had
+        )
     said = runs["less"].with_suffix(".said").read_text().splitlines()
-    assert said[0] == "memory ran out with up to 16 rows in a forward pass: trying 8" and len(set(said)) == len(said)
+    assert said[0] == "memory ran out with 8 rows in a forward pass: trying 4"
+
+
+def _rows(details: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(details.get(name) for name in ("batch_size", "batch_size_asked", "out_of_memory_at"))
+
+
+@pytest.mark.parametrize("as_drawn", [False, True])
+def test_the_next_attempt_halves_the_pass_that_failed(neox: PreTrainedModel, as_drawn: bool) -> None:
+    """Long rows go by two, and short ones by eight: four would be no fewer of the long ones."""
+    sample = TokenSample([[1] * length for length in [20] * 8 + [400] * 2], list(range(10)), None, "window", 400, False)
+    shapes: list[tuple[int, int]] = []
+
+    def look(passes: Passes) -> None:
+        with passes.watched(neox):
+            for batch in sample.batches(passes.limit, "cpu", as_drawn=as_drawn):
+                shapes.append(tuple(batch.token_ids.shape))
+                neox(batch.token_ids)
+                if batch.token_ids.numel() > 400:
+                    torch.empty(1 << 60, dtype=torch.uint8)
+
+    said: list[str] = []
+    assert memory.with_smaller_batches(look, 8, said.append) == (None, memory.Batched(8, 1, (2,)))
+    assert shapes.count((2, 400)) == 1 and shapes.count((1, 400)) == 2
+    assert said == ["memory ran out with 2 rows in a forward pass: trying 1"]
 
 
 def test_the_numbers_are_those_of_whole_batches(runs: dict[str, Path]) -> None:
@@ -97,7 +126,7 @@ def test_a_batch_decides_nothing_beyond_rounding(tokenizer: Any, documents: list
     architecture = architecture_of(make_model("opt-350m"))
     sample = sample_tokens(documents, tokenizer, tokens=400, context=64, seed=0)
     probes = find_probes(["loss", "anisotropy", "geometry"])
-    rows = [read_forward(probes, architecture, sample, size) for size in (8, 1)]  # type: ignore[arg-type]
+    rows = [read_forward(probes, architecture, sample, size) for size in (Passes(8), Passes(1))]  # type: ignore[arg-type]
     for eight, one in zip(*rows, strict=True):
         for a, b in zip(eight.readings, one.readings, strict=True):
             assert a[0] == b[0]
@@ -129,22 +158,25 @@ class _Big:
     pass
 
 
-def test_a_failed_attempt_is_gone_before_the_next() -> None:
+def test_a_failed_attempt_is_gone_before_the_next(neox: PreTrainedModel) -> None:
     alive: list[weakref.ref[_Big]] = []
     tried: list[int] = []
 
-    def attempt(size: int) -> int:
+    def attempt(passes: Passes) -> int:
+        size = passes.limit
         assert not [one for one in alive if one() is not None], "the failed attempt still holds its memory"
         big = _Big()
         alive.append(weakref.ref(big))
         tried.append(size)
-        if size > 1:
-            raise MemoryError
+        with passes.watched(neox):
+            neox(torch.zeros(size, 2, dtype=torch.long))
+            if size > 1:
+                raise MemoryError
         return size
 
     gc.disable()
     try:
-        assert memory.with_smaller_batches(attempt, 13, print) == (1, memory.Batched(13, 1))
+        assert memory.with_smaller_batches(attempt, 13, print) == (1, memory.Batched(13, 1, (13, 6, 3)))
         assert tried == [13, 6, 3, 1]
     finally:
         gc.enable()
@@ -153,8 +185,8 @@ def test_a_failed_attempt_is_gone_before_the_next() -> None:
 def test_other_errors_pass() -> None:
     tried = []
 
-    def attempt(size: int) -> None:
-        tried.append(size)
+    def attempt(passes: Passes) -> None:
+        tried.append(passes.limit)
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

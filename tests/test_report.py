@@ -1,5 +1,7 @@
 """The report as a whole: the same bytes twice, links that lead somewhere, several runs, refusals."""
 
+import errno
+import os
 import re
 import shutil
 import sqlite3
@@ -96,7 +98,7 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
         write_report([tmp_path])
     record(tmp_path / "run", "demo", (1,), probes=("loss",))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another --out"):
+    with pytest.raises(UserError, match="choose another place with --out"):
         write_report([tmp_path / "run"], out=tmp_path / "file")
 
 
@@ -123,3 +125,19 @@ def test_a_run_that_cannot_be_read_is_named_in_one_line(two_models: Path, tmp_pa
             write_report([two_models, tmp_path / name], out=tmp_path / "out")
         assert name in str(refused.value) and "\n" not in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_where_it_cannot_be_written_is_said_with_what_to_type(
+    two_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.md").mkdir()
+    said = rf"{tmp_path} \(Is a directory\): choose another place with --out, and run lm-probe report {two_models}; "
+    with pytest.raises(UserError, match=said):
+        write_report([two_models], out=tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lm_probe.reports._report._write", full)
+    with pytest.raises(UserError, match=r"\(No space left on device\): free some space, and run lm-probe report "):
+        write_report([two_models], out=tmp_path)

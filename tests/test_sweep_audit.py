@@ -152,6 +152,25 @@ def test_a_copy_is_measured_once(walk: Path, tmp_path: Path, text_file: Path) ->
     ]
 
 
+def test_a_tokenizer_that_does_not_load_is_told_by_the_audit(
+    walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (walk / "step4" / "tokenizer.json").write_text('{"model": 7}')
+    names = [f"step{step}" for step in (3, 4, 5)]
+    run = tmp_path / "run"
+    with hub_in_process(tmp_path / "cache", monkeypatch) as hub:
+        hub.add_model("user/walk", {name: walk / name for name in names})
+        asked = ["sweep", "user/walk", "--revisions", "all", "--out", str(run), "--probes", "loss", "--tasks", "none"]
+        assert main([*asked, "--tokens", "64", "--context", "16", "--no-report"]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "tokenizer" in line]
+    assert len(told) == 2 and "user/walk step4: its tokenizer cannot be loaded (" in told[0]
+    assert "copy it again, leave it out with --revisions" in told[0] and "user/walk step4: the tokenizer in " in told[1]
+    with RunStore(run) as store:
+        assert [*store.failures().revision] == ["step4"] and [*store.measurements().revision] == ["step3", "step5"]
+        kept = {row["revision"] for row in store._rows("SELECT revision FROM looks")}
+    assert kept == {"step3", "step5"}, "what is installed may cure it: it is to be looked at again"
+
+
 def test_commits_that_hold_the_same_are_measured_once(
     walk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
