@@ -85,16 +85,28 @@ class MeanCosine:
             group: 0..groups-1 for each vector; all in group 0 where it is not given.
         """
         flat = vectors.detach().reshape(-1, vectors.shape[-1])
-        flat_mask = None if mask is None else mask.reshape(-1)
-        flat_group = None if group is None else group.reshape(-1)
+        there, members = self._members(flat, None if group is None else group.reshape(-1))
+        counted = None if mask is None else mask.reshape(-1)
+        if counted is not None:
+            members = members * counted
+        norms = torch.empty(len(flat), dtype=torch.float64, device=flat.device)
+        # The unit vectors are never formed: their sum is one product.
+        total = torch.zeros(len(there), flat.shape[1], dtype=torch.float64, device=flat.device)
         rows = _CACHED_ROWS if flat.device.type == "cpu" else _BLOCK_ROWS
         for start in range(0, len(flat), rows):
             part = slice(start, start + rows)
-            self._add(
-                flat[part],
-                None if flat_mask is None else flat_mask[part],
-                None if flat_group is None else flat_group[part],
-            )
+            block = self._scratch.take("vectors", flat[part].shape, flat.device).copy_(flat[part])
+            if counted is not None:
+                block.masked_fill_(~counted[part, None], 0.0)
+            lengths = torch.linalg.vector_norm(block, dim=1, out=norms[part])
+            inverse = lengths.reciprocal().masked_fill_(lengths == 0, 0.0)
+            total.addmm_(members[:, part] * inverse, block)
+        sums, counts, zeros = self._totals(total)
+        sums[there] += total
+        # `norms != 0` rather than `norms > 0`: a NaN must reach the sum and be seen, not be dropped.
+        directed = (members * (norms != 0)).sum(1)
+        counts[there] += directed.long()
+        zeros += (members.sum() - directed.sum()).long()
 
     def merge(self, other: "MeanCosine") -> None:
         """Adds what another statistic has seen.
@@ -132,31 +144,15 @@ class MeanCosine:
         (found,) = estimates_of_sums(lambda n, total: _mean_from_sum(total, n)[:, None], [counts, sums], counts)
         return CosineResult(found.value, found.stderr, n, self.zeros())
 
-    def _add(
-        self, rows: Float[Tensor, "n d"], mask: Bool[Tensor, " n"] | None, group: Int[Tensor, " n"] | None
-    ) -> None:
-        rows = self._scratch.take("vectors", rows.shape, rows.device).copy_(rows)
-        norms = torch.linalg.vector_norm(rows, dim=1)
-        # `norms == 0` rather than `norms > 0`: a NaN must reach the sum and be seen, not be dropped.
-        is_zero = norms == 0
-        counted = ~is_zero
-        if mask is not None:
-            rows.masked_fill_(~mask[:, None], 0.0)
-            counted &= mask
-            is_zero &= mask
-        weights = torch.where(counted, norms.reciprocal(), 0.0)
-        sums, counts, zeros = self._totals(rows)
-        zeros += is_zero.sum()
+    def _members(
+        self, rows: Float[Tensor, "n d"], group: Int[Tensor, " n"] | None
+    ) -> tuple[Int[Tensor, " k"], Float[Tensor, "k n"]]:
+        """Groups, and which vectors are in each: on a CPU those that are there, mostly one or two."""
         if group is None:
-            # The unit vectors are never formed: their sum is one matrix-vector product.
-            sums[0] += weights @ rows
-            counts[0] += counted.sum()
-            return
-        # Mostly one or two of them; a GPU would halt for their number.
+            return torch.zeros(1, dtype=torch.int64, device=rows.device), rows.new_ones(1, len(rows)).double()
+        # A GPU would halt for their number.
         there = group.unique() if rows.device.type == "cpu" else torch.arange(self._groups, device=rows.device)
-        members = group == there[:, None]
-        sums[there] += torch.where(members, weights, 0.0) @ rows
-        counts[there] += (members & counted).sum(1)
+        return there, (group == there[:, None]).double()
 
     def _totals(self, like: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor, Tensor]:
         if self._sums is None or self._counts is None or self._zeros is None:

@@ -9,8 +9,10 @@ from lm_probe.model_adapters import Architecture, HeadProduct, single_at_least
 
 # Positions taken at a time: wide enough for the head's product to run at full speed, small beside the model.
 HEAD_ROWS = 512
-# On a CPU, positions and tokens of a tile of logits, which is read again while it lies in the cache.
+# On a CPU, positions and tokens of a tile of logits: the head's product runs at full speed, and the tile lies in the
+# cache that cores share. Exponentials are taken of so many positions at a time that they lie in a core's own.
 _TILE = 1024, 2048
+_EXPONENTIALS = 128
 
 
 class Surprisal:
@@ -53,10 +55,11 @@ class Surprisal:
             size = min(width, vocabulary - start)
             tile = self._memory(len(hidden), size, hidden.dtype)
             logits = head.logits(hidden, slice(start, start + size), tile)
-            over = torch.sub(logits, shift, out=self._memory(len(hidden), size, shift.dtype))
             (here,) = ((targets >= start) & (targets < start + size)).nonzero(as_tuple=True)
-            over_target[here] = over[here, targets[here] - start].double()
-            summed += over.exp_().sum(1)
+            over_target[here] = (logits[here, targets[here] - start] - shift[here, 0]).double()
+            for z, s, total in zip(*(each.split(_EXPONENTIALS) for each in (logits, shift, summed)), strict=True):
+                over = z if z.dtype == s.dtype else self._memory(len(z), size, s.dtype)
+                total += torch.sub(z, s, out=over).exp_().sum(1)
         nats = (summed.log() - over_target).to(shift.dtype)
         beyond = ~nats.isfinite()  # more than the exponential can hold
         if beyond.any():
@@ -64,8 +67,8 @@ class Surprisal:
         return nats.clamp_(min=0)  # less by rounding alone
 
     def _memory(self, rows: int, columns: int, dtype: torch.dtype) -> Float[Tensor, "r c"]:
-        """Memory for a tile; in single and double precision logits are shifted where they stand."""
+        """Memory for a tile, or of another type than the logits for a part of it."""
         held = self._held.get(dtype)
-        if held is None:
-            held = self._held[dtype] = torch.empty(_TILE[0] * _TILE[1], dtype=dtype)
+        if held is None or len(held) < rows * columns:
+            held = self._held[dtype] = torch.empty(rows * columns, dtype=dtype)
         return held[: rows * columns].view(rows, columns)
