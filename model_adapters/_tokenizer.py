@@ -31,8 +31,8 @@ _SAYS_NOTHING = {
     "is_local",
     "local_files_only",
 }
-_AFTER_TOKENS = {"version", "truncation", "padding", "decoder"}
-"""Parts of a tokenizer that make no token; transformers sets the second and third anew in every call."""
+_SET_IN_CALLS = {"version", "truncation", "padding"}
+"""Parts of a tokenizer that say nothing of it; transformers sets the second and third anew in every call."""
 
 
 def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase | None:
@@ -45,6 +45,10 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
         return None
     if (folder / "config.json").is_file():
         load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
+    return _opened(folder, trust_remote_code)
+
+
+def _opened(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     try:
         with quiet():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -60,7 +64,11 @@ def why_not_loaded(folder: Path) -> str | None:
     content = tokenizer_content(folder)
     if content is None or _brings_code(folder / "tokenizer_config.json"):
         return None
-    return _understood(_Content(content, folder)).fault
+    try:
+        _what_it_does(_Content(content, folder))
+    except UserError as error:
+        return short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+    return None
 
 
 def _brings_code(settings: Path) -> bool:
@@ -71,14 +79,20 @@ def _brings_code(settings: Path) -> bool:
 
 
 def tokenizer_digest(folder: Path) -> str | None:
-    """What decides the tokens of a text, as sha256, or None where there is no tokenizer.
+    """What decides the tokens of a text and the text of tokens, as sha256, or None where there is no tokenizer.
 
-    Of a tokenizer that `tokenizers` runs it is `tokens:` and what it does to a text, whatever its files say besides (a
-    chat template, lengths, padding, how it is decoded, who saved it). Of any other, and of one that cannot be loaded,
-    it is `files:` and all that its files say but who saved them: two of these may make the same tokens.
+    Of a tokenizer that `tokenizers` runs it is `tokens:` and what it does, whatever its files say besides (a chat
+    template, lengths, padding, who saved it). Of any other, and of one that cannot be loaded, it is `files:` and all
+    that its files say but who saved them: two of these may make the same tokens.
     """
     content = tokenizer_content(folder)
-    return None if content is None else _understood(_Content(content, folder)).decides
+    if content is None:
+        return None
+    try:
+        does = _what_it_does(_Content(content, folder))
+    except UserError:
+        does = None  # told when it is needed
+    return f"files:{content}" if does is None else f"tokens:{does}"
 
 
 def tokenizer_content(folder: Path) -> str | None:
@@ -99,28 +113,23 @@ class _Content:
     folder: Path = field(compare=False)
 
 
-class _Understood(NamedTuple):
-    decides: str
-    """What decides the tokens."""
-    fault: str | None
-    """Why it does not load."""
-
-
 @lru_cache(maxsize=64)
-def _understood(content: _Content) -> _Understood:
-    """Loads the tokenizer, once for all checkpoints that have the same."""
-    by_files = f"files:{content.digest}"
-    try:
-        tokenizer = load_tokenizer(content.folder)
-    except UserError as error:
-        return _Understood(by_files, short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error))
-    if tokenizer is None or not tokenizer.is_fast:
-        return _Understood(by_files, None)
+def _what_it_does(content: _Content) -> str | None:
+    """A digest, made once for all checkpoints that have the same tokenizer; None where `tokenizers` does not run it.
+
+    Raises:
+        UserError: it does not load, which is not remembered: the cause may stand in the folder's other files.
+    """
+    tokenizer = _opened(content.folder)
+    if not tokenizer.is_fast:
+        return None
     runs = json.loads(tokenizer.backend_tokenizer.to_str())
-    does = {name: part for name, part in runs.items() if name not in _AFTER_TOKENS}
-    asked = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.split_special_tokens]
-    digest = hashlib.sha256(json.dumps([does, asked], sort_keys=True).encode()).hexdigest()
-    return _Understood(f"tokens:{digest}", None)
+    does = {name: part for name, part in runs.items() if name not in _SET_IN_CALLS}
+    asked = [
+        *(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.split_special_tokens),
+        tokenizer.clean_up_tokenization_spaces,
+    ]
+    return hashlib.sha256(json.dumps([does, asked], sort_keys=True).encode()).hexdigest()
 
 
 class _File(NamedTuple):

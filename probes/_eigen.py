@@ -31,7 +31,8 @@ def leading(upper: Float[np.ndarray, "d d"], k: int) -> tuple[Float[np.ndarray, 
     1024. O(d^3).
 
     Args:
-        upper: the matrix, in Fortran's order; only what is on and above the diagonal is read, and nothing is changed.
+        upper: the matrix, which has no negative eigenvalues, in Fortran's order; only what is on and above the diagonal
+            is read, and nothing is changed.
         k: how many eigenvectors.
 
     Raises:
@@ -41,9 +42,11 @@ def leading(upper: Float[np.ndarray, "d d"], k: int) -> tuple[Float[np.ndarray, 
     if d == 1:
         return upper[0].copy(), np.ones((1, 1))
     # LAPACK reads the transpose below the diagonal: of that form the reflections can be applied as those of a QR.
-    reflections, diagonal, beside, scales, failed = dsytrd(
-        np.array(upper.T, order="F"), lower=1, lwork=_COLUMNS * d, overwrite_a=1
-    )
+    matrix = np.array(upper.T, order="F")
+    # By a power of two, so that squares neither overflow nor vanish.
+    exponent = int(np.frexp(np.abs(matrix.diagonal()).max())[1])
+    np.ldexp(matrix, -exponent, out=matrix)
+    reflections, diagonal, beside, scales, failed = dsytrd(matrix, lower=1, lwork=_COLUMNS * d, overwrite_a=1)
     values, failed = dsterf(diagonal, beside)
     if failed:
         raise ValueError(f"a matrix of shape {upper.shape} has no eigenvalues that can be found")
@@ -53,4 +56,4 @@ def leading(upper: Float[np.ndarray, "d d"], k: int) -> tuple[Float[np.ndarray, 
     )
     below = np.asfortranarray(vectors[1:])
     vectors[1:] = dormqr("L", "N", reflections[1:, :-1], scales, below, _COLUMNS * below.shape[1])[0]
-    return values[::-1], vectors[:, ::-1]
+    return np.ldexp(values[::-1], exponent), vectors[:, ::-1]

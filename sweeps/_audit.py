@@ -109,7 +109,10 @@ def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
         elif not usual:
             line = f"it has a tokenizer, unlike {others}: copy it to them, too"
         elif one.tokenizer.startswith("tokens:") and usual.startswith("tokens:"):
-            line = f"its tokenizer makes other tokens of a text than that of {others}: copy that of {like}"
+            line = (
+                f"its tokenizer makes other tokens of a text, or other text of tokens, than that of {others}: "
+                f"copy that of {like}"
+            )
         else:
             kind = "tokenizer settings"
             line = (

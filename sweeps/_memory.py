@@ -11,7 +11,10 @@ from transformers import PreTrainedModel
 
 from lm_probe.model_adapters import UserError
 
-_SAID = ("not enough memory", "out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
+_SAID = (
+    *("not enough memory", "out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc"),
+    "could not create a primitive",  # oneDNN, which names no cause; of a pass that is otherwise possible it is this one
+)
 
 T = TypeVar("T")
 
@@ -104,11 +107,11 @@ def with_smaller_batches(run: Callable[[Passes], T], batch_size: int, say: Calla
         except Exception as error:
             if not ran_out(error):
                 raise
-            if passes.failing == 1:
+            if 1 in (passes.limit, passes.failing):
                 raise UserError(f"with one row in a forward pass {no_memory(error)}") from error
         # Outside the handler: the error held every tensor of the attempt.
         failed.append(passes.failing)
-        passes = Passes(failed[-1] // 2)
+        passes = Passes(min(passes.limit, failed[-1]) // 2)  # a beam search has more rows than it was given
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -211,7 +211,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
         *(
             "step48",
             "tokenizer",
-            "makes other tokens of a text than that of the series' other checkpoints: copy that of tiny step0",
+            "other text of tokens, than that of the series' other checkpoints: copy that of tiny step0",
         ),
     ),
     "slow tokenizer": (_slow_tokenizer, "step48", "tokenizer settings", "which may change no token"),

@@ -238,7 +238,14 @@ def test_the_tokenizers_digest_sees_what_decides_tokens_and_nothing_else(folder:
         _change(settings, **{name: value})
         assert tokenizer_digest(folder) == before, name
         settings.write_text(kept)
-    _change(rules, decoder=None, truncation={"max_length": 8, "strategy": "LongestFirst", "stride": 0})
+    _change(rules, truncation={"max_length": 8, "strategy": "LongestFirst", "stride": 0})
+    assert tokenizer_digest(folder) == before
+    kept_rules = rules.read_text()
+    for file, name, value in ((rules, "decoder", None), (settings, "bos_token", "a"), (settings, "eos_token", "b")):
+        _change(file, **{name: value})
+        assert (tokenizer_digest(folder) or "").startswith("tokens:") and tokenizer_digest(folder) != before, name
+        rules.write_text(kept_rules)
+        settings.write_text(kept)
     assert tokenizer_digest(folder) == before
     text = "A Word, and another."
     usual = load_tokenizer(folder)

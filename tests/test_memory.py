@@ -143,6 +143,7 @@ def test_a_batch_decides_nothing_beyond_rounding(tokenizer: Any, documents: list
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"), True),
         (RuntimeError("MPS backend out of memory"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("could not create a primitive"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (ValueError("out of memory of the past"), False),
     ],
@@ -192,3 +193,18 @@ def test_other_errors_pass() -> None:
     with pytest.raises(ValueError, match="no"):
         memory.with_smaller_batches(attempt, 8, print)
     assert tried == [8]
+
+
+def test_a_search_with_beams_ends_too(neox: PreTrainedModel) -> None:
+    """Its passes have more rows than it was given: half of those would be no fewer."""
+    limits = []
+
+    def run(passes: Passes) -> None:
+        limits.append(passes.limit)
+        with passes.watched(neox):
+            neox.generate(torch.ones(passes.limit, 3, dtype=torch.int64), num_beams=4, max_new_tokens=1)
+            raise MemoryError
+
+    with pytest.raises(UserError, match="one row"):
+        memory.with_smaller_batches(run, 8, print)
+    assert limits == [8, 4, 2, 1]

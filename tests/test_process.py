@@ -95,3 +95,20 @@ def test_a_traceback_ends_with_status_1() -> None:
     broken = "from lm_probe.cli import _process\n_process.main = lambda: 1 / 0\n_process.command()"
     ended = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True)
     assert ended.returncode == 1 and "ZeroDivisionError" in ended.stderr
+
+
+def _ended(shell: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(f"{sys.executable} -m lm_probe.cli {shell}", shell=True, capture_output=True, text=True)
+
+
+def test_what_cannot_be_written_at_the_end_is_no_success() -> None:
+    full, closed, cut = _ended("tasks > /dev/full"), _ended("tasks --path >&-"), _ended("--help | head -1")
+    assert full.returncode != 0 and full.stderr == "lm-probe: what it says cannot be written: No space left on device\n"
+    assert (closed.returncode, closed.stderr) == (0, "")
+    assert (cut.returncode, cut.stderr) == (0, "") and cut.stdout.startswith("usage: lm-probe")
+
+
+def test_what_is_not_flushed_arrives() -> None:
+    says = "from lm_probe.cli import _process\n_process.main = lambda: print('said') or 0\n_process.command()"
+    ended = subprocess.run([sys.executable, "-c", says], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "said\n")

@@ -21,6 +21,7 @@ from lm_probe.probes import (
     singular_entropy,
     singular_values,
     stable_rank,
+    top_directions,
     top_ratio,
     top_share,
     w_error,
@@ -291,3 +292,25 @@ def test_leading_eigenvectors_of_half_a_matrix(entries: np.ndarray, k: int) -> N
     np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[::-1], atol=1e-12 * scale)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-12)
     np.testing.assert_allclose(matrix @ vectors, vectors * values[:k], atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("size", [1e-140, 1e-75, 1e75, 1e150])
+@pytest.mark.parametrize("alone", [False, True])
+def test_directions_of_weights_of_any_size(size: float, alone: bool) -> None:
+    weight = torch.randn(90, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    if alone:
+        weight[3, 4] = size  # one entry
+    else:
+        weight *= size
+    gram = Gram(20)
+    gram.update(weight)
+    directions, sigma = top_directions(gram, 16), singular_values(weight).numpy()
+    np.testing.assert_allclose(directions.T @ directions, np.eye(16), atol=1e-12)
+    assert np.linalg.norm(weight.numpy() / sigma[0] @ directions[:, 0]) == pytest.approx(1)
+
+
+def test_no_directions_of_what_is_no_number() -> None:
+    gram = Gram(3)
+    gram.update(torch.tensor([[1.0, torch.nan, 2.0]]))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        top_directions(gram, 2)
