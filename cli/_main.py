@@ -1,6 +1,7 @@
 """`lm-probe`: finds the command, runs it, and turns a user's mistake into one line."""
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -96,6 +97,8 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
 
 
 def _is_users(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True  # a disk that is full
     # Imported here: it brings torch, which `--help` must not wait for.
     from lm_probe.model_adapters import UserError
 

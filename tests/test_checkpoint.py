@@ -9,8 +9,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from lm_probe.model_adapters import UserError, load_tokenizer, locate, open_checkpoint, open_weights, tokenizer_digest
+from lm_probe.model_adapters import (
+    UserError,
+    load_tokenizer,
+    locate,
+    open_checkpoint,
+    open_weights,
+    tokenizer_digest,
+    why_not_loaded,
+)
 from lm_probe.model_adapters._config import load_config
+from lm_probe.model_adapters._tokenizer import _what_it_does
 from tests.conftest import CONFIGS, make_model
 
 
@@ -255,6 +264,17 @@ def test_the_tokenizers_digest_sees_what_decides_tokens_and_nothing_else(folder:
     assert tokenizer_digest(folder) not in (before, None)
     rules.write_text("{")
     assert (tokenizer_digest(folder) or "").startswith("files:")
+
+
+def test_a_config_that_makes_no_model_is_no_fault_of_the_tokenizer(folder: Path) -> None:
+    """Nor of the other checkpoints' tokenizers, which are the same."""
+    usual = tokenizer_digest(folder)
+    layers = {"n_layer": 10**9, "num_hidden_layers": 10**9}
+    _change(folder / "config.json", **layers)
+    with pytest.raises(UserError, match="layers"):
+        load_tokenizer(folder)
+    _what_it_does.cache_clear()
+    assert tokenizer_digest(folder) == usual and why_not_loaded(folder) is None
 
 
 def test_unknown_architecture_is_named_before_anything_is_loaded(folder: Path) -> None:

@@ -103,7 +103,7 @@ def _ended(shell: str) -> "subprocess.CompletedProcess[str]":
 
 def test_what_cannot_be_written_at_the_end_is_no_success() -> None:
     full, closed, cut = _ended("tasks > /dev/full"), _ended("tasks --path >&-"), _ended("--help | head -1")
-    assert full.returncode != 0 and full.stderr == "lm-probe: what it says cannot be written: No space left on device\n"
+    assert full.returncode == 2 and full.stderr == "lm-probe tasks: [Errno 28] No space left on device\n"
     assert (closed.returncode, closed.stderr) == (0, "")
     assert (cut.returncode, cut.stderr) == (0, "") and cut.stdout.startswith("usage: lm-probe")
 
@@ -112,3 +112,6 @@ def test_what_is_not_flushed_arrives() -> None:
     says = "from lm_probe.cli import _process\n_process.main = lambda: print('said') or 0\n_process.command()"
     ended = subprocess.run([sys.executable, "-c", says], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "said\n")
+    with open("/dev/full", "w") as full:
+        late = subprocess.run([sys.executable, "-c", says], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert late.returncode == 1 and "No space left on device" in late.stderr
