@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._errors import NoRevision, UserError
 from lm_probe.model_adapters._hub import HubRevision, find_revision
-from lm_probe.model_adapters._near import near_words
+from lm_probe.model_adapters._near import near_words, twin_folders
 from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._step import step_of
 from lm_probe.model_adapters._weights import Weights
@@ -71,6 +71,8 @@ def is_local(source: str) -> bool:
         # `series/step10` that is not there, where `series` is here. Any folder of a user's name says less: whoever
         # keeps one model of a user in such a folder may ask the Hub for the next.
         or ("/" in source and is_step(path) and path.parent.is_dir())
+        # `neox_s` where the checkpoint `neox-s` is: nobody names two models so.
+        or any(map(_is_source, twin_folders(path)))
     )
 
 
@@ -117,7 +119,7 @@ def find_folder(source: str, revision: str | None = None) -> Path:
     steps = series_steps(folder)
     if revision is not None:
         if not (folder / revision).is_dir():
-            raise UserError(f"{source} has no checkpoint {revision}: found {_listing(steps, folder)}")
+            raise NoRevision(f"{source} has no checkpoint {revision}: found {_listing(steps, folder)}")
         return folder / revision
     if (folder / "config.json").exists():
         return folder

@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class NoAnswer(UserError):
     """The Hub did not answer, after all patience: another request to it would wait as long."""
+
+
+class NoRevision(UserError):
+    """A source is there, and a revision or a step of that name is not."""

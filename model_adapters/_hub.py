@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
-from lm_probe.model_adapters._errors import NoAnswer, UserError
+from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError
 from lm_probe.model_adapters._near import near_words, no_folder_words
 from lm_probe.model_adapters._patience import TRANSPORT, endpoint, in_short, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
@@ -222,14 +222,16 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
     """Turns what huggingface_hub raises into one line.
 
     Raises:
-        UserError: always; NoAnswer where the Hub gave none.
+        UserError: always; NoAnswer where the Hub gave none, NoRevision where it knows no such one.
     """
     if (full := no_room(error)) is not None:
         raise full from error
     if isinstance(error, GatedRepoError):
         message = f"{repository} is gated: accept its terms on the Hub, then log in with `hf auth login`"
     elif isinstance(error, RevisionNotFoundError):
-        message = f"{repository} has no revision {revision}: check the spelling; the Hub lists its branches and tags"
+        raise NoRevision(
+            f"{repository} has no revision {revision}: check the spelling; the Hub lists its branches and tags"
+        ) from error
     elif isinstance(error, RepositoryNotFoundError | HFValidationError):
         message = (
             f"no model {repository}: there is no such folder here{near_words(repository)} and no such repository on "

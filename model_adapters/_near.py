@@ -1,6 +1,7 @@
 """What somebody may have meant by a path or a name that is not there."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,12 +18,33 @@ def near_folders(path: str) -> list[str]:
     try:
         missing = [part for part in (written, *written.parents) if not part.expanduser().exists()]
         first = missing[-1]
-        names = sorted(child.name for child in first.parent.expanduser().iterdir())
+        names = _by_letters(child.name for child in first.parent.expanduser().iterdir())
     except (IndexError, OSError, RuntimeError):  # it is there; a folder that cannot be read; nobody's home
         return []
-    alike = difflib.get_close_matches(first.name, names, 3, _ALIKE)
-    meant = [first.parent / name / written.relative_to(first) for name in alike]
+    alike = difflib.get_close_matches(_letters(first.name), sorted(names), 3, _ALIKE)
+    meant = [first.parent / name / written.relative_to(first) for like in alike for name in names[like]]
     return [str(folder) for folder in meant if folder.expanduser().is_dir()]
+
+
+def twin_folders(path: Path) -> list[Path]:
+    """What lies beside a path that is not there under its name but for case and separators: `neox-s` for `neox_s`."""
+    try:
+        names = _by_letters(child.name for child in path.parent.iterdir())
+    except OSError:
+        return []
+    return [path.parent / name for name in names.get(_letters(path.name), ())]
+
+
+def _by_letters(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        found.setdefault(_letters(name), []).append(name)
+    return found
+
+
+def _letters(name: str) -> str:
+    """A name as it is remembered; a separator stays one, because `1.3b` is not `13b`."""
+    return re.sub("[-_. ]", "-", name.casefold())
 
 
 def near_words(path: str) -> str:
@@ -40,8 +62,11 @@ def _in_brackets(found: list[str]) -> str:
 
 
 def no_folder_words(repository: str) -> str:
-    """In brackets that a name of the Hub is no folder, where one may have been meant; else empty."""
+    """In brackets that a name of the Hub is no folder, where one may have been meant; else empty.
+
+    One may have been wherever there is a folder to hold it, as this one is of a name without `/`.
+    """
     found, parent = near_folders(repository), Path(repository).parent
     if found:
         return f" (no such folder here; near it: {', '.join(found)})"
-    return " (no such folder here)" if parent != Path() and parent.is_dir() else ""
+    return " (no such folder here)" if parent.is_dir() else ""

@@ -22,6 +22,9 @@ def quiet() -> Iterator[None]:
 
 
 def short(error: Exception) -> str:
-    """The first line of what an error says."""
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[0].split())[:240] if lines else type(error).__name__
+    """The first line of what an error says, and where that announces a list, as many lines as make the sentence."""
+    lines = [" ".join(line.split()) for line in str(error).strip().splitlines()]
+    if not lines:
+        return type(error).__name__
+    whole = next((end for end, line in enumerate(lines, 1) if line.endswith(".")), len(lines))
+    return " ".join(lines[: whole if lines[0].endswith(":") else 1])[:240]

@@ -23,7 +23,7 @@ def refuse_foreign(folder: Path) -> None:
     """
     if (folder / "run.db").exists():
         return
-    pages = [path for name in _PAGES if (path := folder / name).exists()]
+    pages = [path for name in _PAGES if (path := folder / name).is_file()]  # a folder is not overwritten
     found = [path for path in pages if not _is_ours(path)]
     if not pages and not any(map(_is_ours, _some(folder / "figures"))):
         found += [path for name in _FOLDERS if _some(path := folder / name)]

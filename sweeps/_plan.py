@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lm_probe.model_adapters import (
     Checkpoint,
+    NoRevision,
     UserError,
     counted,
     find_folder,
@@ -16,12 +17,14 @@ from lm_probe.model_adapters import (
     is_step,
     list_revisions,
     locate,
+    near_names,
     say_on_stderr,
     series_steps,
     step_of,
 )
 
 _LISTED = 12  # steps in a line
+_KEYWORDS = ("all", "log2")
 _RANGE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
 
 
@@ -77,8 +80,12 @@ def plan(
     _refuse_files(sources)
     selected = []
     for source, pinned in _distinct(sources):
-        choose = _of_folder if is_local(source) else _of_repository
-        selected.append((source, choose(source, pinned or revisions, say)))
+        choose, wanted = _of_folder if is_local(source) else _of_repository, pinned or revisions
+        try:
+            selected.append((source, choose(source, wanted, say)))
+        except NoRevision as error:
+            near = near_names((wanted or "").lower().rstrip("0123456789"), _KEYWORDS)  # `log10` is nearest to log2
+            raise UserError(f"--revisions {wanted}{near}: {error}" if near else str(error)) from error
     names = _names([source for source, _ in selected])
     visits = [
         Visit(names[source], source, revision, step_of(revision or _folder(source).resolve().name), commit)
@@ -188,7 +195,7 @@ def _few(steps: Sequence[int]) -> str:
 
 
 def _needs_listing(wanted: str) -> bool:
-    return wanted in ("all", "log2") or _RANGE.fullmatch(wanted) is not None
+    return wanted in _KEYWORDS or _RANGE.fullmatch(wanted) is not None
 
 
 def _listed(wanted: str) -> list[str]:

@@ -51,9 +51,8 @@ def _time(planned: Sequence[Planned], wire: int, spread: Spread | None) -> list[
     parts = []
     if said:
         one_by_one = "" if spread is None else " on one worker"
-        time = duration(recorded + calculated)
-        at_least = "at least " if calculated and time[0].isdigit() else ""
-        parts.append(f"{at_least}{time} of measuring{one_by_one} ({', '.join(said)})")
+        time = (_at_least if calculated else duration)(recorded + calculated)
+        parts.append(f"{time} of measuring{one_by_one} ({', '.join(said)})")
     if wire:
         parts.append(f"{duration(wire / _WIRE)} of fetching at {_WIRE * 8 / 1e6:.0f} Mbit/s, which is assumed")
     if unknown:
@@ -73,6 +72,11 @@ def duration(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def _at_least(seconds: float) -> str:
+    """A time to which something is to be added: no bound from above."""
+    return f"at least {duration(seconds) if round(seconds / 60) else 'a few seconds'}"
 
 
 def _fetched(fetch: Fetch) -> str:

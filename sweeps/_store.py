@@ -192,7 +192,8 @@ class RunStore:
                 settings compare.
             all_settings: give what was asked for before too: the newest values of each checkpoint under each of its
                 settings, also of weights that had the same name, with the columns of `provenance` and
-                `arguments`, those of the command line that give the settings.
+                `arguments`, those of the command line that give the settings. Of tasks these are few, because their
+                documents, seed and versions are kept as a hash alone: `settings` tells those apart.
         """
         columns = [*Value._fields, "identity", "settings"]
         frame = pd.DataFrame(self._rows(VALUES_OF_ALL_SETTINGS if all_settings else VALUES), columns=columns)

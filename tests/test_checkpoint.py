@@ -312,6 +312,13 @@ def test_a_damaged_tokenizer_is_named(folder: Path, tokenizer: PreTrainedTokeniz
         open_checkpoint(str(folder))
 
 
+def test_of_a_tokenizer_without_its_files_the_whole_reason_is_said(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    with pytest.raises(UserError, match=r"from one of: \(1\) a `tokenizers` library serialization file, .*\): copy it"):
+        load_tokenizer(folder)
+
+
 def test_a_config_without_positions_is_refused(tmp_path: Path) -> None:
     make_model("gpt_neox").save_pretrained(tmp_path)
     settings = json.loads((tmp_path / "config.json").read_text())

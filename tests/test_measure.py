@@ -133,7 +133,7 @@ def test_measure_says_what_is_missing(neox: PreTrainedModel) -> None:
         measure(neox, ["loss"])
     with pytest.raises(UserError, match="needs a tokenizer"):
         measure(neox, ["loss"], text="abc")
-    with pytest.raises(UserError, match="no probe lossy: known are loss, anisotropy"):
+    with pytest.raises(UserError, match=r"no probe lossy \(near it: loss\): known are loss, anisotropy"):
         measure(neox, ["lossy"])
     with pytest.raises(UserError, match="token 320 and the embedding has 320 rows"):
         measure(neox, ["loss"], token_ids=torch.tensor([[1, 320]]))

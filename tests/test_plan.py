@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_probe.model_adapters import notices_to
+from lm_probe.model_adapters import is_local, notices_to
 from lm_probe.sweeps import UserError, plan
 from tests.loopback_hub import LoopbackHub
 
@@ -70,6 +70,14 @@ def test_steps_of_a_range_that_are_not_there_are_said(pythia: str, tmp_path: Pat
         assert said(rule) == []
 
 
+@pytest.mark.parametrize(("asked", "meant"), [("log3", "log2"), ("log10", "log2"), ("al", "all"), ("final", None)])
+def test_a_rule_that_is_none_is_named_beside_the_nearest(asked: str, meant: str | None, pythia: str) -> None:
+    with pytest.raises(UserError) as raised:
+        plan([pythia], asked)
+    beside = f"--revisions {asked} (near it: {meant}): " if meant else ""
+    assert str(raised.value).startswith(f"{beside}{pythia} has no checkpoint {asked}: found step0, ")
+
+
 @pytest.mark.parametrize(("rule", "said"), [("9:15", "selects nothing"), ("0:10:0", "stride of 0"), (",", "is empty")])
 def test_rules_that_select_nothing_are_named(pythia: str, rule: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -89,7 +97,7 @@ def test_plain_folders_have_no_revision_and_equal_names_get_their_parents(tmp_pa
 
 _PLAN = """
 import json, sys
-from lm_probe.model_adapters import notices_to
+from lm_probe.model_adapters import is_local, notices_to
 from lm_probe.sweeps import UserError, plan
 for source, revisions in json.loads(sys.argv[1]):
     try:
@@ -212,6 +220,8 @@ def test_what_may_be_a_repository_is_asked_for_and_said_to_be_no_folder(
     (tmp_path / "user" / "model" / "config.json").write_text("{}")
     hub.add_model("user/models", {"main": tmp_path / "user" / "model"})
     assert [visit.model for visit in plan(["user/models"])] == ["user/models"]
+    with pytest.raises(UserError, match=r"^--revisions log3 \(near it: log2\): user/models has no revision log3: "):
+        plan(["user/models"], "log3")
     with pytest.raises(UserError, match=r"no such folder here \(near it: user/model\) and no such repository"):
         plan(["user/modle"])
     hub.fail("/api/models/", "503", math.inf)
@@ -223,3 +233,21 @@ def test_what_may_be_a_repository_is_asked_for_and_said_to_be_no_folder(
         plan(["user/quite-other"])
     with pytest.raises(UserError, match=r"^other/name: "):
         plan(["other/name"])
+    with pytest.raises(UserError, match=r"^nope \(no such folder here\): "):
+        plan(["nope"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"), [("user/my_model", "user/my-model"), ("user/gpt", "user/GPT"), ("neox_s", "neox-s")]
+)
+def test_a_folder_in_another_spelling_is_named_without_the_hub(
+    asked: str, there: str, hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / there).mkdir(parents=True)
+    assert not is_local(asked), "a folder of anything else may be called what it likes"
+    (tmp_path / there / "config.json").write_text("{}")
+    assert not is_local(f"{asked}2"), "which may be another model of the user's"
+    with pytest.raises(UserError, match=rf"^no folder {asked} \(near it: {there}\): check the path"):
+        plan([asked])
+    assert not hub.requests
