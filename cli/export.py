@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-settings",
         action="store_true",
         help="also what was measured before with other settings, with the columns of --provenance and arguments, "
-        "those of a command line that give the settings; of tasks, whose documents and seed are kept as a hash alone, "
-        "settings tells apart what was asked",
+        "those of a command line that give the settings; a text, and which documents and version of a task, only "
+        "settings tells apart",
     )
     parser.add_argument(
         "--out",

@@ -8,6 +8,7 @@ from typing import Any
 _ARGUMENTS = {
     "tokens": "--tokens {}",
     "context": "--context {}",
+    "task_documents": "--task-documents {}",
     "seed": "--seed {}",
     "dtype": "--dtype {}",
     "control": "control {}",
@@ -19,11 +20,18 @@ _OTHERWISE = {
 }
 
 
-def arguments_of(config: Mapping[str, Any]) -> str:
-    """The settings of a measurement's configuration that can be said as they are typed; those of a task are few.
+def arguments_of(config: Mapping[str, Any], *, seed: int | None = None, documents: int | None = None) -> str:
+    """The settings of a measurement's configuration that can be said as they are typed.
 
-    A configuration keeps a text, a reference and a task's documents as hashes alone.
+    A configuration keeps a text, a reference and what a task asks as hashes alone.
+
+    Args:
+        config: what was asked.
+        seed: recorded with the measurement; said of a task, whose configuration hashes it.
+        documents: likewise, the number of a task's documents; None where the task's own number was asked for.
     """
+    if "asks" in config:
+        config = {**config, "seed": seed, "task_documents": documents}
     said = [_said(key, config) for key in _ARGUMENTS if config.get(key) is not None]
     options = config.get("options")
     return " ".join([*said, *([f"--metadata '{json.dumps(options)}'"] if isinstance(options, Mapping) else [])])

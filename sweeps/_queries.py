@@ -71,3 +71,9 @@ TASK_DETAILS = f"""
     SELECT m.details FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
     WHERE m.asked IN ({CURRENT}) AND c.model = ? AND c.revision = ? AND json_extract(m.config, '$.task') = ?
 """
+
+# A configuration's hash covers the seed and the number of a task's documents, and runs of before recorded no number.
+CONFIGS = """
+    SELECT config_hash, config, MAX(seed) AS seed, MAX(json_extract(details, '$.task_documents')) AS documents
+    FROM measurements GROUP BY config_hash
+"""

@@ -17,6 +17,7 @@ from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert
 from lm_probe.sweeps._queries import (
+    CONFIGS,
     CURRENT,
     MEASUREMENTS,
     MEASUREMENTS_ON_ANY_PROMPTS,
@@ -192,14 +193,18 @@ class RunStore:
                 settings compare.
             all_settings: give what was asked for before too: the newest values of each checkpoint under each of its
                 settings, also of weights that had the same name, with the columns of `provenance` and
-                `arguments`, those of the command line that give the settings. Of tasks these are few, because their
-                documents, seed and versions are kept as a hash alone: `settings` tells those apart.
+                `arguments`, those of the command line that give the settings; a text, and the documents and
+                versions of a task, are kept as hashes alone: `settings` tells those apart.
         """
         columns = [*Value._fields, "identity", "settings"]
         frame = pd.DataFrame(self._rows(VALUES_OF_ALL_SETTINGS if all_settings else VALUES), columns=columns)
         if all_settings:
-            configs = self._rows("SELECT DISTINCT config_hash, config FROM measurements")
-            arguments = {row["config_hash"]: arguments_of(json.loads(row["config"])) for row in configs}
+            arguments = {
+                row["config_hash"]: arguments_of(
+                    json.loads(row["config"]), seed=row["seed"], documents=row["documents"]
+                )
+                for row in self._rows(CONFIGS)
+            }
             frame["arguments"] = frame.settings.map(arguments).astype("object")
         elif not provenance:
             frame = frame[[*Value._fields]]

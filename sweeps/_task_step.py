@@ -68,7 +68,8 @@ def _run_together(
 
     with measured(config.where) as cost:
         run, batch = with_smaller_batches(ask, config.batch_size, say)
-    details = {"tasks_together": len(units), **batch.details()}
+    asked = {} if config.task_documents is None else {"task_documents": config.task_documents}
+    details = {"tasks_together": len(units), **asked, **batch.details()}
     made = conditions(model, cost, seed=config.seed, details=details)
     measurements = [
         Measurement(

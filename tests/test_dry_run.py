@@ -222,6 +222,10 @@ def test_what_the_run_holds_under_other_settings_is_said(
         assert out[0] == "probes: head_spectrum, loss; tasks: count_query_m5, count_query_m10"
         return [line for line in out if " holds " in line]
 
+    with RunStore(config.out) as store:
+        values = store.values(all_settings=True)
+    of_tasks = set(values[values.probe == "lm_eval"].arguments)
+    assert of_tasks == {"--task-documents 2 --seed 1234 --dtype float32"}
     end = "what is asked now is not compared with them; ask for the same, or choose another --out"
     assert said() == [] == said("--revisions", "8")
     held = f"{config.out} holds "
