@@ -151,7 +151,7 @@ def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
         yield f"Changing at the checkpoints at which the loss changes, or near: {_few(pairs, 'measure')}."
     for label in ("emergent", "jump", "inverse", "U-shaped"):
         found = [one for one in analysis.curves if one.shape == label]
-        names = [escape(one.measure.name + f" ({one.family})" * bool(one.family)) for one in found]
+        names = [escape(f"{one.measure.name} ({one.family})") for one in found]
         if names:
             yield f"Over model size {_OVER_SIZE.get(label, label)}: {_few(names, 'score')}."
 
