@@ -1,6 +1,7 @@
 """`lm-probe import`: scores that were measured elsewhere, into a run."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
@@ -8,6 +9,7 @@ from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
 NAME = "import"
 HELP = "take existing lm-eval result files (0.3 to 0.4), folders of them, or a tidy table of scores into a run"
 EXAMPLE = "lm-probe import results/EleutherAI__pythia-70m evals.csv.gz --out runs/published"
+_NAMED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +44,14 @@ def run(args: argparse.Namespace) -> int:
         )
     samples = f" and {counted(done.samples, 'file')} of samples" if done.samples else ""
     say_on_stdout(
-        f"{counted(done.scores, 'value')} from {counted(done.files, 'file')}{samples}{before}; lm-probe report "
-        f"{args.out} shows what the run holds"
+        f"{counted(done.scores, 'value')} from {counted(done.files, 'file')}{samples}{before}"
+        f"{_recognised(done.recognised)}; lm-probe report {args.out} shows what the run holds"
     )
     return 1 if done.problems else 0
+
+
+def _recognised(names: Mapping[str, str]) -> str:
+    """Which checkpoints go by the run's names."""
+    told = [f"{own} is {known}" for own, known in names.items()]
+    more = f" and {counted(len(told) - _NAMED, 'more checkpoint')}" if len(told) > _NAMED else ""
+    return f"; by the weights {', '.join(told[:_NAMED])}{more}" if told else ""

@@ -179,10 +179,10 @@ def sweep_and_report(
 
 
 def _failed(summary: "Summary") -> str:
+    from lm_probe.sweeps import failed_words
+
     whole = sum(not failure.probe for failure in summary.failures)
-    with_them = summary.unmade - len(summary.failures) + whole
-    said = f"{counted(summary.unmade, 'measurement')} failed"
-    return f"{said} ({with_them:,} with {counted(whole, 'checkpoint')} as a whole)" if whole else said
+    return failed_words(summary.unmade, summary.unmade - len(summary.failures) + whole, whole)
 
 
 def _audited(findings: "list[Finding]") -> str:

@@ -12,7 +12,7 @@ from lm_probe.reports._data import RunData
 from lm_probe.reports._differences import Difference, differences
 from lm_probe.reports._means import mean_series
 from lm_probe.reports._moving import Moving, moving
-from lm_probe.reports._scaling_findings import Scaling, TaskCurve, scaling, task_curves
+from lm_probe.reports._scaling_findings import Scaling, TaskCurve, scaling, sizes_of_families, task_curves
 from lm_probe.reports._series import loss_series, task_series
 from lm_probe.reports._sizes import Size
 from lm_probe.reports._verdicts import ALPHA, Verdict, in_families_of_tasks, in_one_family
@@ -35,6 +35,8 @@ class Analysis:
     scaling: Scaling | None
     curves: Sequence[TaskCurve]
     """Scores over size, where there are four sizes or more."""
+    families: Mapping[str, int]
+    """How many sizes of each family have a score."""
     differences: Sequence[Difference] = ()
     """Between runs that hold the same model at the same step."""
 
@@ -59,5 +61,6 @@ def analyse(data: RunData) -> Analysis:
         moving=moving(data),
         scaling=scaling(data, saturated),
         curves=task_curves(data),
+        families=sizes_of_families(data),
         differences=differences(data),
     )

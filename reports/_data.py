@@ -58,6 +58,8 @@ class Failed(NamedTuple):
     checkpoint: Checkpoint
     probe: str
     error: str
+    measurements: int = 1
+    """How many failed with it."""
 
 
 class LeftOut(NamedTuple):

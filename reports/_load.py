@@ -69,7 +69,9 @@ class _Run:
         return self._failed(_records(self._store.failures(earlier=True)))
 
     def _failed(self, rows: Iterable[Mapping[str, Any]]) -> list[Failed]:
-        return [Failed(self.checkpoint(row), str(row["probe"]), str(row["error"])) for row in rows]
+        return [
+            Failed(self.checkpoint(row), str(row["probe"]), str(row["error"]), int(row["measurements"])) for row in rows
+        ]
 
     def not_asked(self) -> list[NotAsked]:
         """Checkpoints of a model that lack the same tasks together, with the first of the reasons."""

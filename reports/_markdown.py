@@ -130,6 +130,11 @@ def listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else MISSING
 
 
+def few(names: Sequence[str], most: int = 10) -> str:
+    """The first of them as one phrase, and how many more there are."""
+    return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
+
+
 def sentences(*said: str) -> str:
     """Those that say something, one after the other."""
     return " ".join(filter(None, said))

@@ -10,6 +10,7 @@ from lm_probe.reports._layers import final_place
 from lm_probe.reports._markdown import count, counted, escape, listed, number
 from lm_probe.reports._numbers import Place
 from lm_probe.reports._origins import origins
+from lm_probe.sweeps import failed_words
 
 _NAMED = 4
 _LISTED = 10
@@ -34,12 +35,11 @@ def opening(data: RunData, analysis: Analysis) -> str:
 
 def _measured(data: RunData) -> Iterator[str]:
     found = origins(data)
-    numbered = {*found.measured, *found.copied, *found.imported}
-    ranges = {model: [one for one in known if one in numbered] for model, known in data.checkpoints.items()}
-    total = sum(map(len, ranges.values()))
-    said = {model: _range(known) for model, known in ranges.items()}
+    total = sum(map(len, data.checkpoints.values()))
+    empty = f", {count(len(found.failed))} without any value" if found.failed else ""
+    said = {model: _range(known) for model, known in data.checkpoints.items()}
     models = _alike(said) if len(said) > _NAMED else [f"{escape(model)} ({known})" for model, known in said.items()]
-    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}: {'; '.join(models)}."
+    yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}{empty}: {'; '.join(models)}."
     if found.imported and not found.measured:
         yield "None of them was seen here: all scores were read from files."
     elif found.imported:
@@ -54,7 +54,9 @@ def _measured(data: RunData) -> Iterator[str]:
     yield from _on_text(data)
     if data.failed:
         nothing = f"; nothing is known of {_which(found.failed)}" if found.failed else ""
-        yield f"**{counted(len(data.failed), 'measurement')} failed**{nothing}, see [Failures](#failures)."
+        whole = [row.measurements for row in data.failed if not row.probe]
+        words = failed_words(sum(row.measurements for row in data.failed), sum(whole), len(whole))
+        yield f"**{words}**{nothing}, see [Failures](#failures)."
 
 
 def _on_text(data: RunData) -> Iterator[str]:
@@ -151,7 +153,7 @@ def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
         yield f"Changing at the checkpoints at which the loss changes, or near: {_few(pairs, 'measure')}."
     for label in ("emergent", "jump", "inverse", "U-shaped"):
         found = [one for one in analysis.curves if one.shape == label]
-        names = [escape(one.measure.name + f" ({one.family})" * bool(one.family)) for one in found]
+        names = [escape(f"{one.measure.name} ({one.family})") for one in found]
         if names:
             yield f"Over model size {_OVER_SIZE.get(label, label)}: {_few(names, 'score')}."
 

@@ -9,11 +9,12 @@ from lm_probe.reports._compare_metrics import MetricComparison, compare_metrics
 from lm_probe.reports._counting import FLOORS, TASKS, counting_task
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._fit_scaling_law import NoFitError, fit_scaling_law
+from lm_probe.reports._markdown import few
 from lm_probe.reports._outcomes import shared
 from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
 from lm_probe.reports._scaling_law import ScalingLaw
 from lm_probe.reports._series import Measure, measures
-from lm_probe.reports._sizes import Size, family_in_name, size_in_name
+from lm_probe.reports._sizes import Size, family_in_name
 from lm_probe.reports._statistics import final, of_model
 
 SMALLEST = 4
@@ -58,7 +59,7 @@ class TaskCurve:
 
     measure: Measure
     family: str
-    """What the models' names begin with; '' for those whose names tell no size."""
+    """What the models' names begin with."""
     models: Sequence[str]
     sizes: Sequence[float]
     """Parameters of each."""
@@ -81,7 +82,7 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
     """The law over final losses; None for fewer than two models of known size with a loss.
 
     All models must have read the same tokens as text, stopped at the same step (which stands for the same number of
-    training tokens: E then holds what more data would take away), and have counted parameters.
+    training tokens: E then holds what more data would take away), be of one family, and have counted parameters.
     """
     losses = data.scores("loss", "loss")
     found = []
@@ -99,6 +100,11 @@ def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
         return Scaling(found, None, "the number of parameters of some models is known from their names only")
     if len({one.checkpoint.step for one in fitted}) > 1 or any(one.checkpoint.step is None for one in fitted):
         return Scaling(found, None, "the models' last checkpoints are at different steps, and so after different data")
+    if len(families := sorted({family_in_name(one.model) for one in fitted})) > 1:
+        said = (
+            f"the models are of {len(families)} families ({few(families)}), and each may have learned from other data"
+        )
+        return Scaling(found, None, said)
     if len(fitted) < FEWEST_OF_A_LAW:
         said = (
             f"its three constants (E, A and alpha) take {FEWEST_OF_A_LAW} models or more that are not saturated, and "
@@ -152,12 +158,18 @@ def task_curves(data: RunData) -> list[TaskCurve]:
     return curves
 
 
+def sizes_of_families(data: RunData) -> dict[str, int]:
+    """How many sizes of each family have a score of any task."""
+    scored = {row.checkpoint.model for row in data.made if row.probe == TASKS}
+    families = _families(data, [model for model in data.sizes if model in scored])
+    return {family: len(sized) for family, sized, _ in families}
+
+
 def _families(data: RunData, models: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
     """Each family with its models by size, one of each size, and those that are left out: other data, other curve."""
     members: dict[str, dict[float, list[str]]] = {}
     for model in models:
-        family = family_in_name(model) if size_in_name(model) else ""
-        members.setdefault(family, {}).setdefault(data.sizes[model].parameters, []).append(model)
+        members.setdefault(family_in_name(model), {}).setdefault(data.sizes[model].parameters, []).append(model)
     for family, sizes in sorted(members.items()):
         by_name = [sorted(sizes[size], key=lambda model: (len(model), model)) for size in sorted(sizes)]
         yield family, [names[0] for names in by_name], [name for names in by_name for name in names[1:]]

@@ -11,6 +11,7 @@ from lm_probe.reports._markdown import (
     count,
     counted,
     escape,
+    few,
     listed,
     number,
     step_cell,
@@ -18,7 +19,7 @@ from lm_probe.reports._markdown import (
     with_error,
     with_interval,
 )
-from lm_probe.reports._scaling_findings import FinalLoss, Scaling, TaskCurve
+from lm_probe.reports._scaling_findings import SMALLEST, FinalLoss, Scaling, TaskCurve
 from lm_probe.reports._scaling_law import ScalingLaw
 
 MOST_ROWS = 60
@@ -96,8 +97,15 @@ def _at(scores: Scores, one: FinalLoss) -> str:
 
 def emergence(analysis: Analysis) -> list[str]:
     """The label of each task and metric over size."""
+    small = [f"{escape(family)} ({sizes})" for family, sizes in analysis.families.items() if sizes < SMALLEST]
     if not analysis.curves:
-        return []
+        pooled = len(small) == len(analysis.families) and sum(analysis.families.values()) >= SMALLEST
+        said = (
+            f"No shape of a score over size is told: it takes {SMALLEST} sizes of one family, which are models whose "
+            f"names begin alike, and here are {few(small)}. Other families learned from other data, and are another "
+            f"curve."
+        )
+        return [said] if pooled else []
     telling = [one for one in analysis.curves if one.shape not in _SAYING_LITTLE]
     others = [one for one in analysis.curves if one.shape in _SAYING_LITTLE]
     more = max(0, MOST_ROWS - len(telling))
@@ -118,6 +126,7 @@ def emergence(analysis: Analysis) -> list[str]:
     ]
     left_out = sorted({model for one in analysis.curves for model in one.left_out})
     twins = f" Left out beside a model of the same size and a shorter name: {listed(list(map(escape, left_out)))}."
+    lesser = f" Families of fewer than {SMALLEST} sizes have no row: {few(small)}."
     header = ["task", "metric", "over size", "models", "smallest", "largest", "draws that agree", "why"]
     return [
         "The shape of each score over the log of model size, from the last checkpoints; fewer than five sizes, or "
@@ -125,7 +134,7 @@ def emergence(analysis: Analysis) -> list[str]:
         f"{counted(len(analysis.curves), 'row')}. A jump of an accuracy may be the metric's own, and one between two "
         "sizes that were not trained is not seen; it is called emergent where the smallest models are known to be at "
         "chance, and otherwise a jump. The thresholds are conventions. Models whose names begin alike are one family: "
-        "others learned from other data, and are another curve." + twins * bool(left_out),
+        "others learned from other data, and are another curve." + twins * bool(left_out) + lesser * bool(small),
         table(header, rows, text_columns=3, remark=True),
         *([f"Not in this table: {_left_out(rest)}; all rows are in tables/emergence.csv."] if rest else []),
         *_under_other_metrics(analysis),

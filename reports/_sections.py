@@ -11,8 +11,8 @@ from lm_probe.reports._markdown import (
     count,
     counted,
     escape,
+    few,
     fold,
-    listed,
     number,
     step_cell,
     table,
@@ -154,7 +154,7 @@ def failures(data: RunData) -> list[str]:
     for (model, error, probe), at in steps.items():
         probes.setdefault((model, error, tuple(at)), []).append(escape(probe or "(opening)"))
     rows = [
-        [escape(model), _named(at, MOST_NAMED), _named(own, MOST_NAMED), escape(error)]
+        [escape(model), few(at, MOST_NAMED), few(own, MOST_NAMED), escape(error)]
         for (model, error, at), own in probes.items()
     ]
     shown = [table(["model", "steps", "probe or task", "error"], rows, text_columns=4)] if rows else []
@@ -166,17 +166,13 @@ def _failed_earlier(data: RunData) -> list[str]:
     if not data.failed_earlier:
         return []
     names = list(dict.fromkeys(escape(row.probe or "(opening)") for row in data.failed_earlier))
-    some = _named(names, NAMED)
+    some = few(names, NAMED)
     return [
         f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same "
         f"checkpoints did not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here "
         f"({some}): see "
         "[tables/failures.csv](tables/failures.csv)."
     ]
-
-
-def _named(names: Sequence[str], most: int) -> str:
-    return listed(names if len(names) <= most else [*names[:most], f"{len(names) - most} more"])
 
 
 def provenance(data: RunData) -> list[str]:

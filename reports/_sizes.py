@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 _NAMED = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")
 _ONWARD = re.compile(r"[-_.]?\d+(\.\d+)?[mb]?\b.*", re.IGNORECASE)
+_LAST_WORD = re.compile(r"[-_.][^-_.]*$")
 _IN_RUN = re.compile(r"(?P<own>.*?)(?P<run> \(run [^()]*\))?", re.DOTALL)
 
 
@@ -31,9 +32,13 @@ def size_in_name(model: str) -> Size | None:
 
 
 def family_in_name(model: str) -> str:
-    """A name up to its size: `EleutherAI/pythia-70m` and `pythia-1.4b` are `pythia`; each run has its own."""
+    """A name up to its size: `EleutherAI/pythia-70m` and `pythia-1.4b` are `pythia`; each run has its own.
+
+    A name without a number has its size in its last word: `mine-small` and `mine-large` are `mine`.
+    """
     own, run = _apart(model)
-    return (_ONWARD.sub("", own.rpartition("/")[2]) or own) + run
+    last = own.rpartition("/")[2]
+    return ((_ONWARD if _ONWARD.search(last) else _LAST_WORD).sub("", last) or own) + run
 
 
 def _apart(model: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._desk import Failure, Summary
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
+    from lm_probe.sweeps._failed_words import failed_words
     from lm_probe.sweeps._foreign import REPORT_MARK, refuse_foreign
     from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
@@ -49,6 +50,7 @@ __all__ = [
     "Visit",
     "audit",
     "dry_run",
+    "failed_words",
     "import_scores",
     "install_words",
     "lazily",
@@ -75,6 +77,7 @@ __getattr__ = lazily(
         "_config": ("SweepConfig",),
         "_desk": ("Failure", "Summary"),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
+        "_failed_words": ("failed_words",),
         "_foreign": ("REPORT_MARK", "refuse_foreign"),
         "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),

@@ -57,6 +57,7 @@ class Desk:
         self._said: set[tuple[str, str, str]] = set()
         self._left: dict[Visit, int] = {}
         self._failed: set[tuple[Visit, str]] = set()
+        self._whole: set[Visit] = set()
         self._ahead: Sequence[Finding] = ()
         self.summary = Summary()
 
@@ -146,6 +147,8 @@ class Desk:
             self._failed.add((visit, probe))
             self.summary.unmade += 1
             self._done(visit, 1)
+        else:
+            self._whole.add(visit)
 
     def tell(self, notices: Sequence[Said]) -> None:
         """Shows notices."""
@@ -163,6 +166,8 @@ class Desk:
         left = self._left.pop(visit, self._job.pieces(visit))
         self.summary.checkpoints += 1
         self.summary.unmade += left
+        if visit in self._whole:
+            self._store.record_unmade(visit.model, visit.revision, left)
         self.progress.done(left)
 
     def _copy(self, visit: Visit, key: CheckpointKey, pending: Sequence[Unit]) -> list[Unit]:

@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from lm_probe.model_adapters import UserError, counted, say_on_stderr
 from lm_probe.sweeps._import_files import Found, NotResults, find_files, read_file
@@ -13,7 +15,7 @@ from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import FileContent, Imported, Origin
 from lm_probe.sweeps._lock import exclusive
 from lm_probe.sweeps._measurement_rows import digest, failure_name
-from lm_probe.sweeps._records import UNSEEN, Measurement, short_identity
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, short_identity
 from lm_probe.sweeps._store import RunStore, StoreError
 
 Say = Callable[[str], None]
@@ -34,6 +36,8 @@ class ImportSummary:
     """Tasks and probes of checkpoints that the run holds from the same file, or from a newer one."""
     problems: int = 0
     """Files and values that were refused."""
+    recognised: dict[str, str] = field(default_factory=dict)
+    """Checkpoints that go by another name in the run, which measured the same weights, with that name."""
 
 
 class _Held(NamedTuple):
@@ -47,10 +51,11 @@ def import_scores(files: Sequence[str | Path], out: str | Path, *, say: Say = sa
     """Takes lm-eval's result files (0.3 to 0.4) and tidy tables into a run, so that it reports them as its own.
 
     No checkpoint is seen. A file that names the commit of its weights joins what a sweep measured of that commit; other
-    scores stand beside whatever the run holds under the same model and revision, with the identity `imported`. What a
-    sweep measured is never replaced. The same files give the same run in whichever order they come, as far as they say
-    when they were measured: for each (checkpoint, task) the newest counts. A probe that `hf-probe` measured on the
-    prompts of several files' tasks is kept for each; the run shows it on those that most checkpoints share.
+    scores stand beside whatever the run holds under the same model and revision, with the identity `imported`. Weights
+    that a sweep of the run measured under another name go by that name. What a sweep measured is never replaced. The
+    same files give the same run in whichever order they come, as far as they say when they were measured: for each
+    (checkpoint, task) the newest counts. A probe that `hf-probe` measured on the prompts of several files' tasks is
+    kept for each; the run shows it on those that most checkpoints share.
 
     Args:
         files: result files (.json), tables (.csv) with the columns model, step, task, metric, value and, if known,
@@ -144,12 +149,17 @@ class _Importer:
         self._held: dict[_Task, _Held] = {}
         self._identities: dict[tuple[str, str], str] = {}
         self._sources: dict[str, str] = {}
+        self._measured: dict[str, dict[tuple[str, str], CheckpointKey]] = {}
         for row in store.measurements(on_any_prompts=True).to_dict("records"):
             where = (row["model"], row["revision"] if isinstance(row["revision"], str) else "")  # pandas has NaN
             self._sources.setdefault(row["model"], row["source"])
             if row["identity"] != UNSEEN:
                 self._identities[where] = row["identity"]
             origin = row["details"].get("imported")
+            if origin is None and row["identity"] != UNSEEN:
+                step = None if pd.isna(row["step"]) else int(row["step"])
+                key = CheckpointKey(row["model"], where[1] or None, step, row["identity"], row["source"])
+                self._measured.setdefault(key.identity, {})[where] = key
             self._held[*where, *_key(row["probe"], row["config"])] = _Held(origin and Origin(**origin))
         failures = store.failures()
         self._failed = set(zip(failures.model, failures.revision.fillna(""), failures.probe, strict=True))
@@ -165,6 +175,7 @@ class _Importer:
         self._summary.files += 1
 
     def _record(self, path: Path, one: Imported) -> None:
+        one = one._replace(checkpoint=self._recognised(one.checkpoint))
         checkpoint = one.checkpoint
         where = (checkpoint.model, checkpoint.revision or "")
         known = self._identities.get(where, checkpoint.identity)
@@ -188,6 +199,19 @@ class _Importer:
             self._identities[where] = checkpoint.identity
         for measurement in new:
             self._held[*where, *_key(measurement.probe, measurement.config)] = _Held(_origin(measurement))
+
+    def _recognised(self, checkpoint: CheckpointKey) -> CheckpointKey:
+        """The checkpoint as the run calls it, where a sweep measured the same weights under one other name.
+
+        Of copies under several names it is the one with the file's revision, if that is one.
+        """
+        where = (checkpoint.model, checkpoint.revision or "")
+        same = self._measured.get(checkpoint.identity, {})
+        known = [key for key in same.values() if key.revision == checkpoint.revision] or list(same.values())
+        if where in same or len(known) != 1:
+            return checkpoint
+        self._summary.recognised[" ".join(where).strip()] = f"{known[0].model} {known[0].revision or ''}".strip()
+        return known[0]
 
     def _record_failures(self, path: Path, one: Imported) -> None:
         """Keeps why probes have no values, where the run neither has any nor says why."""

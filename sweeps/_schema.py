@@ -123,6 +123,14 @@ CREATE TABLE IF NOT EXISTS left_out (
     PRIMARY KEY (model, revision, task)
 ) WITHOUT ROWID;
 
+-- How many measurements a checkpoint that did not open was asked for in vain, beside its failure with probe ''.
+CREATE TABLE IF NOT EXISTS unmade (
+    model TEXT NOT NULL,
+    revision TEXT NOT NULL,
+    measurements INTEGER NOT NULL,
+    PRIMARY KEY (model, revision)
+) WITHOUT ROWID;
+
 -- What the audit saw of each checkpoint's tokenizer, beside the table looks.
 CREATE TABLE IF NOT EXISTS tokenizers (
     model TEXT NOT NULL,

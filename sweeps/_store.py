@@ -177,6 +177,11 @@ class RunStore:
                 (model, revision or "", probe),
             )
 
+    def record_unmade(self, model: str, revision: str | None, measurements: int) -> None:
+        """Records how many measurements failed with a checkpoint that did not open."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO unmade VALUES (?, ?, ?)", (model, revision or "", measurements))
+
     def clear_failure(self, model: str, revision: str | None, probe: str) -> None:
         """Forgets a failure that no longer stands."""
         with self._transaction() as db:
@@ -272,18 +277,21 @@ class RunStore:
         return json.loads(rows[0]["details"]) if rows else None
 
     def failures(self, *, earlier: bool = False) -> pd.DataFrame:
-        """What went wrong and has not gone right since: model, revision, step, probe, error.
+        """What went wrong and has not gone right since: model, revision, step, probe, error, measurements.
+
+        The last is how many measurements failed with it: several where a checkpoint did not open, else one.
 
         Args:
             earlier: instead what the last sweep over a checkpoint did not ask for again.
         """
+        unmade = {(row[0], row[1], ""): row[2] for row in self._added("unmade", "model, revision, measurements")}
         marked = set(map(tuple, self._added("earlier_failures", "model, revision, probe")))
         rows = [
-            (row["model"], row["revision"] or None, row["step"], row["probe"], row["error"])
+            (row["model"], row["revision"] or None, row["step"], row["probe"], row["error"], unmade.get(which, 1))
             for row in self._rows("SELECT * FROM failures ORDER BY model, step, revision, probe")
-            if ((row["model"], row["revision"], row["probe"]) in marked) == earlier
+            if ((which := (row["model"], row["revision"], row["probe"])) in marked) == earlier
         ]
-        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error"])
+        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error", "measurements"])
         return frame.astype({"step": "Int64"})
 
     def left_out(self) -> pd.DataFrame:

@@ -327,8 +327,11 @@ def test_a_failed_checkpoint_is_status_one_and_in_the_report(
     assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
     out, err = capsys.readouterr()
     assert "3 checkpoints: 6 measurements made, 0 finished before, 3 failed" in out
-    assert "3 measurements failed (3 with 1 checkpoint as a whole), see above and the report" in err
-    assert "has no weights" in (tmp_path / "run" / "report.md").read_text()
+    failed = "3 measurements failed (all because 1 checkpoint could not be measured at all)"
+    assert f"{failed}, see above and the report" in err
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "has no weights" in report and f"**{failed}**; nothing is known of copy step 1" in report
+    assert "3 checkpoints of 1 model, 1 without any value: copy (3 checkpoints, steps 0 to 8)." in report
 
 
 def _command(*argv: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

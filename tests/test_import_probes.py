@@ -74,7 +74,7 @@ def with_errors(errors: object, rows: object = (), **more: Any) -> dict[str, Any
 
 def failures(run: Path) -> list[list[Any]]:
     with RunStore(run) as store:
-        return store.failures().values.tolist()
+        return store.failures().drop(columns="measurements").values.tolist()
 
 
 def test_why_a_probe_has_no_values_comes_in_until_there_are_some(tmp_path: Path) -> None:
@@ -300,3 +300,40 @@ def test_what_is_no_list_of_rows_is_said(tmp_path: Path, wrong: Any) -> None:
     assert [line.partition("r.json: ")[2] for line in said] == [
         "1 of 1 rows of config.lm_probe are no values and are left out"
     ]
+
+
+def test_weights_that_the_run_measured_under_another_name_go_by_that_name(
+    series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_probe.sweeps.hf_probe import HFProbe
+    from tests.counting import evaluate
+
+    monkeypatch.chdir(series.parent.parent)
+    local = f"{series.parent.name}/{series.name}"  # which looks like a name on the Hub
+    run = tmp_path / "run"
+    asked = ["--probes", "head_spectrum", "--tasks", "none", "--no-report"]
+    assert main(["sweep", local, "--out", str(run), *asked]) == 0
+    lm = HFProbe(local, revision="step8", probes="anisotropy", dtype="float32", device="cpu", batch_size=4)
+    results = evaluate(lm, ["count_query_m5"], {"num_docs": 3})
+    results.pop("samples")
+    results["config"] |= {"model": "hf-probe", "model_args": f"pretrained={local},revision=step8"}
+    path = written(tmp_path / "results_1.json", json.loads(json.dumps(results, default=str)))
+    capsys.readouterr()
+    assert main(["import", str(path), "--out", str(run)]) == 0
+    assert f"; by the weights {local} step8 is {series.name} step8; lm-probe report" in capsys.readouterr().out
+    with RunStore(run) as store:
+        values = store.values()
+    assert set(values.model) == {series.name}
+    assert set(values[values.probe == "anisotropy"].revision) == {"step8"}
+
+
+def test_of_copies_the_one_of_the_files_revision_is_meant_or_none(tmp_path: Path) -> None:
+    identity = HARNESS_4["config"]["model_sha"]
+    with RunStore.create(tmp_path) as store:
+        for model, revision in (("a", "step1000"), ("a", "step2000"), ("b", "step2000")):
+            key = CheckpointKey(model, revision, int(revision[4:]), identity, model)
+            store.record(key, [Measurement("loss", {}, [Reading("loss", 3.0)])])
+    for revision, model in (("step1000", "a"), ("step2000", "somebody/tiny"), ("step3000", "somebody/tiny")):
+        config = {**HARNESS_4["config"], "model_args": {"pretrained": "somebody/tiny", "revision": revision}}
+        _, values = imported(tmp_path, written(tmp_path / f"{revision}.json", changed(HARNESS_4, config=config)))
+        assert set(values[(values.probe == "lm_eval") & (values.revision == revision)].model) == {model}

@@ -37,15 +37,17 @@ def test_what_was_not_measured_is_counted_apart_and_named(tmp_path: Path) -> Non
         keep(store, 8, UNSEEN, IMPORTED, "lm_eval")
         keep(store, 2, UNSEEN, IMPORTED, "lm_eval")
         store.record_failure("demo", "step16", 16, "", "truncated")
+        store.record_unmade("demo", "step16", 13)
         store.record_failure("demo", "step1", 1, "anisotropy", "NaN")
     found = origins(load([tmp_path]))
     assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [2]]
     text = said(tmp_path)
-    assert text.startswith("5 checkpoints of 1 model: demo (5 checkpoints, steps 0 to 8). ")
+    assert text.startswith("6 checkpoints of 1 model, 1 without any value: demo (6 checkpoints, steps 0 to 16). ")
     assert "Of demo step 8 all scores were read from files." in text
     assert "Some scores of demo step 2 were read from files." in text
     assert "byte for byte the same: demo step 4." in text
-    assert "**2 measurements failed**; nothing is known of demo step 16, see [Failures](#failures)." in text
+    failed = "14 measurements failed (13 of them because 1 checkpoint could not be measured at all)"
+    assert f"**{failed}**; nothing is known of demo step 16, see [Failures](#failures)." in text
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     assert text in report and "3 measured checkpoints, " in report
 

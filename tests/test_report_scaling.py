@@ -148,3 +148,23 @@ def test_families_have_curves_of_their_own_and_sizes_count_once(tmp_path: Path) 
     assert drawn[0] == pytest.approx([0.3, 0.4, 0.5, 0.6, 0.7]) and len(drawn) == 2
     assert [text.get_text() for text in axes.texts] == ["a: smooth, b: inverse"]
     assert "](figures/scores_by_size.svg)" in report
+
+
+NAMED_WITHOUT_A_NUMBER = ("neox-s", "neox-m", "neox-l", "opt-s", "llama-s", "gpt2-s")
+
+
+def test_families_of_too_few_sizes_have_no_shape_and_no_law_and_it_is_said(tmp_path: Path) -> None:
+    for place, name in enumerate(NAMED_WITHOUT_A_NUMBER):
+        scores = {"loss": [4.0 - 0.3 * place] * 16, "task acc": [0.3 + 0.1 * place] * 16}
+        write(tmp_path, name, scores, parameters=10 ** (4 + place))
+    assert [family_in_name(name) for name in NAMED_WITHOUT_A_NUMBER] == [*["neox"] * 3, "opt", "llama", "gpt"]
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    _, _, emergence = report.partition("## Emergence")
+    assert "it takes 4 sizes of one family" in emergence
+    assert "here are gpt (1), llama (1), neox (3) and opt (1)." in emergence
+    assert not tables_of(report, "## Emergence") and not emergence_pictures(analysed(tmp_path))
+    assert "No scaling law is fitted: the models are of 4 families (gpt, llama, neox and opt)" in report
+    write(tmp_path, "neox-xl", {"task acc": [0.9] * 16}, parameters=10**10)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert [row[3] for row in tables_of(report, "## Emergence")[2:]] == ["4 neox"]
+    assert "Families of fewer than 4 sizes have no row: gpt (1), llama (1) and opt (1)." in report

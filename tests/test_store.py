@@ -126,7 +126,7 @@ def test_a_run_of_before_a_table_was_added_is_read_and_written(tmp_path: Path) -
     with RunStore.create(tmp_path) as store:
         store.record_failure("tiny", "step1", 1, "", "does not open")
     with closing(sqlite3.connect(tmp_path / "run.db")) as db:
-        for table in ("earlier_failures", "left_out", "tokenizers"):
+        for table in ("earlier_failures", "left_out", "tokenizers", "unmade"):
             db.execute(f"DROP TABLE {table}")
     with RunStore(tmp_path) as store:
         assert len(store.failures()) == 1 and store.failures(earlier=True).empty and store.left_out().empty
