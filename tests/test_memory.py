@@ -12,7 +12,7 @@ import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedModel
 
 from lm_probe.model_adapters import UserError, architecture_of
-from lm_probe.probes import find_probes
+from lm_probe.probes import ForwardProbe, find_probes
 from lm_probe.sweeps import RunStore, SweepConfig, TokenSample, sample_tokens
 from lm_probe.sweeps import _memory as memory
 from lm_probe.sweeps._measure import read_forward
@@ -125,8 +125,8 @@ def test_where_no_row_fits_the_checkpoint_fails_with_advice(runs: dict[str, Path
 def test_a_batch_decides_nothing_beyond_rounding(tokenizer: Any, documents: list[str]) -> None:
     architecture = architecture_of(make_model("opt-350m"))
     sample = sample_tokens(documents, tokenizer, tokens=400, context=64, seed=0)
-    probes = find_probes(["loss", "anisotropy", "geometry"])
-    rows = [read_forward(probes, architecture, sample, size) for size in (Passes(8), Passes(1))]  # type: ignore[arg-type]
+    probes = [probe for probe in find_probes(["loss", "anisotropy", "geometry"]) if isinstance(probe, ForwardProbe)]
+    rows = [read_forward(probes, architecture, sample, size) for size in (Passes(8), Passes(1))]
     for eight, one in zip(*rows, strict=True):
         for a, b in zip(eight.readings, one.readings, strict=True):
             assert a[0] == b[0]
