@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +124,8 @@ def _ray() -> Any:
 def _connect(ray: Any, address: str, debug: bool, options: dict[str, Any]) -> None:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     level = logging.INFO if debug else logging.CRITICAL
-    join = partial(ray.init, address=address, log_to_driver=debug, logging_level=level, **options)
     try:
-        if address == LOCAL:
-            join()  # here: the system ends what Ray starts along with the thread that started it
-        else:
-            apart(join)
+        ray.init(address=address, log_to_driver=debug, logging_level=level, **options)
     except SystemExit as stop:  # what Ray makes of SIGTERM
         _put_back(before)
         signal.raise_signal(signal.SIGTERM)
