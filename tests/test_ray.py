@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -372,12 +373,27 @@ def test_stopped_it_takes_its_ray_along_and_goes_on_later(
         assert sweeping.returncode == (128 + signal.SIGTERM if told else 2), said
         expected = "stopped; what was finished is stored" if told else "Ray on this machine is gone: what was finished"
         assert expected in said and "Traceback" not in said and not out
+        for child in started if lost else ():  # without a head they take their time
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         assert not psutil.wait_procs(started, timeout=60)[1], "something of Ray is still there"
         assert not list(Path(temporary).glob("lm-probe-*"))
     kept = _measurements(run)
     assert 3 <= kept < 24
     done = _sweep(long_series, run, settings, None, probes=("loss", "geometry"))
     assert (done.measured, done.finished_before, done.failures) == (24 - kept, kept, [])
+
+
+def test_it_can_be_stopped_while_it_joins_a_cluster_that_does_not_answer(series: Path, text_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute, tempfile.TemporaryDirectory() as folder:
+        command = [*_command(series, Path(folder) / "run", text_file), f"127.0.0.1:{mute.getsockname()[1]}"]
+        sweeping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not psutil.Process(sweeping.pid).children() and sweeping.poll() is None:
+            time.sleep(0.05)
+        time.sleep(4)  # it is seen by nobody how far Ray is
+        sweeping.send_signal(signal.SIGTERM)
+        _, said = sweeping.communicate(timeout=30)  # Ray itself would try for a minute
+    assert sweeping.returncode == 128 + signal.SIGTERM and "stopped; what was finished is stored" in said
 
 
 def test_without_ray_it_says_what_to_install(
