@@ -1,103 +1,144 @@
-"""Starts a Ray on this machine or joins a cluster, and lets go of it again."""
+"""Starts a Ray on this machine or joins a cluster, by a driver in a process of its own, and lets go of it again."""
 
-import logging
 import os
+import pickle
 import shutil
-import signal
 import socket
+import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stdout, suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._ray import LOCAL, Spread
+from lm_probe.sweeps._ray_driver import Driver
 
 _OBJECT_STORE = 200 * 2**20  # bytes: the text and the settings go through it, no weights
 _LONGEST_FOLDER = 40  # characters that the path of a socket leaves to it
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GRACE = 5.0  # seconds to let go in, when told to stop: a batch system stops the cluster's head along with us
+_AT_ONCE = 5.0  # seconds to let go in, when told to stop
+_AT_LENGTH = 60.0  # and otherwise
+_SIGNAL = 2.0  # seconds: a batch system that stops the cluster tells us too, a little later
+# With the paths of this process, whatever lies in the folder that it stands in.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from lm_probe.sweeps._ray_driver import main; main()"
 
 
 @contextmanager
-def cluster(spread: Spread, *, debug: bool = False) -> Iterator[Any]:
-    """The `ray` module, connected; one that was connected before is used and stays so.
+def cluster(spread: Spread, *, debug: bool = False) -> Iterator[Driver]:
+    """A driver, connected. A Ray that this program has joined itself is used as it is, and from this process.
 
     Args:
         spread: which cluster.
         debug: let Ray and the workers print, and keep what a local Ray logs.
 
     Raises:
-        UserError: Ray is not installed, does not start, or there is no cluster at the address.
+        UserError: Ray does not start, there is no cluster at the address, or later it is gone.
     """
-    ray = _ray()
-    if ray.is_initialized():
-        yield ray
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        driver = Driver(ray)
+        try:
+            yield driver
+        finally:
+            driver.close()
         return
     address = reachable(spread.address)
     folder = _short_folder() if address == LOCAL else None
-    options = {} if folder is None else _local_options(folder)
     try:
-        # Ray prints what it has to say of a dead worker to stdout, whatever its log level is.
-        with (
-            open(os.devnull, "w") as nowhere,
-            redirect_stdout(sys.stdout if debug else nowhere),
-            letting_go(ray.shutdown),
-        ):
-            _connect(ray, address, debug, options)
-            yield ray
+        with _process(address, debug) as apart:
+            apart.connect({} if folder is None else _local_options(folder))
+            yield cast(Driver, apart)
     finally:
         if folder is not None and not debug:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def apart(call: Callable[..., Any], *given: Any, within: float | None = None) -> Any:
-    """What a call of Ray gives, made in a thread of its own so that a signal is heard meanwhile.
+class _Apart:
+    """The methods of a driver in another process."""
 
-    For a head that is gone Ray itself waits a minute, deaf to signals, and then ends the process.
+    def __init__(self, questions: IO[bytes], answers: IO[bytes], address: str, debug: bool) -> None:
+        self._questions = questions
+        self._answers = answers
+        self._address = address
+        self._debug = debug
 
-    Args:
-        call: what to call.
-        given: with what.
-        within: seconds after which it is left to itself.
-
-    Raises:
-        TimeoutError: it takes longer.
-    """
-    answer: Future[Any] = Future()
-
-    def ask() -> None:
+    def connect(self, options: Mapping[str, Any]) -> None:
+        """As `ray.init`."""
+        level = "INFO" if self._debug else "CRITICAL"
+        asked = dict(address=self._address, log_to_driver=self._debug, logging_level=level, **options)
         try:
-            answer.set_result(call(*given))
-        except BaseException as error:
-            answer.set_exception(error)
+            self._ask("connect", asked)
+        except UserError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:240]
+            if self._address == LOCAL:
+                raise UserError(
+                    f"Ray does not start on this machine ({said}): leave --ray out, or see with --debug what it logs"
+                ) from error
+            raise UserError(
+                f"--ray {self._address} cannot be joined ({said}): it needs the same Python and Ray as here, and where "
+                f"it asks for a token RAY_AUTH_MODE=token; --debug shows more"
+            ) from error
 
-    threading.Thread(target=ask, daemon=True).start()
-    return answer.result(within)
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return lambda *given: self._ask(method, given)
+
+    def _ask(self, method: str, given: Any) -> Any:
+        try:
+            pickle.dump((method, given), self._questions)
+            self._questions.flush()
+            failed, answer = pickle.load(self._answers)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            time.sleep(_SIGNAL)
+            where = "Ray on this machine" if self._address == LOCAL else f"the Ray cluster at {self._address}"
+            raise UserError(
+                f"{where} is gone: what was finished is stored; run the same command again to go on, and see with "
+                f"--debug what Ray says"
+            ) from None
+        if failed:
+            raise answer
+        return answer
 
 
 @contextmanager
-def letting_go(call: Callable[[], Any]) -> Iterator[None]:
-    """Makes a call at the end, and if it was told to stop gives that call little time."""
-    within = None
+def _process(address: str, debug: bool) -> Iterator[_Apart]:
+    """The driver's process, which ends with the context."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if debug else subprocess.DEVNULL,
+        env={"RAY_USAGE_STATS_ENABLED": "0", **os.environ},
+        start_new_session=True,  # Ctrl-C is for us
+    )
+    questions, answers = process.stdin, process.stdout
+    assert questions is not None and answers is not None
+    within = _AT_LENGTH
     try:
-        yield
+        yield _Apart(questions, answers, address, debug)
     except KeyboardInterrupt:
-        within = _GRACE
+        within = _AT_ONCE
         raise
     finally:
-        with suppress(TimeoutError):
-            apart(call, within=within)
+        for pipe in (questions, answers):
+            with suppress(OSError):
+                pipe.close()
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(within)
+        finally:
+            process.kill()
+            process.wait()
 
 
-def rooms(ray: Any, cpus: int, gpus: float) -> dict[str, int]:
+def rooms(nodes: Sequence[Mapping[str, Any]], cpus: int, gpus: float) -> dict[str, int]:
     """How many workers each machine of the cluster would hold if nothing else ran, by Ray's name of the machine."""
     found = {}
-    for node in apart(ray.nodes):
+    for node in nodes:
         if node["Alive"]:
             has = node["Resources"]
             room = int(has.get("CPU", 0)) // cpus
@@ -109,46 +150,9 @@ def rooms(ray: Any, cpus: int, gpus: float) -> dict[str, int]:
     return found
 
 
-def has_gpus(ray: Any) -> bool:
+def have_gpus(nodes: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a machine of the cluster has any."""
-    return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in apart(ray.nodes))
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
-    import ray
-
-    return ray
-
-
-def _connect(ray: Any, address: str, debug: bool, options: dict[str, Any]) -> None:
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    level = logging.INFO if debug else logging.CRITICAL
-    try:
-        ray.init(address=address, log_to_driver=debug, logging_level=level, **options)
-    except SystemExit as stop:  # what Ray makes of SIGTERM
-        _put_back(before)
-        signal.raise_signal(signal.SIGTERM)
-        raise stop
-    except Exception as error:
-        said = " ".join(str(error).split())[:240]
-        if address == LOCAL:
-            raise UserError(
-                f"Ray does not start on this machine ({said}): leave --ray out, or see with --debug what it logs"
-            ) from error
-        raise UserError(
-            f"--ray {address} cannot be joined ({said}): it needs the same Python and Ray as here, and where it "
-            f"asks for a token RAY_AUTH_MODE=token; --debug shows more"
-        ) from error
-    finally:
-        _put_back(before)
-
-
-def _put_back(handlers: dict[signal.Signals, Any]) -> None:
-    """Ray takes SIGTERM for itself, for good."""
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    return any(node["Alive"] and node["Resources"].get("GPU", 0) for node in nodes)
 
 
 def reachable(address: str) -> str:

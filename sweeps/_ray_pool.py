@@ -1,9 +1,11 @@
 """Measures the checkpoints of a job on the machines of a Ray cluster; what comes back is stored here."""
 
 import os
+import pickle
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +16,8 @@ from lm_probe.sweeps._desk import Desk
 from lm_probe.sweeps._job import Job, key_of
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
-from lm_probe.sweeps._ray_cluster import apart, cluster, has_gpus, letting_go, rooms
-from lm_probe.sweeps._ray_worker import actor
+from lm_probe.sweeps._ray_cluster import cluster, have_gpus, rooms
+from lm_probe.sweeps._ray_driver import Answer, Driver, Lost, Raised
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._tokens import TextError
 from lm_probe.sweeps._versions import recorded_versions
@@ -33,8 +35,8 @@ def measure_on_cluster(job: Job, spread: Spread, desk: Desk) -> None:
         UserError: there is no such cluster, no machine of it can hold a worker or is fit to measure, or the text or
             the store cannot be used.
     """
-    with cluster(spread, debug=job.config.debug) as ray:
-        _Pool(ray, job, spread, desk).run()
+    with cluster(spread, debug=job.config.debug) as driver:
+        _Pool(driver, job, spread, desk).run()
 
 
 @dataclass(eq=False)
@@ -42,26 +44,26 @@ class _Line:
     """One worker, and what it is at."""
 
     node: str
-    actor: Any
+    worker: int
     host: str = ""
     visit: Visit | None = None
     key: CheckpointKey | None = None
     """Of what it measures; None while it looks."""
     doing: str = "opening"
     stored: bool = False
-    steps: Generator[Any, Any, None] = field(init=False)
-    """Its work: gives what is to be waited for, and is sent what came of it."""
+    steps: Generator[int, Any, None] = field(init=False)
+    """Its work: gives the number of a question, and is sent the answer."""
 
 
 class _Pool:
-    def __init__(self, ray: Any, job: Job, spread: Spread, desk: Desk) -> None:
-        self._ray = ray
+    def __init__(self, driver: Driver, job: Job, spread: Spread, desk: Desk) -> None:
+        self._driver = driver
         self._spread = spread
         self._desk = desk
-        self._gpus = _gpus(ray, job, spread)
-        self._job = apart(ray.put, job)  # with the text, which so travels to each machine once
+        self._gpus = _gpus(driver, job, spread)
+        driver.put(pickle.dumps(job))  # with the text
         self._queue = deque(job.visits)
-        self._lines: dict[Any, _Line] = {}  # by what is waited for
+        self._lines: dict[int, _Line] = {}  # by the question that is waited for
         self._rooms: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._stillborn: Counter[str] = Counter()
@@ -73,25 +75,16 @@ class _Pool:
 
     def run(self) -> None:
         """Until no checkpoint is left."""
-        with letting_go(self._dismiss):
-            while self._queue or self._at_work():
-                self._hire()
-                for reference in apart(self._ready) if self._lines else ():
-                    self._turn(reference)
-
-    def _ready(self) -> list[Any]:
-        ready, _ = self._ray.wait(list(self._lines), timeout=_PATIENCE)
-        return list(ready)
-
-    def _dismiss(self) -> None:
-        for line in self._lines.values():
-            self._ray.kill(line.actor)
+        while self._queue or self._at_work():
+            self._hire()
+            for question, answer in self._driver.answers(_PATIENCE):
+                self._turn(question, answer)
 
     def _hire(self) -> None:
         """Starts workers where there is room and a checkpoint for them."""
         if not self._queue:
             return
-        found = rooms(self._ray, self._spread.cpus, self._gpus)
+        found = rooms(self._driver.nodes(), self._spread.cpus, self._gpus)
         self._rooms = {node: room for node, room in found.items() if node not in self._refused}
         while (node := self._vacancy()) is not None:
             self._start(node)
@@ -142,46 +135,39 @@ class _Pool:
             self._desk.progress.say(line)
 
     def _start(self, node: str) -> None:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        worker = self._ray.remote(actor()).options(
-            num_cpus=self._spread.cpus,
-            num_gpus=self._gpus,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        )
-        line = _Line(node, apart(worker.remote))
+        line = _Line(node, self._driver.hire(node, self._spread.cpus, self._gpus))
         line.steps = self._serve(line)
         self._lines[next(line.steps)] = line
 
-    def _turn(self, reference: Any) -> None:
-        """Hands a worker's answer to its line, and waits for the next."""
-        line = self._lines.pop(reference)
-        try:
-            self._lines[line.steps.send(apart(self._ray.get, reference))] = line
-            return
-        except StopIteration:
-            pass
-        except KeyboardInterrupt:
-            self._lines[reference] = line  # so that its worker is dismissed
-            raise
-        except self._ray.exceptions.RayTaskError as error:  # raised by our code over there
-            if isinstance(error.cause, TextError):
-                raise error.cause from None
-            self._stumbled(line, error.cause or error)
-        except self._ray.exceptions.RayError as error:
-            self._lost(line, error)
-        apart(self._ray.kill, line.actor)
+    def _call(self, line: _Line, method: str, *given: Any) -> int:
+        return self._driver.call(line.worker, method, pickle.dumps(given))
 
-    def _serve(self, line: _Line) -> Generator[Any, Any, None]:
-        call = line.actor
-        line.host, problem = yield call.introduce.remote(_environment(self._gpus), os.getcwd(), recorded_versions())
-        problem = problem or (yield call.begin.remote(self._job, self._spread.cpus, self._gpus))
+    def _turn(self, question: int, answer: Answer) -> None:
+        """Hands a worker's answer to its line, and waits for the next."""
+        line = self._lines.pop(question)
+        if isinstance(answer, Lost):
+            self._lost(line, _reason(answer.reason))
+        elif isinstance(answer, Raised):  # by our code over there
+            if isinstance(answer.error, TextError):
+                raise answer.error
+            self._stumbled(line, answer.error)
+        else:
+            with suppress(StopIteration):
+                self._lines[line.steps.send(pickle.loads(answer.value))] = line
+                return
+        self._driver.dismiss(line.worker)
+
+    def _serve(self, line: _Line) -> Generator[int, Any, None]:
+        line.host, problem = yield self._call(
+            line, "introduce", _environment(self._gpus), os.getcwd(), recorded_versions()
+        )
+        problem = problem or (yield self._driver.begin(line.worker, self._spread.cpus, self._gpus))
         if problem:
             self._refuse(line, problem)
             return
         self._met, self._noticed = True, False
         while (visit := self._take(line)) is not None:
-            looked, notices = yield call.look.remote(visit, self._desk.wants_look(visit))
+            looked, notices = yield self._call(line, "look", visit, self._desk.wants_look(visit))
             self._desk.tell(notices)
             if isinstance(looked, Failed):
                 self._desk.fail(visit, looked)
@@ -190,7 +176,7 @@ class _Pool:
                 continue
             self._leave(line, visit)
 
-    def _measure(self, line: _Line, visit: Visit, looked: Any) -> Generator[Any, Any, bool]:
+    def _measure(self, line: _Line, visit: Visit, looked: Any) -> Generator[int, Any, bool]:
         """False where another worker is just measuring the same, and it is to come after that."""
         try:
             key = key_of(visit, looked.checkpoint)
@@ -206,9 +192,9 @@ class _Pool:
             self._originals[visit] = original
             return False
         line.key = key
-        event: Event | None = yield line.actor.measure.remote(visit, looked.checkpoint, pending)
+        event: Event | None = yield self._call(line, "measure", visit, looked.checkpoint, pending)
         while event is not None:
-            coming = line.actor.next.remote()  # the worker goes on while this is stored
+            coming = self._call(line, "next")  # the worker goes on while this is stored
             if isinstance(event, Now):
                 line.doing = event.doing
             line.stored |= isinstance(event, Measured)
@@ -240,9 +226,9 @@ class _Pool:
             self._desk.fail(line.visit, failed("", error))
             self._leave(line, line.visit)
 
-    def _lost(self, line: _Line, error: Exception) -> None:
+    def _lost(self, line: _Line, reason: str) -> None:
         """Another worker asks for what the dead one's checkpoint still lacks; after some deaths nobody does."""
-        visit, reason = line.visit, _reason(error)
+        visit = line.visit
         if visit is None:
             self._stillborn[line.node] += 1
             if self._stillborn[line.node] >= self._spread.tries:
@@ -269,10 +255,10 @@ class _Pool:
             self._desk.progress.say(f"not used: {self._refused[line.node]}")
 
 
-def _gpus(ray: Any, job: Job, spread: Spread) -> float:
+def _gpus(driver: Driver, job: Job, spread: Spread) -> float:
     if spread.gpus is not None:
         return spread.gpus
-    return float(job.config.on_gpu or (job.config.device != "cpu" and has_gpus(ray)))
+    return float(job.config.on_gpu or (job.config.device != "cpu" and have_gpus(driver.nodes())))
 
 
 def _environment(gpus: float) -> dict[str, str]:
@@ -287,9 +273,8 @@ def _environment(gpus: float) -> dict[str, str]:
     return found if token is None else found | {"HF_TOKEN": token}
 
 
-def _reason(error: Exception) -> str:
+def _reason(said: str) -> str:
     """What Ray knows of a death, without its advice."""
-    said = " ".join(str(error).split())
     for before in ("Worker exit detail: ", "has died. "):
         said = said.rpartition(before)[2]
     return said.partition(" Some common causes")[0][:240].rstrip(". ")

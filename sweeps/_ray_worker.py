@@ -1,11 +1,7 @@
 """What runs on the machines of a Ray cluster: a worker that measures the checkpoints it is handed."""
 
-import os
-import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,56 +10,6 @@ from lm_probe.sweeps._job import Job
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._units import Unit
 from lm_probe.sweeps._work import Event, Failed, Looked, Said, Worker, failed
-
-
-def actor() -> type:
-    """The class that becomes a Ray actor.
-
-    It is made in a function so that Ray sends its code: a machine without lm-probe, or with another version, can then
-    say so, and the environment is set before anything reads it. The environment goes as an argument, because Ray
-    writes a `runtime_env` with all tokens in it to its log.
-    """
-
-    class Actor:
-        def introduce(
-            self, environment: Mapping[str, str], folder: str, versions: Mapping[str, str]
-        ) -> tuple[str, str | None]:
-            """The machine's name, and what makes it unfit."""
-            os.environ.update(environment)
-            with suppress(OSError):
-                os.chdir(folder)  # so that a relative source is the same one
-            host = socket.gethostname()
-            try:
-                from lm_probe.sweeps._versions import recorded_versions as installed
-            except ImportError as error:
-                return host, f"lm-probe does not start there ({error}): install it as on this machine"
-            there = installed()
-            other = [
-                f"{name} {there.get(name)} and not {version}"
-                for name, version in versions.items()
-                if there.get(name) != version
-            ]
-            if other:
-                return host, f"it has {', '.join(other)}, which would be another measurement: install the same"
-            return host, None
-
-        def begin(self, job: Any, cpus: int, gpus: float) -> str | None:
-            """Takes the job; says what is missing for it."""
-            from lm_probe.sweeps._ray_worker import Measurer
-
-            self._measurer = Measurer(job, cpus, gpus)
-            return self._measurer.begin()
-
-        def look(self, visit: Any, audit: bool) -> Any:
-            return self._measurer.look(visit, audit)
-
-        def measure(self, visit: Any, checkpoint: Any, pending: Any) -> Any:
-            return self._measurer.measure(visit, checkpoint, pending)
-
-        def next(self) -> Any:
-            return self._measurer.next()
-
-    return Actor
 
 
 class Measurer:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,14 +101,18 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ray_folder(plugin: Path) -> Iterator[Path]:
-    """A Ray of two CPUs that the tests share; gives the folder of its logs."""
+def ray(plugin: Path) -> Iterator[SimpleNamespace]:
+    """A Ray of two CPUs that the tests share: how a sweep joins it, and the folder of its logs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(plugin))
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(plugin), os.environ.get("PYTHONPATH")))))
-        with cluster(Spread()) as ray:
-            assert ray.cluster_resources()["CPU"] >= 1
-            yield Path(ray.nodes()[0]["RayletSocketName"]).parents[1]
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # or the token of this one would have to be told to those who join
+        with cluster(Spread()) as driver:
+            (node,) = driver.nodes()
+            assert node["Resources"]["CPU"] >= 1
+            logs = Path(node["RayletSocketName"]).parents[1]
+            port = next(logs.glob("gcs_server_port*")).read_text()
+            yield SimpleNamespace(spread=Spread(f"{node['NodeManagerAddress']}:{port}"), logs=logs)
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +158,19 @@ def _kill_one_after(run: Path, measurements: int, killed: list[int]) -> None:
 
 
 def test_a_killed_worker_costs_no_value(
-    long_series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path, capsys: pytest.CaptureFixture[str]
+    long_series: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    ray: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked = dict(
         probes=("loss", "head_spectrum", "geometry"), reference="step16", tasks=("count_query_m5",), task_documents=2
     )
     killed: list[int] = []
-    hand = threading.Thread(target=_kill_one_after, args=(tmp_path / "spread", 9, killed))
+    hand = threading.Thread(target=_kill_one_after, args=(tmp_path / "spread", 9, killed), daemon=True)
     hand.start()
-    done = _sweep(long_series, tmp_path / "spread", settings, Spread(), **asked)
+    done = _sweep(long_series, tmp_path / "spread", settings, ray.spread, **asked)
     hand.join()
     assert (done.checkpoints, done.measured, done.failures) == (12, 48, [])
     assert killed and not psutil.pid_exists(killed[0])
@@ -172,21 +182,21 @@ def test_a_killed_worker_costs_no_value(
 
 
 def test_a_copy_that_nobody_knew_waits_for_its_original(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
 ) -> None:
     """Two workers have begun with the same when they find out."""
     source = tmp_path / "twins"
     for step in range(4):
         shutil.copytree(series / "step1", source / f"step{step}")
     asked = dict(probes=("slow", "head_spectrum"), audit=False)
-    done = _sweep(source, tmp_path / "spread", settings, Spread(), **asked)
+    done = _sweep(source, tmp_path / "spread", settings, ray.spread, **asked)
     assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 2, 6, [])
     assert _sweep(source, tmp_path / "alone", settings, None, **asked).copied == 6
     pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
 
 
 def test_heads_are_read_from_the_hub_by_every_worker(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path, hub: LoopbackHub, monkeypatch: Any
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace, hub: LoopbackHub, monkeypatch: Any
 ) -> None:
     """Values, findings, bytes and which one was measured are those of a serial sweep; two steps are one commit."""
     for name, value in {"ENDPOINT": hub.url, "HUB_OFFLINE": "0", "HUB_CACHE": str(tmp_path / "cache")}.items():
@@ -194,7 +204,7 @@ def test_heads_are_read_from_the_hub_by_every_worker(
     names = {"step0": "step1", "step1": "step1", "step8": "step8", "step9": "step0"}
     hub.add_model("user/tiny", {name: series / folder for name, folder in names.items()})
     runs = {}
-    for name, spread in {"spread": Spread(), "alone": None}.items():
+    for name, spread in {"spread": ray.spread, "alone": None}.items():
         hub.forget_requests()
         asked = dict(probes=("slow", "head_spectrum"), revisions="all")
         done = _sweep(Path("user/tiny"), tmp_path / name, settings, spread, **asked)
@@ -219,7 +229,7 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
     series: Path,
     tmp_path: Path,
     settings: dict[str, Any],
-    ray_folder: Path,
+    ray: SimpleNamespace,
     plugin: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
@@ -230,7 +240,9 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
     shutil.copytree(series / "step1", source / "step2")
     weights = source / "step2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-200])
-    done = _sweep(source, tmp_path / "run", settings, Spread(tries=2), probes=("token", "fragile", "poison", "loss"))
+    done = _sweep(
+        source, tmp_path / "run", settings, replace(ray.spread, tries=2), probes=("token", "fragile", "poison", "loss")
+    )
     assert (plugin / "died").exists()
     # Measured again after the first death, `token` of step 8 would be one more.
     assert (done.checkpoints, done.measured, done.finished_before) == (4, 10, 0)
@@ -242,34 +254,34 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
     assert set(values[values.step == 8].probe) == {"token", "fragile"}
     assert set(values[values.probe == "loss"].step) == {0, 1}
     assert values[values.probe == "token"].value.tolist() == [1.0, 1.0, 1.0]  # it reached the workers, and no log
-    logs = [path for path in ray_folder.rglob("*") if path.is_file()]
+    logs = [path for path in ray.logs.rglob("*") if path.is_file()]
     assert logs and not [path for path in logs if b"hf_of_this_test" in path.read_bytes()]
     assert "hf_of_this_test" not in "".join(capfd.readouterr())
 
 
 def test_a_text_that_cannot_be_used_stops_the_sweep(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray_folder: Path
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
 ) -> None:
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(UserError, match="one context is 32: give a longer --text"):
-        _sweep(series / "step8", tmp_path / "run", settings, Spread(), text=str(tmp_path / "short.txt"))
+        _sweep(series / "step8", tmp_path / "run", settings, ray.spread, text=str(tmp_path / "short.txt"))
 
 
 def test_machines_that_are_not_fit_are_refused(
     series: Path,
     tmp_path: Path,
     settings: dict[str, Any],
-    ray_folder: Path,
+    ray: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(UserError, match="no machine of the cluster has 999 CPUs for a worker: lower --cpus-per-task"):
-        _sweep(series, tmp_path, settings, Spread(cpus=999))
+        _sweep(series, tmp_path, settings, replace(ray.spread, cpus=999))
     with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
-        _sweep(series, tmp_path, settings, Spread(gpus=1))
+        _sweep(series, tmp_path, settings, replace(ray.spread, gpus=1))
     here = _ray_pool.recorded_versions()
     monkeypatch.setattr(_ray_pool, "recorded_versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
-        _sweep(series / "step8", tmp_path, settings, Spread())
+        _sweep(series / "step8", tmp_path, settings, ray.spread)
     assert not _measurements(tmp_path)
 
 
@@ -301,10 +313,9 @@ def test_settings_that_cannot_be_are_refused(asked: dict[str, Any], said: str) -
 def test_a_share_lies_within_one_gpu() -> None:
     node = {"Alive": True, "NodeID": "a", "Resources": {"CPU": 64.0, "GPU": 8.0}}
     dead = {"Alive": False, "NodeID": "b", "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    ray = SimpleNamespace(nodes=lambda: [node, dead])
     asked = {0: 64, 0.33: 24, 0.4: 16, 0.5: 16, 1: 8, 2: 4, 3: 2}
-    assert {gpus: rooms(ray, 1, gpus).get("a", 0) for gpus in asked} == asked
-    assert (rooms(ray, 16, 1), rooms(ray, 1, 9)) == ({"a": 4}, {})
+    assert {gpus: rooms([node, dead], 1, gpus).get("a", 0) for gpus in asked} == asked
+    assert (rooms([node, dead], 16, 1), rooms([node, dead], 1, 9)) == ({"a": 4}, {})
 
 
 @pytest.mark.parametrize("script", sorted((Path(__file__).parents[1] / "examples").glob("*.sh")), ids=lambda p: p.name)
@@ -320,41 +331,69 @@ def test_where_nobody_answers_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -
         reachable("auto")
 
 
-@pytest.mark.parametrize("lost", [(), ("gcs_server", "raylet")], ids=["all-there", "head-gone"])
+def _command(series: Path, run: Path, text: Path) -> list[str]:
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from lm_probe.cli import main; sys.exit(main())",
+        "sweep",
+        str(series),
+    ]
+    command += ["--out", str(run), "--text", str(text), "--tokens", "600", "--context", "32", "--tasks", "none"]
+    return [*command, "--probes", "loss,geometry", "--no-report", "--ray"]
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [((), True), (("gcs_server", "raylet"), True), (("gcs_server", "raylet"), False)],
+    ids=["told to stop", "head gone and told to stop", "head gone"],
+)
 def test_stopped_it_takes_its_ray_along_and_goes_on_later(
-    lost: tuple[str, ...], long_series: Path, text_file: Path, tmp_path: Path, settings: dict[str, Any]
+    lost: tuple[str, ...], told: bool, long_series: Path, text_file: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    """Also where the batch system has stopped the cluster's head already: Ray then waits for it, deaf to signals."""
+    """Also where the batch system has stopped the cluster's head already, for which Ray ends its driver."""
     run = tmp_path / "run"
-    command = [sys.executable, "-c", "import sys; from lm_probe.cli import main; sys.exit(main())"]
-    command += ["sweep", str(long_series), "--out", str(run), "--text", str(text_file), "--tokens", "600"]
-    command += ["--context", "32", "--tasks", "none", "--probes", "loss,geometry", "--no-report", "--ray"]
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as temporary:  # the path of a socket has 107 characters
         pipe = subprocess.PIPE
-        command_run = subprocess.Popen(
-            command, env={**os.environ, "TMPDIR": temporary}, stdout=pipe, stderr=pipe, text=True
+        # Ray itself waits a minute for a head.
+        environment = {**os.environ, "TMPDIR": temporary, "RAY_gcs_rpc_server_reconnect_timeout_s": "4"}
+        sweeping = subprocess.Popen(
+            _command(long_series, run, text_file), env=environment, stdout=pipe, stderr=pipe, text=True
         )
-        while _measurements(run) < 3 and command_run.poll() is None:
+        while _measurements(run) < 3 and sweeping.poll() is None:
             time.sleep(0.05)
-        started = psutil.Process(command_run.pid).children(recursive=True)
+        started = psutil.Process(sweeping.pid).children(recursive=True)
         assert any("raylet" in child.name() for child in started) and list(Path(temporary).glob("lm-probe-*"))
         for child in started:
             if child.name() in lost:
                 child.kill()
-        time.sleep(0.3 * len(lost))
-        command_run.send_signal(signal.SIGTERM)
-        out, said = command_run.communicate(timeout=40)  # Ray ends the process itself after a minute
-        assert command_run.returncode == 128 + signal.SIGTERM, said
-        assert "stopped; what was finished is stored" in said and "Traceback" not in said and not out
+        if told:
+            sweeping.send_signal(signal.SIGTERM)
+        out, said = sweeping.communicate(timeout=60)
+        assert sweeping.returncode == (128 + signal.SIGTERM if told else 2), said
+        expected = "stopped; what was finished is stored" if told else "Ray on this machine is gone: what was finished"
+        assert expected in said and "Traceback" not in said and not out
         for child in started if lost else ():  # without a head they take their time
             with suppress(psutil.NoSuchProcess):
                 child.kill()
         assert not psutil.wait_procs(started, timeout=60)[1], "something of Ray is still there"
-        assert lost or not list(Path(temporary).glob("lm-probe-*"))
+        assert not list(Path(temporary).glob("lm-probe-*"))
     kept = _measurements(run)
     assert 3 <= kept < 24
     done = _sweep(long_series, run, settings, None, probes=("loss", "geometry"))
     assert (done.measured, done.finished_before, done.failures) == (24 - kept, kept, [])
+
+
+def test_it_can_be_stopped_while_it_joins_a_cluster_that_does_not_answer(series: Path, text_file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute, tempfile.TemporaryDirectory() as folder:
+        command = [*_command(series, Path(folder) / "run", text_file), f"127.0.0.1:{mute.getsockname()[1]}"]
+        sweeping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not psutil.Process(sweeping.pid).children() and sweeping.poll() is None:
+            time.sleep(0.05)
+        time.sleep(4)  # it is seen by nobody how far Ray is
+        sweeping.send_signal(signal.SIGTERM)
+        _, said = sweeping.communicate(timeout=30)  # Ray itself would try for a minute
+    assert sweeping.returncode == 128 + signal.SIGTERM and "stopped; what was finished is stored" in said
 
 
 def test_without_ray_it_says_what_to_install(
