@@ -44,7 +44,7 @@ class FinalLoss:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Final losses by size, and the law through those that are not saturated."""
+    """Final losses by size, and the law through those that are not called saturated."""
 
     losses: Sequence[FinalLoss]
     law: ScalingLaw | None

@@ -45,18 +45,28 @@ def test_the_loss_is_judged_document_by_document_and_told_without_contradiction(
     assert narrow.saturated and narrow.found.best_step == 128 and narrow.series.outcomes is not None
     assert narrow.series.outcomes.shape == (len(STEPS), DOCUMENTS)
     assert np.allclose(narrow.series.outcomes.mean(axis=1), narrow.series.values)
-    assert wide.found.verdict == "not saturated"
+    assert wide.found.verdict == "not worse"
     first, second = findings(data, analysis)
     assert "lowest at step 128" in first and "paired over 40 pieces of text" in first and "**Saturated**" in first
-    assert "lowest at step 512" in second and "the last one measured. **Not saturated**" in second
+    assert "lowest at step 512" in second and "the last one measured. **Not worse**" in second
     assert "higher" not in second
     said = opening(data, analysis)
-    assert "demo-d16 is worse at the end than before (saturated); demo-d32 is not saturated" in said
+    assert "demo-d16 is worse at the end than before (saturated); demo-d32 is not worse by a tenth" in said
     report = (two_models / "report.md").read_text(encoding="utf-8")
     assert said in report and "no test of saturation" not in report
     rows = {tuple(row[:2]): row for row in tables_of(report, "## Saturation")[2:]}
-    assert rows["demo-d16", "loss"][2] == "saturated" and rows["demo-d32", "loss"][2] == "not saturated"
+    assert rows["demo-d16", "loss"][2] == "saturated" and rows["demo-d32", "loss"][2] == "not worse"
     assert rows["demo-d16", "loss"][4].startswith("128 [")
+
+
+def test_a_loss_that_fell_and_went_flat_is_called_no_worse_and_not_unsaturated(tmp_path: Path) -> None:
+    fell = np.maximum(0, 1 - np.arange(len(LATE)) / 8)
+    flat = 3 + 2 * fell + 0.01 * np.random.default_rng(0).standard_normal(len(LATE))
+    write(tmp_path, "flat", {"loss": list(flat)})
+    assert (verdict := analysed(tmp_path).loss("flat")) is not None and verdict.found.verdict == "not worse"
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "flat is not worse by a tenth of the late gain or more (95 % confidence), improving still or flat." in report
+    assert "whether it still improves or has gone flat" in report and "not saturated" not in report.lower()
 
 
 def test_the_covariance_of_linearised_losses_is_that_of_their_ratio(two_models: Path) -> None:
