@@ -16,7 +16,9 @@ _NAMED = 4
 _LISTED = 10
 _SAID = {
     "saturated": "{models} {are} worse at the end than before (saturated)",
-    "not worse": "{models} {are} not worse by a tenth of the late gain or more (95 % confidence), improving still or flat",
+    "not worse": (
+        "{models} {are} not worse by a tenth of the late gain or more (95 % confidence), improving still or flat"
+    ),
     "cannot tell": "whether {models} {are} worse at the end than before, these data do not decide",
 }
 _TOGETHER = " Quantities that change at the same steps are associated, which is no sign that one causes the other."

@@ -97,7 +97,7 @@ def detect_saturation(
     the series gained over the last nine tenths of training). Else `cannot tell`.
 
     Invariances: shift of the values; scale, together with `stderr`. Cost O(draws t log² t + t² n). Does not show a
-    cause, a fall outside this metric and these documents, or whether another seed would fall. `not worse` says nothing of
+    cause, a fall outside this metric and these documents, or whether another seed would fall. Nor does `not worse` show
     progress: a series that slows down or has gone flat is no worse than before, as one that still improves is not.
 
     Args:

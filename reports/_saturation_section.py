@@ -61,9 +61,9 @@ def saturation(data: RunData, analysis: Analysis) -> list[str]:
     return [
         sentences(
             "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
-            "their scatter and the choice among them explain; not worse, that a worsening by a tenth of what the series "
-            "gained late in training is ruled out (95 % confidence), whether it still improves or has gone flat; cannot "
-            "tell, that the data leave both open.",
+            "their scatter and the choice among them explain; not worse, that a worsening by a tenth of what the "
+            "series gained late in training is ruled out (95 % confidence), whether it still improves or went flat; "
+            "cannot tell, that the data leave both open.",
             _LEVEL,
             _adjustment(analysis.headline),
             "n is the number of checkpoints.",
