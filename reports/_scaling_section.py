@@ -14,21 +14,26 @@ from lm_probe.reports._markdown import (
     few,
     listed,
     number,
+    sentences,
     step_cell,
     table,
     with_error,
     with_interval,
 )
-from lm_probe.reports._scaling_findings import SMALLEST, FinalLoss, Scaling, TaskCurve
+from lm_probe.reports._scaling_findings import SMALLEST, FamilyLaw, FinalLoss, Scaling, TaskCurve
 from lm_probe.reports._scaling_law import ScalingLaw
 
 MOST_ROWS = 60
 CURVE_HEADER = ("task", "metric", "over_size", "family", "models", "smallest", "largest", "draws_that_agree", "reason")
 _SAYING_LITTLE = ("flat", "undetermined")
+_NAMED = 6
+_OTHER_DATA = (
+    "A law is of one family, which are models whose names begin alike: others may have learned from other data."
+)
 
 
 def scaling(data: RunData, analysis: Analysis) -> list[str]:
-    """The models by size, and the law through their final losses or why there is none."""
+    """The models by size, and the laws through their final losses or why there is none."""
     found = analysis.scaling
     if found is None:
         return []
@@ -42,34 +47,62 @@ def scaling(data: RunData, analysis: Analysis) -> list[str]:
             _width(data, one),
             step_cell(one.checkpoint),
             with_error(one.measured),
-            *([number(one.predicted, 4), _gap(one)] if found.law else []),
+            *([number(one.predicted, 4), _gap(one)] if found.laws else []),
             _at(last, one),
             _at(entropy, one),
         ]
         for one in found.losses
     ]
-    law = ["predicted", "gap"] if found.law else []
+    law = ["predicted", "gap"] if found.laws else []
     header = ["model", "parameters", "width", "last step", "loss", *law, "mean cosine, last site", "singular entropy"]
-    return [_law(found), table(header, rows, text_columns=1)]
+    return [*_laws(found), table(header, rows, text_columns=1)]
 
 
-def _law(found: Scaling) -> str:
-    if found.law is None:
-        return f"No scaling law is fitted: {escape(found.refusal)}."
-    fitted = sum(one.fitted for one in found.losses)
-    outside = len(found.losses) - fitted
+def _laws(found: Scaling) -> list[str]:
+    """The laws that are fitted, and which families have none for which reason."""
+    apart = len(found.families) > 1
+    said = [_law(one, found, apart) for one in found.laws]
+    without: dict[str, list[str]] = {}
+    for one in found.families:
+        if one.law is None:
+            without.setdefault(one.refusal, []).append(_which(one))
+    if without:
+        reasons = [f"{few(own, _NAMED)}: {escape(why)}" if apart else escape(why) for why, own in without.items()]
+        said.append(
+            f"No {'further ' if said else ''}scaling law is fitted{' of ' if apart else ': '}{'; '.join(reasons)}."
+        )
+        said += [_OTHER_DATA] * apart
+    return [sentences(*said)]
+
+
+def _law(one: FamilyLaw, found: Scaling, apart: bool) -> str:
+    assert one.law is not None
+    own = [loss for loss in found.losses if loss.model in one.models]
+    fitted = sum(loss.fitted for loss in own)
+    outside = len(own) - fitted
+    family = f" of {escape(one.family)}" * apart
     said = (
-        f"L = E + A / N^alpha over the final losses of the {fitted} models that are not saturated, N with both "
-        f"embeddings: {_constants(found.law)}. E holds what more training data would take away, because all models had "
-        "seen as many tokens. Intervals resample the models and are too narrow for so few; compare the predicted "
-        "losses before the constants. "
+        f"L = E + A / N^alpha over the final losses of the {fitted} models{family} that are not called saturated, N "
+        f"with both embeddings: {_constants(one.law)}. "
     )
+    if one is found.laws[0]:
+        said += (
+            "E holds what more training data would take away, because all these models had seen as many tokens. "
+            "Intervals resample the models and are too narrow for so few; compare the predicted losses before the "
+            "constants. That a law holds outside these sizes is not shown. "
+        )
     if outside:
         said += (
             f"For {counted(outside, 'saturated model')} (italic) the prediction is an extrapolation: a gap says that "
-            "one law does not cover both, and not why. "
+            "one law does not cover both, and not why."
         )
-    return said + "That the law holds outside these sizes is not shown."
+    return said.strip()
+
+
+def _which(one: FamilyLaw) -> str:
+    """A family with its models, which a law does not count among its own."""
+    names = few(list(map(escape, one.models)), _NAMED)
+    return names if len(one.models) == 1 else f"{escape(one.family)} ({names})"
 
 
 def _constants(law: ScalingLaw) -> str:
