@@ -1,4 +1,4 @@
-"""The report's first paragraph: what was measured, what stands out, what cannot be told."""
+"""The report's first paragraphs: what was measured, what stands out, what cannot be told."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -29,10 +29,12 @@ _SITES = {"embedding": "at the embedding", "final_norm": "after the final norm",
 
 
 def opening(data: RunData, analysis: Analysis) -> str:
-    """The first paragraph: what was measured, what stands out, what cannot be told."""
+    """The first paragraphs: what was measured, what stands out (a line each), what cannot be told."""
     if not data.models:
         return "This run holds no values yet."
-    return " ".join([*_measured(data), *_stands_out(data, analysis), *_cannot(data, analysis)])
+    outstanding = "\n".join(f"- {line}" for line in _stands_out(data, analysis))
+    parts = [" ".join(_measured(data)), outstanding, " ".join(_cannot(data, analysis))]
+    return "\n\n".join(filter(None, parts))
 
 
 def _measured(data: RunData) -> Iterator[str]:

@@ -111,7 +111,7 @@ def _files_of(report: Path) -> set[str]:
 def _markdown(said: Document) -> str:
     parts = [_MARK, f"# {said.title}", *said.lead]
     for section in said.sections:
-        parts += [f"## {section.title}", *sections.figures(section.pictures), *section.blocks]
+        parts += [f"## {section.title}", *section.above, *sections.figures(section.pictures), *section.blocks]
     return "\n\n".join(parts) + "\n"
 
 

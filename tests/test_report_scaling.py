@@ -82,7 +82,7 @@ def test_each_family_of_enough_models_has_its_law_and_others_are_named(tmp_path:
     assert len(predicted) == 14 and not predicted & {"other-70m", "late-1b"}
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     for family in "ab":
-        assert f"over the final losses of the 7 models of {family} that are not called saturated" in report
+        assert f"of {family} (7 models) E = " in report
     assert "No further scaling law is fitted of late-1b: its three constants" in report
     assert "; other (other-70m and other-160m): its three constants" in report
     rows = {row[0]: row for row in tables_of(report, "## Scaling")[2:]}
