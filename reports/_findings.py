@@ -89,7 +89,8 @@ def _loss(one: _Main) -> list[str]:
     if one.verdict and one.verdict.found.interval:
         found = one.verdict.found
         paired = "not paired" if one.verdict.series.outcomes is None else "paired by document"
-        said += f", higher by {with_interval(found.difference, found.interval)} ({paired})"
+        higher = f"higher by {with_interval(found.difference, found.interval)}"
+        said += f", {higher if found.difference else 'nothing of the rise left'} ({paired})"
     return [f"{said}: **{one.verdict.found.verdict}**" if one.verdict else said]
 
 

@@ -111,11 +111,12 @@ def test_a_telephone_shows_short_paragraphs_and_drawings_at_their_size(browser: 
     for place, size in enumerate((16, 24, 32)):
         record(tmp_path / "run", f"pythia-{size}m", width=size, turn=None if place else 128)
     page = write_page([tmp_path / "run"], tmp_path)
-    high = "all => all.filter(one => one.checkVisibility() && one.offsetHeight > 370).map(one => one.textContent)"
+    high = "all => all.filter(one => one.checkVisibility() && one.offsetHeight > 300).map(one => one.textContent)"
     wide = "one => [one.scrollWidth, one.clientWidth, one.previousElementSibling.checkVisibility()]"
     with Opened(browser, page, viewport={"width": 400, "height": 740}) as opened:
-        assert opened.page.locator("main p, main li").evaluate_all(high) == []  # half a screen
+        assert opened.page.locator("main p, main li").evaluate_all(high) == []  # twelve lines
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 400
+        assert not opened.page.locator("#figure-loss .words").evaluate("one => one.open")
         drawing = opened.page.locator("#figure-loss_by_size .drawing")
         opened.page.wait_for_function("() => document.querySelector('.drawing').scrollWidth > 700")
         assert drawing.evaluate(wide) == [797, 368, True]
