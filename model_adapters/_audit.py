@@ -7,8 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from lm_probe.model_adapters._architecture import architecture_of
 from lm_probe.model_adapters._config import load_config
-from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._quiet import short
+from lm_probe.model_adapters._errors import UserError, in_short
 from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._weights import Weights
 
@@ -29,7 +28,7 @@ def misfits(weights: Weights) -> Iterator[str]:
         raise
     except Exception as error:  # each family has its own for a number or a name that it cannot take
         named = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
-        raise UserError(f"config.json makes no model ({named}{short(error)}): copy the checkpoint again") from error
+        raise UserError(f"config.json makes no model ({named}{in_short(error)}): copy the checkpoint again") from error
     stored = weights.listed()
     head = wanted.get_output_embeddings().weight
     missing, reshaped = [], []

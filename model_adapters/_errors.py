@@ -1,4 +1,6 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and what other errors say in one line."""
+
+_SAID = 240  # characters of an error
 
 
 class UserError(Exception):
@@ -15,3 +17,15 @@ class NoAnswer(UserError):
 
 class NoRevision(UserError):
     """A source is there, and a revision or a step of that name is not."""
+
+
+def in_short(error: BaseException | None) -> str:
+    """The first line of what an error says, and where that announces a list, as many lines as make the sentence.
+
+    What follows is advice, as in huggingface_hub's, or the state of a program. An error that says nothing is named.
+    """
+    lines = [" ".join(line.split()) for line in str(error).strip().splitlines()]
+    if not lines:
+        return type(error).__name__
+    whole = next((end for end, line in enumerate(lines, 1) if line.endswith(".")), len(lines))
+    return " ".join(lines[: whole if lines[0].endswith(":") else 1])[:_SAID]

@@ -20,9 +20,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
-from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError
+from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError, in_short
 from lm_probe.model_adapters._near import near_words, no_folder_words
-from lm_probe.model_adapters._patience import TRANSPORT, endpoint, in_short, patiently
+from lm_probe.model_adapters._patience import TRANSPORT, endpoint, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
 
 FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, BadTransfer, *TRANSPORT)

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
 from lm_probe.model_adapters._config import read_config
-from lm_probe.model_adapters._errors import UserError
+from lm_probe.model_adapters._errors import UserError, in_short
 from lm_probe.model_adapters._finite import refuse_non_finite
 from lm_probe.model_adapters._hub import download
-from lm_probe.model_adapters._quiet import quiet, short
+from lm_probe.model_adapters._quiet import quiet
 from lm_probe.model_adapters._remote import remote_weights
 from lm_probe.model_adapters._say import Say, counted, say_on_stderr
 from lm_probe.model_adapters._table import family_of
@@ -128,7 +128,9 @@ def load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remot
                 ignore_mismatched_sizes=True,  # reported below, with the tensor's name
             )
     except Exception as error:  # each version of transformers has its own for a config that makes no sense
-        raise UserError(f"{folder} does not load ({short(error)}): its weights and config.json do not fit") from error
+        raise UserError(
+            f"{folder} does not load ({in_short(error)}): its weights and config.json do not fit"
+        ) from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:
@@ -158,7 +160,7 @@ def load_model(folder: Path, device: str, dtype: torch.dtype | None, trust_remot
         try:
             torch.nn.Module.to(model, device)
         except (RuntimeError, AssertionError) as error:
-            raise UserError(f"device {device} cannot be used ({short(error)}): try --device cpu") from error
+            raise UserError(f"device {device} cannot be used ({in_short(error)}): try --device cpu") from error
     return model
 
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+from lm_probe.model_adapters._errors import in_short
 from lm_probe.model_adapters._notices import notice
 
 TRIES = 6
@@ -21,7 +22,6 @@ TRIES = 6
 _LONGEST = 300.0  # seconds: the Hub counts requests in windows of five minutes
 _LONG = 10.0  # seconds that are worth a line of their own
 _SLOW = 1.5  # seconds after which nobody should wonder what is going on
-_SAID = 200  # characters of an error
 _BUSY = (408, 429, 500, 502, 503, 504)
 _chance = random.SystemRandom()  # no seed of an experiment may make workers wait alike, nor be used up here
 
@@ -53,12 +53,6 @@ def may_pass(error: BaseException | None) -> bool:
 def endpoint() -> str:
     """Who is asked, in words."""
     return os.environ.get("HF_ENDPOINT", "the Hub")
-
-
-def in_short(error: BaseException | None) -> str:
-    """The first line of what an error says: huggingface_hub's go on with advice."""
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[0].split())[:_SAID] if lines else type(error).__name__
 
 
 def wait(attempt: int, error: BaseException | None, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Loading through transformers without its reports, and its errors in one line."""
+"""Loading through transformers without its reports."""
 
 import logging
 from collections.abc import Iterator
@@ -19,12 +19,3 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
-
-
-def short(error: Exception) -> str:
-    """The first line of what an error says, and where that announces a list, as many lines as make the sentence."""
-    lines = [" ".join(line.split()) for line in str(error).strip().splitlines()]
-    if not lines:
-        return type(error).__name__
-    whole = next((end for end, line in enumerate(lines, 1) if line.endswith(".")), len(lines))
-    return " ".join(lines[: whole if lines[0].endswith(":") else 1])[:240]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lm_probe.model_adapters._errors import in_short
+
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip record: signature, lengths of its name and of its extra field
 
 
@@ -39,7 +41,7 @@ class Stored(NamedTuple):
                 return numbers.reshape(self.shape)
             return numbers.as_strided(self.shape, self.stride, self.offset)
         except RuntimeError as error:
-            raise ValueError(str(error).splitlines()[0]) from error
+            raise ValueError(in_short(error)) from error
 
     @property
     def _size(self) -> int:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lm_probe.model_adapters._config import load_config
-from lm_probe.model_adapters._errors import UserError
-from lm_probe.model_adapters._quiet import quiet, short
+from lm_probe.model_adapters._errors import UserError, in_short
+from lm_probe.model_adapters._quiet import quiet
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -55,7 +55,7 @@ def _opened(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenize
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise UserError(f"the tokenizer in {folder} cannot be loaded ({short(error)}): copy it again") from error
+        raise UserError(f"the tokenizer in {folder} cannot be loaded ({in_short(error)}): copy it again") from error
     return tokenizer
 
 
@@ -67,7 +67,7 @@ def why_not_loaded(folder: Path) -> str | None:
     try:
         _what_it_does(_Content(content, folder))
     except UserError as error:
-        return short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
+        return in_short(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
     return None
 
 

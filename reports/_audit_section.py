@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lm_probe.reports._data import Checkpoint, Made, RunData
-from lm_probe.reports._markdown import counted, escape, step_cell, table
+from lm_probe.reports._markdown import counted, escape, fold, step_cell, table
 from lm_probe.reports._provenance import memory
 from lm_probe.reports._sections import ROWS
 
@@ -26,10 +26,14 @@ def section(data: RunData) -> list[str]:
     size = memory(sum(audit.bytes_read for audit in data.audits))
     parts = [
         f"Before they were measured, headers and output head of {counted(looked, 'checkpoint')} were looked at ({size} "
-        f"read): {counted(found, 'finding') if found else 'nothing found'}. Looked for were missing and truncated "
-        "files, tensors that do not fit the config or the other steps, a tokenizer unlike the other steps', NaN "
-        "and Inf in the head, copies, and heads that lie elsewhere than their step, exchanged neighbours among them "
-        "where nine steps or more surround them. Faults outside the head that change no shape go unseen."
+        f"read): {counted(found, 'finding') if found else 'nothing found'}. Faults outside the head that change no "
+        "shape go unseen.",
+        fold(
+            "What was looked for",
+            "Missing and truncated files, tensors that do not fit the config or the other steps, a tokenizer unlike "
+            "the other steps', NaN and Inf in the head, copies, and heads that lie elsewhere than their step, "
+            "exchanged neighbours among them where nine steps or more surround them.",
+        ),
     ]
     shown = [
         [escape(audit.model), step_cell(Checkpoint(audit.model, one.revision, one.step)), one.kind, escape(one.line)]

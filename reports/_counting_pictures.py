@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from lm_probe.reports._counting import TASKS, Cell, last_counted
 from lm_probe.reports._data import RunData
 from lm_probe.reports._figure_counting import arms, gaps
+from lm_probe.reports._markdown import sentences
 from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._provenance import conditions
 
@@ -18,17 +19,26 @@ _ARMS = (
 _LAST = "The last checkpoint of each model."
 
 
+def counting_said(data: RunData) -> list[str]:
+    """What the figures of all questions show."""
+    shown = [cells for _, kind, metric, *_ in _ARMS if (cells := _last(data, kind, metric))]
+    if not shown:
+        return []
+    floors = any(cell.floor or cell.binary_floor for cells in shown for own in cells.values() for cell in own)
+    blind = " A blind answer is the best constant or one of the words in the list: dotted, of the control dash-dotted."
+    return [
+        "Full lists of m different words stand against controls of two words with the same length, the same question "
+        f"and the same answers; bars are 95 % intervals.{blind * floors}{conditions(data, 'lm_eval', 'Measured in ')}"
+    ]
+
+
 def counting_pictures(data: RunData) -> list[Picture]:
     """Both arms of each question over m, and the gap between them, at the last checkpoint of each model."""
     pictures = []
     for name, kind, metric, title, ylabel in _ARMS:
         cells = _last(data, kind, metric)
         if cells:
-            caption = (
-                "Full list of m different words against its control of two words with the same length, the same "
-                f"question and the same answers; bars are 95 % intervals"
-                f"{_documents(cells)}.{_blind(cells)}{_remark(kind)}{conditions(data, 'lm_eval', 'Measured in ')}"
-            )
+            caption = sentences(_documents(cells), _remark(kind))
 
             def draw(cells: Mapping[str, Sequence[Cell]] = cells, metric: str = metric, ylabel: str = ylabel) -> Figure:
                 return arms(cells, data.models, metric, ylabel)
@@ -38,8 +48,8 @@ def counting_pictures(data: RunData) -> list[Picture]:
     if counted:
         caption = (
             "Error in the full list less error in its control, mean of the differences inside each document (paired), "
-            f"with 95 % intervals{_documents(counted)}: what more different words add at the same length. It says "
-            "nothing where the control itself is not better than a blind answer."
+            "with 95 % intervals: what more different words add at the same length. It says nothing where the control "
+            f"itself is not better than a blind answer. {_documents(counted)}"
         )
         view = View("gap", TASKS, "mae", "full less control (words)", "count_query")
         pictures.append(
@@ -61,17 +71,11 @@ def _last(data: RunData, kind: str, metric: str) -> dict[str, list[Cell]]:
     }
 
 
-def _blind(cells: Mapping[str, Sequence[Cell]]) -> str:
-    floors = any(cell.floor or cell.binary_floor for own in cells.values() for cell in own)
-    said = " A blind answer is the best constant or one of the words in the list: dotted, of the control dash-dotted."
-    return said * floors
-
-
 def _remark(kind: str) -> str:
     if kind != "most_frequent_count":
         return ""
     return (
-        " Relative error is the mean of the absolute error over the true count."
+        "Relative error is the mean of the absolute error over the true count."
         " In a list of two words the most frequent one makes up half at least, so the control's counts are larger: "
         "the two arms differ in more than vocabulary."
     )
@@ -83,4 +87,4 @@ def _documents(cells: Mapping[str, Sequence[Cell]]) -> str:
     )
     if not sizes:
         return ""
-    return f", n = {sizes[0]:,} lists" if len(sizes) == 1 else f", n = {sizes[0]:,} to {sizes[-1]:,} lists"
+    return f"n = {sizes[0]:,} lists." if len(sizes) == 1 else f"n = {sizes[0]:,} to {sizes[-1]:,} lists."

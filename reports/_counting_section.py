@@ -22,6 +22,7 @@ from lm_probe.reports._markdown import (
     escape,
     listed,
     number,
+    reading,
     settings,
     step_cell,
     table,
@@ -62,12 +63,15 @@ def section(data: RunData) -> list[str]:
     header = ["model", "step", "question", "measure", "m", "words", "full", "binary", "gap (paired)"]
     header += ["blind, full", "blind, binary", "lists"]
     parts = [
-        "The comparison of many different words with a binary control of the same length follows the design of "
-        "arXiv 2407.15160. A gap above 0 means that the full list is harder than its control; it is the mean of the "
-        "differences inside each document. MAE is the mean absolute error, the relative error the mean of that over "
-        "the true count. Brackets are 95 % intervals (Wilson for accuracies, Agresti and Min for their paired "
-        "difference, normal otherwise). Blind is what the best constant answer reaches on all documents of the task, "
-        "or naming one of the words in the list: one of m in the full one, one of two in the control." + _options(data),
+        "A gap above 0 means that the full list is harder than its control. The comparison follows the design of "
+        "arXiv 2407.15160." + _options(data),
+        reading(
+            "The gap is the mean of the differences inside each document. MAE is the mean absolute error, the relative "
+            "error the mean of that over the true count. Brackets are 95 % intervals (Wilson for accuracies, Agresti "
+            "and Min for their paired difference, normal otherwise). Blind is what the best constant answer reaches on "
+            "all documents of the task, or naming one of the words in the list: one of m in the full one, one of two "
+            "in the control."
+        ),
         *not_asked(data),
         *findings(data),
         table(header, rows, text_columns=4),

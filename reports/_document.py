@@ -7,7 +7,7 @@ from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis
-from lm_probe.reports._counting_pictures import counting_pictures
+from lm_probe.reports._counting_pictures import counting_pictures, counting_said
 from lm_probe.reports._data import RunData
 from lm_probe.reports._differences_section import between_runs
 from lm_probe.reports._findings import findings
@@ -19,6 +19,7 @@ from lm_probe.reports._opening import opening
 from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,
+    anisotropy_said,
     condensation_pictures,
     loss_picture,
     spectrum_pictures,
@@ -38,6 +39,8 @@ class Section(NamedTuple):
     """Markdown."""
     pictures: Sequence[Picture] = ()
     """Stand above the blocks."""
+    above: Sequence[str] = ()
+    """Markdown above the pictures: what would stand below each of them."""
 
 
 class Document(NamedTuple):
@@ -69,10 +72,14 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
         Section("Emergence", emergence(analysis), emergence_pictures(analysis)),
         Section("Between runs", between_runs(analysis)),
         Section("Loss", pictures=loss_picture(data)),
-        Section("Hidden states", pictures=[*anisotropy_pictures(data), *model_pictures(data)]),
+        Section(
+            "Hidden states",
+            pictures=[*anisotropy_pictures(data), *model_pictures(data)],
+            above=anisotropy_said(data),
+        ),
         Section("Output head", pictures=spectrum_pictures(data)),
         Section("Weights", pictures=condensation_pictures(data)),
-        Section("Counting", counting_section.section(data), counting_pictures(data)),
+        Section("Counting", counting_section.section(data), counting_pictures(data), counting_said(data)),
         Section("Other tasks", sections.other_tasks(data)),
         Section("All measures", measures(data)),
         Section("Audit", audit_section.section(data)),

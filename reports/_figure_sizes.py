@@ -1,6 +1,7 @@
 """Values over the number of parameters: final losses with their law, and task scores with their shapes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from lm_probe.reports._style import GREY, label, legend, look, panels
 
 _COLUMNS = 3
 _TICKS = 4
+_DASHES: tuple[Any, ...] = ("--", (0, (2, 1.5)), (0, (7, 2, 2, 2)))
 _DECADE = 10
 _LONGEST = 34
 """Letters over a panel."""
 
 
 def loss_by_size(found: Scaling, places: Mapping[str, int]) -> Figure:
-    """A marker a model, hollow where the law was not fitted to it, and the law as a line.
+    """A marker a model, hollow where its family's law was not fitted to it, and each law as a line.
 
     Args:
         found: final losses, smallest model first.
@@ -31,7 +33,7 @@ def loss_by_size(found: Scaling, places: Mapping[str, int]) -> Figure:
     handles: list[Any] = []
     for one in found.losses:
         style = look(places[one.model])
-        filled = found.law is None or one.fitted
+        filled = one.predicted is None or one.fitted
         handles.append(
             axes.errorbar(
                 [one.size.parameters],
@@ -46,10 +48,12 @@ def loss_by_size(found: Scaling, places: Mapping[str, int]) -> Figure:
         )
     sizes = [one.size.parameters for one in found.losses]
     names = [one.model for one in found.losses]
-    if found.law is not None:
-        line = np.geomspace(min(sizes), max(sizes), 100)
-        handles += axes.plot(line, found.law.loss(line, 1.0), color=GREY, linestyle="--", linewidth=1.3)
-        names.append("law")
+    for fit, dashes in zip(found.laws, cycle(_DASHES)):
+        assert fit.law is not None
+        own = [loss.size.parameters for loss in found.losses if loss.model in fit.models]
+        line = np.geomspace(min(own), max(own), 100)
+        handles += axes.plot(line, fit.law.loss(line, 1.0), color=GREY, linestyle=dashes, linewidth=1.3)
+        names.append(f"law of {fit.family}" if len(found.families) > 1 else "law")
     _over_sizes(axes, sizes)
     axes.set_xlabel("parameters (log scale)")
     axes.set_ylabel("loss (nats per token)")

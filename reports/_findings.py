@@ -1,86 +1,114 @@
-"""What stands out of each model, in plain words."""
+"""The lowest and the last value of each model's main measures, a line a model."""
 
 from collections.abc import Sequence
 from math import log
+from typing import NamedTuple
 
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import Checkpoint, RunData, Scores
 from lm_probe.reports._layers import final_place
-from lm_probe.reports._markdown import count, escape, number, with_error
+from lm_probe.reports._markdown import count, counted, escape, listed, number, sentences, with_error, with_interval
 from lm_probe.reports._statistics import extreme, final, of_model
 
 
+class _Main(NamedTuple):
+    """The main measures of one model; without scores where it has none."""
+
+    model: str
+    checkpoints: Sequence[Checkpoint]
+    loss: Scores
+    verdict: Verdict | None
+    """On the loss."""
+    cosine: Scores
+    sites: set[str]
+    """Which its last site is."""
+    entropy: Scores
+    width: int | None
+    """Singular values of its head, where all its checkpoints have as many."""
+
+
 def findings(data: RunData, analysis: Analysis) -> list[str]:
-    """For each model one paragraph of what stands out."""
+    """A list with a line for each model, below what holds for all of them; empty where no model has such values."""
+    shown = [one for one in _main(data, analysis) if one.loss or one.cosine or one.entropy]
+    return [_explained(shown), "\n".join(f"- {_line(one)}" for one in shown)] if shown else []
+
+
+def _main(data: RunData, analysis: Analysis) -> list[_Main]:
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    losses, entropies = data.scores("loss", "loss"), data.scores("head_spectrum", "singular_entropy", "all_rows")
     found = []
     for model, known in data.checkpoints.items():
-        sentences = [*_loss(data, analysis, model), *_anisotropy(data, known), *_entropy(data, known)]
-        if sentences:
-            found.append(f"**{escape(model)}.** {' '.join(sentences)}")
+        last = {one: final_place(profiles[one]) for one in known if one in profiles}
+        entropy = of_model(entropies, known)
+        widths = {len(sigma) for one, sigma in data.vectors["singular_values"].items() if one in entropy}
+        found.append(
+            _Main(
+                model,
+                known,
+                of_model(losses, known),
+                analysis.loss(model),
+                {one: profiles[one][place] for one, place in last.items()},
+                {place.site for place in last.values()},
+                entropy,
+                widths.pop() if len(widths) == 1 else None,
+            )
+        )
     return found
 
 
-def _loss(data: RunData, analysis: Analysis, model: str) -> list[str]:
-    losses = of_model(data.scores("loss", "loss"), data.checkpoints[model])
-    if not losses:
-        return []
-    if len(losses) == 1:
-        (one,) = losses
-        return [f"Loss is {with_error(losses[one])} nats a token ({_when(one)})."]
-    best, last = extreme(losses, min), final(losses)
-    said = f"Of {len(losses)} checkpoints the loss is lowest at {_when(best)}: {with_error(losses[best])} nats a token"
-    verdict = analysis.loss(model)
-    if best == last:
-        said += ", the last one measured"
-    else:
-        said += f". At the last, {_when(last)}, it is {with_error(losses[last])}"
-        said += _rise(verdict) if verdict and verdict.found.interval else ""
-    return [f"{said}. **{verdict.found.verdict.capitalize()}**: {verdict.found.reason}." if verdict else f"{said}."]
-
-
-def _rise(verdict: Verdict) -> str:
-    """The rise as observed, and what is left of it when the lowest of many is not taken for lower than it is."""
-    ends = [number(end, 2) for end in verdict.found.interval or ()]
-    outcomes = verdict.series.outcomes
-    how = "not paired" if outcomes is None else f"paired over {outcomes.shape[1]} pieces of text"
-    found = verdict.found.difference
-    left = f"the rise is {number(found, 3)}" if found else "nothing of the rise is left"
-    return (
-        f", higher by {number(verdict.found.final_minus_best, 3)}; corrected for the choice of the lowest of many, "
-        f"{left} (95 % interval {' to '.join(ends)}, {how})"
+def _explained(shown: Sequence[_Main]) -> str:
+    sites = sorted({site.replace("_", " ") for one in shown for site in one.sites})
+    risen = any(one.verdict and one.verdict.found.interval for one in shown)
+    return sentences(
+        "Loss is in nats a token." if any(one.loss for one in shown) else "",
+        "Its rise to the last checkpoint has taken off what picking the lowest of many adds; brackets are the 95 % "
+        "interval."
+        if risen
+        else "",
+        "What a verdict rests on stands under [Saturation](#saturation)." if any(one.verdict for one in shown) else "",
+        f"Mean cosine is that of the last site ({listed(sites)})." if sites else "",
+        "Singular entropy is that of the head: 0 is flat, ln d is rank one."
+        if any(one.entropy for one in shown)
+        else "",
     )
 
 
-def _anisotropy(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
-    profiles = data.profiles("anisotropy", "mean_cosine")
-    scores = {one: profiles[one][final_place(profiles[one])] for one in known if one in profiles}
-    sites = {final_place(profiles[one]).site.replace("_", " ") for one in scores}
-    return _extremes(f"Mean cosine at the last site ({', '.join(sorted(sites))})", scores, "")
+def _line(one: _Main) -> str:
+    said = [*_loss(one), *_range("mean cosine", one.cosine), *_range("singular entropy", one.entropy, _rank_one(one))]
+    return f"**{escape(one.model)}** ({counted(len(one.checkpoints), 'checkpoint')}): {'; '.join(said)}."
 
 
-def _entropy(data: RunData, known: Sequence[Checkpoint]) -> list[str]:
-    scores = of_model(data.scores("head_spectrum", "singular_entropy", "all_rows"), known)
-    widths = {len(sigma) for one, sigma in data.vectors["singular_values"].items() if one in scores}
-    bound = f"; 0 is flat, {number(log(min(widths)), 3)} (ln {min(widths)}) is rank one" if len(widths) == 1 else ""
-    return _extremes("Singular entropy of the head", scores, bound)
+def _loss(one: _Main) -> list[str]:
+    if not one.loss:
+        return []
+    best, last = extreme(one.loss, min), final(one.loss)
+    said = f"loss {with_error(one.loss[best])}"
+    if len(one.loss) > 1:
+        said = f"loss lowest at {_when(best)}, {with_error(one.loss[best])}"
+        said += ", the last" if best == last else f", and at {_when(last)} {with_error(one.loss[last])}"
+    if one.verdict and one.verdict.found.interval:
+        found = one.verdict.found
+        paired = "not paired" if one.verdict.series.outcomes is None else "paired by document"
+        higher = f"higher by {with_interval(found.difference, found.interval)}"
+        said += f", {higher if found.difference else 'nothing of the rise left'} ({paired})"
+    return [f"{said}: **{one.verdict.found.verdict}**" if one.verdict else said]
 
 
-def _extremes(name: str, scores: Scores, remark: str) -> list[str]:
+def _rank_one(one: _Main) -> str:
+    return "" if one.width is None else f" (ln {one.width} is {number(log(one.width), 3)})"
+
+
+def _range(name: str, scores: Scores, remark: str = "") -> list[str]:
     if not scores:
         return []
-    last = final(scores)
-    if len(scores) == 1:
-        return [f"{name} is {number(scores[last].value, 3)}{remark}."]
-    low, high = extreme(scores, min), extreme(scores, max)
-    if number(scores[low].value, 3) == number(scores[high].value, 3):
-        return [f"{name} is {number(scores[last].value, 3)} throughout{remark}."]
-    said = (
-        f"{name} lies between {number(scores[low].value, 3)} ({_when(low)}) and {number(scores[high].value, 3)} "
-        f"({_when(high)})"
-    )
+    low, high, last = extreme(scores, min), extreme(scores, max), final(scores)
+    ends = [number(scores[one].value, 3) for one in (low, high)]
+    if ends[0] == ends[1]:
+        return [f"{name} {ends[0]}{' throughout' * (len(scores) > 1)}{remark}"]
+    said = f"{name} {ends[0]} (at {_when(low)}) to {ends[1]} (at {_when(high)})"
     if last not in (low, high):
-        said += f", and is {number(scores[last].value, 3)} at the last"
-    return [f"{said}{remark}."]
+        said += f", {number(scores[last].value, 3)} at the last"
+    return [said + remark]
 
 
 def _when(one: Checkpoint) -> str:

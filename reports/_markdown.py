@@ -119,6 +119,11 @@ def fold(title: str, body: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
 
 
+def reading(*paragraphs: str) -> str:
+    """How a table is read, for who wants to know: folded up, so that the table stands below its heading."""
+    return fold("How to read it", "\n\n".join(filter(None, paragraphs)))
+
+
 def unfold(block: str) -> Fold | None:
     """The parts of a block that `fold` made; None for any other."""
     found = re.fullmatch(r"<details><summary>(.*?)</summary>\n\n(.*)\n\n</details>", block, re.DOTALL)

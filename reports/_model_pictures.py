@@ -3,7 +3,6 @@
 from lm_probe.reports._data import Checkpoint, RunData
 from lm_probe.reports._figure_models import models_over_depth
 from lm_probe.reports._pictures import Picture, View
-from lm_probe.reports._provenance import clustered, conditions
 from lm_probe.reports._sizes import family_in_name
 from lm_probe.reports._statistics import final
 
@@ -24,12 +23,10 @@ def model_pictures(data: RunData) -> list[Picture]:
     for model, one in last.items():
         groups.setdefault(family_in_name(model) if len(last) > _ONE_PANEL else "", []).append(one)
     ends = [score for one in last.values() for score in profiles[one].values()]
-    by = clustered(data, "anisotropy")
-    bars = f" Mean cosine over all ordered pairs; bars are 95 % intervals{by}." * any(score.stderr for score in ends)
+    bars = " Bars are 95 % intervals." * any(score.stderr for score in ends)
     caption = (
         "Each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, blocks 1 to L - 1, and the "
-        "final norm (or in a model without one what the head multiplies) in the place of block L."
-        f"{bars}{conditions(data, 'anisotropy', sizes=(score.n for score in ends))}"
+        f"final norm (or in a model without one what the head multiplies) in the place of block L.{bars}"
     )
     drawing = "The last checkpoint of each." + (
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""

@@ -2,7 +2,7 @@
 
 from lm_probe.reports._analysis import ALPHA, Analysis
 from lm_probe.reports._comovement import REPEATING, TRENDING
-from lm_probe.reports._markdown import MISSING, counted, escape, number, table
+from lm_probe.reports._markdown import MISSING, counted, escape, number, reading, table
 from lm_probe.reports._moving import Moving
 
 
@@ -24,13 +24,16 @@ def moving_together(analysis: Analysis) -> list[str]:
     untested = sum(bool(one.found.untested) for one in analysis.moving)
     return [
         "Rank correlation between the changes of a measure and the changes of the loss from checkpoint to checkpoint, "
-        "without what each shows by itself: its trend (a parabola, and the spacing of the checkpoints: two curves that "
-        "flatten change ever less, which is nothing that they do together) and what follows from its changes before. "
-        "It is given at the lag of up to two checkpoints where it is strongest; p from signs drawn at random, which "
-        f"pays for the choice of the lag, and adjusted for {counted(len(rows), 'pair')} (Holm). {_left_out(untested)}"
-        "An association says nothing about a cause: in training nearly "
-        "everything changes while the learning rate does, and models were trained in which low rank goes with late "
-        "degradation and is not its cause (arXiv 2602.20433).",
+        "without what each shows by itself. An association says nothing about a cause: in training nearly everything "
+        "changes while the learning rate does, and models were trained in which low rank goes with late degradation "
+        "and is not its cause (arXiv 2602.20433).",
+        reading(
+            "What a measure shows by itself is its trend (a parabola, and the spacing of the checkpoints: two curves "
+            "that flatten change ever less, which is nothing that they do together) and what follows from its changes "
+            "before. The correlation is given at the lag of up to two checkpoints where it is strongest; p from signs "
+            "drawn at random, which pays for the choice of the lag, and adjusted for "
+            f"{counted(len(rows), 'pair')} (Holm). {_left_out(untested)}".strip(),
+        ),
         table([*header, "why it is not tested"], rows, text_columns=4, remark=True)
         if untested
         else table(header, [row[:-1] for row in rows], text_columns=4),

@@ -1,4 +1,4 @@
-"""The report's first paragraph: what was measured, what stands out, what cannot be told."""
+"""The report's first paragraphs: what was measured, what stands out, what cannot be told."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -16,7 +16,9 @@ _NAMED = 4
 _LISTED = 10
 _SAID = {
     "saturated": "{models} {are} worse at the end than before (saturated)",
-    "not saturated": "{models} {are} not saturated",
+    "not worse": (
+        "{models} {are} not worse by a tenth of the late gain or more (95 % confidence), improving still or flat"
+    ),
     "cannot tell": "whether {models} {are} worse at the end than before, these data do not decide",
 }
 _TOGETHER = " Quantities that change at the same steps are associated, which is no sign that one causes the other."
@@ -27,10 +29,12 @@ _SITES = {"embedding": "at the embedding", "final_norm": "after the final norm",
 
 
 def opening(data: RunData, analysis: Analysis) -> str:
-    """The first paragraph: what was measured, what stands out, what cannot be told."""
+    """The first paragraphs: what was measured, what stands out (a line each), what cannot be told."""
     if not data.models:
         return "This run holds no values yet."
-    return " ".join([*_measured(data), *_stands_out(data, analysis), *_cannot(data, analysis)])
+    outstanding = "\n".join(f"- {line}" for line in _stands_out(data, analysis))
+    parts = [" ".join(_measured(data)), outstanding, " ".join(_cannot(data, analysis))]
+    return "\n\n".join(filter(None, parts))
 
 
 def _measured(data: RunData) -> Iterator[str]:

@@ -81,43 +81,47 @@ def loss_picture(data: RunData) -> list[Picture]:
     ]
 
 
+def anisotropy_said(data: RunData) -> list[str]:
+    """What all figures of the mean cosine show, and on how much of which text."""
+    profiles = data.profiles("anisotropy", "mean_cosine")
+    if not profiles:
+        return []
+    made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
+    return [f"Mean cosine over all ordered pairs of hidden states of a layer{clustered(data, 'anisotropy')}.{made}"]
+
+
 def anisotropy_pictures(data: RunData) -> list[Picture]:
     """Heat map and curves of the mean cosine."""
     profiles = data.profiles("anisotropy", "mean_cosine")
     if not profiles:
         return []
-    made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
-    what = "Mean cosine over all ordered pairs of hidden states of a layer"
     chosen = lines_of(data, profiles, _DEPTH_LINES)
     pictures = []
     if any(len([one for one in known if one in profiles]) > 1 for known in data.checkpoints.values()):
-        caption = f"{what}. A column is a checkpoint, so steps are not to scale.{made}"
         empty = any(one not in profiles for known in data.checkpoints.values() for one in known)
         pictures.append(
             Picture(
                 "anisotropy_heat_map",
                 "Anisotropy by layer and step",
                 lambda: heat_map(profiles, data.checkpoints),
-                caption,
+                "A column is a checkpoint, so steps are not to scale.",
                 View("map", "anisotropy", "mean_cosine", "mean cosine"),
                 sentences("An empty column has no value." * empty, _SITES),
             )
         )
-    by = clustered(data, "anisotropy")
-    caption = f"{what}, over depth.{made}"
     pictures.append(
         Picture(
             "anisotropy_depth",
             "Anisotropy over depth",
             lambda: depth_curves(profiles, chosen),
-            caption,
+            "",
             View("profile", "anisotropy", "mean_cosine", "mean cosine"),
             sentences(
                 "Depth is relative, l/L.",
-                f"Standard errors{by.replace(', ', ' (')}{')' * bool(by)} are in tables/anisotropy.csv.",
+                "Standard errors are in tables/anisotropy.csv.",
                 _few(data, profiles, chosen),
                 _emphasis(chosen),
-                _SITES,
+                "" if pictures else _SITES,
             ),
         )
     )

@@ -111,7 +111,7 @@ def _files_of(report: Path) -> set[str]:
 def _markdown(said: Document) -> str:
     parts = [_MARK, f"# {said.title}", *said.lead]
     for section in said.sections:
-        parts += [f"## {section.title}", *sections.figures(section.pictures), *section.blocks]
+        parts += [f"## {section.title}", *section.above, *sections.figures(section.pictures), *section.blocks]
     return "\n\n".join(parts) + "\n"
 
 
@@ -137,9 +137,9 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
         "other_tasks": [list(sections.OTHER_TASKS), *sections.other_tasks_rows(data)],
         "audit": [list(audit_section.HEADER), *audit_section.rows(data)],
         "failures": [
-            ["model", "revision", "step", "probe", "error", "asked_by_last_sweep"],
-            *([*row.checkpoint, row.probe, row.error, "yes"] for row in data.failed),
-            *([*row.checkpoint, row.probe, row.error, "no"] for row in data.failed_earlier),
+            ["model", "revision", "step", "probe", "error", "measurements", "asked_by_last_sweep"],
+            *([*row.checkpoint, row.probe, row.error, row.measurements, "yes"] for row in data.failed),
+            *([*row.checkpoint, row.probe, row.error, row.measurements, "no"] for row in data.failed_earlier),
         ],
         "provenance": [
             ["model", "revision", "step", "identity", "seconds", "peak_memory_bytes"],

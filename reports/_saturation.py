@@ -13,7 +13,7 @@ from lm_probe.reports._best_step import best_and_final, mcnemar
 from lm_probe.reports._change_point import SMALLEST, ChangePoint, find_change_point
 from lm_probe.reports._noise import Noise, checked, late_from, noise_of, root
 
-Verdict = Literal["saturated", "not saturated", "cannot tell"]
+Verdict = Literal["saturated", "not worse", "cannot tell"]
 
 FEWEST = 5
 """Checkpoints that show their own scatter; whatever the number of documents, fewer do not."""
@@ -92,13 +92,13 @@ def detect_saturation(
     `stderr` alone the least favourable correlation of neighbours from 0 to 0.85 counts; with neither, the correlation
     is estimated from the series, which is weak evidence.
 
-    Verdict: `saturated` where p <= alpha. Else `not saturated` where no mean of three earlier checkpoints, early ones
+    Verdict: `saturated` where p <= alpha. Else `not worse` where no mean of three earlier checkpoints, early ones
     among them, can lie above the mean of the last three by `margin` (each at one-sided alpha; default: a tenth of what
     the series gained over the last nine tenths of training). Else `cannot tell`.
 
     Invariances: shift of the values; scale, together with `stderr`. Cost O(draws t log² t + t² n). Does not show a
-    cause, a fall outside this metric and these documents, or whether another seed would fall; a monotone but slowing
-    series is `not saturated`.
+    cause, a fall outside this metric and these documents, or whether another seed would fall. Nor does `not worse` show
+    progress: a series that slows down or has gone flat is no worse than before, as one that still improves is not.
 
     Args:
         steps: Rising training steps.
@@ -148,7 +148,7 @@ def detect_saturation(
         verdict, reason = "saturated", f"{said} (p {p_value:.2g})"
     else:
         verdict, reason = unshown(largest, later, allowed, f"no worsening at the end is detected (p {p_value:.2g})")
-    if not unseen and verdict != "not saturated" and not noise.known.any():
+    if not unseen and verdict != "not worse" and not noise.known.any():
         reason += "; without standard errors, so that scatter is known from the curve's roughness alone"
     return Saturation(
         verdict=verdict,
@@ -202,7 +202,7 @@ def unshown(largest: float, later: float, margin: float, said: str) -> tuple[Ver
         said: That none is detected; a worsening is its subject.
     """
     if largest < margin:
-        return "not saturated", f"{said}; one by {margin:.3g} or more is ruled out (95 % confidence)"
+        return "not worse", f"{said}; one by {margin:.3g} or more is ruled out (95 % confidence)"
     if largest <= later:
         return "cannot tell", f"{said}, but one by up to {later:.3g} is not ruled out (95 % confidence)"
     open_ = f"by {margin:.3g} or more is" if later < margin else f"by up to {later:.3g} is not"

@@ -13,6 +13,7 @@ from lm_probe.reports._markdown import (
     fold,
     listed,
     number,
+    reading,
     sentences,
     table,
     with_interval,
@@ -21,6 +22,12 @@ from lm_probe.reports._means import FEWEST_DOCUMENTS
 from lm_probe.reports._saturation import EARLY, FEWEST, LEVEL
 from lm_probe.reports._series import MOST_FILES, undirected, unpaired
 
+_VERDICTS = """\
+- **saturated**: the last checkpoints (or the last one) are worse than earlier ones by more than their scatter and the \
+choice among them explain;
+- **not worse**: a worsening by a tenth of what the series gained late in training is ruled out (95 % confidence), \
+whether it still improves or went flat;
+- **cannot tell**: the data leave both open."""
 _LEVEL = (
     f"A worsening is from the mean of any {LEVEL} checkpoints in a row (fewer where there are fewer than {2 * LEVEL}) "
     "to that of the last. A score that answers without skill can reach may be luck in the "
@@ -59,19 +66,16 @@ def saturation(data: RunData, analysis: Analysis) -> list[str]:
     ]
     header = ["model", "measure", "verdict", "final less best", "best at step", "turns at step", "p", "adj. p", "n"]
     return [
+        _VERDICTS,
         sentences(
-            "Saturated means that the last checkpoints (or the last one) are worse than earlier ones by more than "
-            "their scatter and the choice among them explain; not saturated, that a worsening by a tenth of "
-            "what the series gained late in training is ruled out (95 % confidence); cannot tell, that the data leave "
-            "both open.",
-            _LEVEL,
-            _adjustment(analysis.headline),
-            "n is the number of checkpoints.",
-            "A verdict holds for this training run and this text or task, and says nothing of a cause.",
-            _copies(data),
+            "A verdict holds for this training run and this text or task, and says nothing of a cause.", _copies(data)
         ),
-        f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} There "
-        f"is none where the last is the best or as good, nor where fewer than {FEWEST} checkpoints show no scatter.",
+        reading(
+            sentences(_LEVEL, _adjustment(analysis.headline), "n is the number of checkpoints."),
+            f"Final less best compares two single checkpoints, with what picking the best adds taken off. {_RANGE} "
+            f"There is none where the last is the best or as good, nor where fewer than {FEWEST} checkpoints show no "
+            "scatter.",
+        ),
         table([*header, "why"], rows, text_columns=3, remark=True),
         *_means(analysis),
     ]
@@ -112,7 +116,7 @@ def best_and_final(data: RunData, analysis: Analysis) -> list[str]:
     header = [*_ROW, "p", "adj. p (tests)", "why it cannot tell"]
     return [
         *(
-            [_explained(analysis), table(header, map(_tested, shown), text_columns=4, remark=True), *lines]
+            [*_explained(analysis), table(header, map(_tested, shown), text_columns=4, remark=True), *lines]
             * bool(shown)
         ),
         *_blind([one for one in everything if _never_rose(one)]),
@@ -132,16 +136,22 @@ def _weightiest(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [one for one in verdicts if id(one) in chosen]
 
 
-def _explained(analysis: Analysis) -> str:
-    return sentences(
+def _explained(analysis: Analysis) -> list[str]:
+    """The section before says what holds for both, where there is one."""
+    told = [] if analysis.headline else [sentences(_RANGE, _LEVEL)]
+    return [
         "The best of many checkpoints flatters; final less best has that taken off, in % of the best it is as "
-        "observed.",
-        _RANGE,
-        _LEVEL,
-        _families(analysis.tasks),
-        "Perplexities and means have the adjusted p of the list above; in brackets behind it stands how many tests "
-        "a row's own list has. A row without p is not tested, for the reason that stands there.",
-    )
+        "observed. A row without p is not tested, for the reason that stands there.",
+        reading(
+            *told,
+            sentences(
+                "Brackets and levels are those of [Saturation](#saturation)." * (not told),
+                _families(analysis.tasks),
+                "Perplexities and means have the adjusted p of the list above; in brackets behind it stands how many "
+                "tests a row's own list has.",
+            ),
+        ),
+    ]
 
 
 def _row(one: Verdict) -> list[str]:

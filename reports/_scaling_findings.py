@@ -1,7 +1,7 @@
-"""What several models say together: a scaling law over their final losses, and the shape of each score over size."""
+"""What several models say together: scaling laws over their final losses, and the shape of each score over size."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,7 +9,6 @@ from lm_probe.reports._compare_metrics import MetricComparison, compare_metrics
 from lm_probe.reports._counting import FLOORS, TASKS, counting_task
 from lm_probe.reports._data import Checkpoint, RunData, Score
 from lm_probe.reports._fit_scaling_law import NoFitError, fit_scaling_law
-from lm_probe.reports._markdown import few
 from lm_probe.reports._outcomes import shared
 from lm_probe.reports._scaling_curve import ScalingCurve, classify_scaling_curve
 from lm_probe.reports._scaling_law import ScalingLaw
@@ -43,14 +42,31 @@ class FinalLoss:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """Final losses by size, and the law through those that are not saturated."""
+class FamilyLaw:
+    """The law of one family over its final losses, or why there is none."""
 
-    losses: Sequence[FinalLoss]
+    family: str
+    """What the models' names begin with."""
+    models: Sequence[str]
+    """By size, also those that the law was not fitted to."""
     law: ScalingLaw | None
-    """L = E + A / N^alpha at the number of tokens that all models had seen."""
+    """L = E + A / N^alpha at the number of tokens that all fitted models had seen."""
     refusal: str
     """Why there is none; '' where there is."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Final losses by size, and the laws through those that are not called saturated."""
+
+    losses: Sequence[FinalLoss]
+    families: Sequence[FamilyLaw]
+    """By name: each may have learned from other data, so that no law is of two."""
+
+    @property
+    def laws(self) -> list[FamilyLaw]:
+        """The families that have a law."""
+        return [one for one in self.families if one.law]
 
 
 @dataclass(frozen=True)
@@ -79,48 +95,57 @@ class TaskCurve:
 
 
 def scaling(data: RunData, saturated: Sequence[str]) -> Scaling | None:
-    """The law over final losses; None for fewer than two models of known size with a loss.
-
-    All models must have read the same tokens as text, stopped at the same step (which stands for the same number of
-    training tokens: E then holds what more data would take away), be of one family, and have counted parameters.
-    """
+    """The laws over final losses, one for each family; None for fewer than two models of known size with a loss."""
     losses = data.scores("loss", "loss")
-    found = []
+    families: dict[str, list[FinalLoss]] = {}
     for model, size in data.sizes.items():
         own = of_model(losses, data.curve(model))
         if own:
             last = final(own)
-            found.append(FinalLoss(model, last, size, own[last]))
-    if len(found) < 2:
+            one = FinalLoss(model, last, size, own[last], fitted=model not in saturated)
+            families.setdefault(family_in_name(model), []).append(one)
+    if sum(map(len, families.values())) < 2:
         return None
-    fitted = [one for one in found if one.model not in saturated]
-    if len({data.sample(one.checkpoint) for one in found}) > 1 or data.sample(found[0].checkpoint) is None:
-        return Scaling(found, None, "the losses are not over the same tokens, so they do not compare between models")
-    if not all(one.size.counted for one in found):
-        return Scaling(found, None, "the number of parameters of some models is known from their names only")
-    if len({one.checkpoint.step for one in fitted}) > 1 or any(one.checkpoint.step is None for one in fitted):
-        return Scaling(found, None, "the models' last checkpoints are at different steps, and so after different data")
-    if len(families := sorted({family_in_name(one.model) for one in fitted})) > 1:
-        said = (
-            f"the models are of {len(families)} families ({few(families)}), and each may have learned from other data"
+    laws = [_law(data, family, members) for family, members in sorted(families.items())]
+    found = [one for law in laws for one in _predicted(law.law, families[law.family])]
+    return Scaling(sorted(found, key=lambda one: one.size.parameters), laws)
+
+
+def _law(data: RunData, family: str, members: Sequence[FinalLoss]) -> FamilyLaw:
+    """The law of one family.
+
+    All must have read the same tokens as text, stopped at the same step (which stands for the same number of training
+    tokens: E then holds what more data would take away), and have counted parameters.
+    """
+    names = [one.model for one in members]
+    fitted = [one for one in members if one.fitted]
+    samples, steps = {data.sample(one.checkpoint) for one in members}, {one.checkpoint.step for one in fitted}
+    refusal = ""
+    if len(samples) > 1 or None in samples:
+        refusal = "the losses are not over the same tokens, so they do not compare between models"
+    elif not all(one.size.counted for one in members):
+        refusal = "the number of parameters of some models is known from their names only"
+    elif len(steps) > 1 or None in steps:
+        refusal = "the models' last checkpoints are at different steps, and so after different data"
+    elif len(fitted) < FEWEST_OF_A_LAW:
+        refusal = (
+            f"its three constants (E, A and alpha) take {FEWEST_OF_A_LAW} models or more that are not called "
+            f"saturated, and here {'is' if len(fitted) == 1 else 'are'} {len(fitted)}"
         )
-        return Scaling(found, None, said)
-    if len(fitted) < FEWEST_OF_A_LAW:
-        said = (
-            f"its three constants (E, A and alpha) take {FEWEST_OF_A_LAW} models or more that are not saturated, and "
-            f"here are {len(fitted)}"
-        )
-        return Scaling(found, None, said)
-    parameters = [one.size.parameters for one in fitted]
-    try:
-        law = fit_scaling_law(parameters, [1.0] * len(fitted), [o.measured.value for o in fitted], held=_SAME_DATA)
-    except NoFitError as error:
-        return Scaling(found, None, error.reason)
-    predicted = [
-        FinalLoss(one.model, one.checkpoint, one.size, one.measured, one in fitted, float(at))
-        for one, at in zip(found, law.loss(np.array([o.size.parameters for o in found]), 1.0), strict=True)
-    ]
-    return Scaling(predicted, law, "")
+    else:
+        sizes, reached = [one.size.parameters for one in fitted], [one.measured.value for one in fitted]
+        try:
+            law = fit_scaling_law(sizes, [1.0] * len(fitted), reached, held=_SAME_DATA)
+            return FamilyLaw(family, names, law, "")
+        except NoFitError as error:
+            refusal = error.reason
+    return FamilyLaw(family, names, None, refusal)
+
+
+def _predicted(law: ScalingLaw | None, members: Sequence[FinalLoss]) -> Iterator[FinalLoss]:
+    for one in members:
+        predicted = None if law is None else float(law.loss(one.size.parameters, 1.0))
+        yield replace(one, predicted=predicted, fitted=one.fitted and law is not None)
 
 
 def task_curves(data: RunData) -> list[TaskCurve]:

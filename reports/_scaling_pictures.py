@@ -24,7 +24,9 @@ def scaling_pictures(data: RunData, analysis: Analysis) -> list[Picture]:
     if found is None or len(found.losses) < FEWEST:
         return []
     places = {model: place for place, model in enumerate(data.models)}
-    law = "" if found.law is None else " The dashed line is the law; a hollow marker was left out of its fit."
+    law = " A broken line is the law over the sizes of its models; a hollow marker was left out of the fit." * bool(
+        found.laws
+    )
     caption = f"Loss at the last checkpoint of each model, with 95 % intervals.{law}"
     return [Picture("loss_by_size", "Final loss over model size", lambda: loss_by_size(found, places), caption)]
 

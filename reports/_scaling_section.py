@@ -14,21 +14,27 @@ from lm_probe.reports._markdown import (
     few,
     listed,
     number,
+    reading,
+    sentences,
     step_cell,
     table,
     with_error,
     with_interval,
 )
-from lm_probe.reports._scaling_findings import SMALLEST, FinalLoss, Scaling, TaskCurve
+from lm_probe.reports._scaling_findings import SMALLEST, FamilyLaw, FinalLoss, Scaling, TaskCurve
 from lm_probe.reports._scaling_law import ScalingLaw
 
 MOST_ROWS = 60
 CURVE_HEADER = ("task", "metric", "over_size", "family", "models", "smallest", "largest", "draws_that_agree", "reason")
 _SAYING_LITTLE = ("flat", "undetermined")
+_NAMED = 6
+_OTHER_DATA = (
+    "A law is of one family, which are models whose names begin alike: others may have learned from other data."
+)
 
 
 def scaling(data: RunData, analysis: Analysis) -> list[str]:
-    """The models by size, and the law through their final losses or why there is none."""
+    """The models by size, and the laws through their final losses or why there is none."""
     found = analysis.scaling
     if found is None:
         return []
@@ -42,34 +48,64 @@ def scaling(data: RunData, analysis: Analysis) -> list[str]:
             _width(data, one),
             step_cell(one.checkpoint),
             with_error(one.measured),
-            *([number(one.predicted, 4), _gap(one)] if found.law else []),
+            *([number(one.predicted, 4), _gap(one)] if found.laws else []),
             _at(last, one),
             _at(entropy, one),
         ]
         for one in found.losses
     ]
-    law = ["predicted", "gap"] if found.law else []
+    law = ["predicted", "gap"] if found.laws else []
     header = ["model", "parameters", "width", "last step", "loss", *law, "mean cosine, last site", "singular entropy"]
-    return [_law(found), table(header, rows, text_columns=1)]
+    return [*_laws(found), table(header, rows, text_columns=1)]
 
 
-def _law(found: Scaling) -> str:
-    if found.law is None:
-        return f"No scaling law is fitted: {escape(found.refusal)}."
-    fitted = sum(one.fitted for one in found.losses)
-    outside = len(found.losses) - fitted
-    said = (
-        f"L = E + A / N^alpha over the final losses of the {fitted} models that are not saturated, N with both "
-        f"embeddings: {_constants(found.law)}. E holds what more training data would take away, because all models had "
-        "seen as many tokens. Intervals resample the models and are too narrow for so few; compare the predicted "
-        "losses before the constants. "
+def _laws(found: Scaling) -> list[str]:
+    """The laws that are fitted, and which families have none for which reason."""
+    apart = len(found.families) > 1
+    said = _fitted(found, apart) if found.laws else []
+    without: dict[str, list[str]] = {}
+    for one in found.families:
+        if one.law is None:
+            without.setdefault(one.refusal, []).append(_which(one))
+    if without:
+        reasons = [f"{few(own, _NAMED)}: {escape(why)}" if apart else escape(why) for why, own in without.items()]
+        none = f"No {'further ' * bool(said)}scaling law is fitted{' of ' if apart else ': '}{'; '.join(reasons)}."
+        said.append(sentences(none, _OTHER_DATA * apart))
+    return said
+
+
+def _fitted(found: Scaling, apart: bool) -> list[str]:
+    own = [one for one in found.losses if one.predicted is not None]
+    laws = [
+        f"{f'of {escape(one.family)} ' * apart}({sum(loss.fitted and loss.model in one.models for loss in own)} "
+        f"models) {_constants(one.law)}"
+        for one in found.laws
+        if one.law
+    ]
+    outside = len(own) - sum(one.fitted for one in own)
+    gap = (
+        f"For {counted(outside, 'saturated model')} (italic) the prediction is an extrapolation: a gap says that one "
+        "law does not cover both, and not why."
     )
-    if outside:
-        said += (
-            f"For {counted(outside, 'saturated model')} (italic) the prediction is an extrapolation: a gap says that "
-            "one law does not cover both, and not why. "
-        )
-    return said + "That the law holds outside these sizes is not shown."
+    return [
+        sentences(
+            "L = E + A / N^alpha over the final losses of models that are not called saturated, N with both "
+            f"embeddings: {'; '.join(laws)}.",
+            gap if outside else "",
+            "That a law holds outside these sizes is not shown.",
+        ),
+        reading(
+            "E holds what more training data would take away, because all models of a law had seen as many tokens. "
+            "Intervals resample the models and are too narrow for so few; compare the predicted losses before the "
+            "constants."
+        ),
+    ]
+
+
+def _which(one: FamilyLaw) -> str:
+    """A family with its models."""
+    names = few(list(map(escape, one.models)), _NAMED)
+    return names if len(one.models) == 1 else f"{escape(one.family)} ({names})"
 
 
 def _constants(law: ScalingLaw) -> str:
@@ -129,12 +165,15 @@ def emergence(analysis: Analysis) -> list[str]:
     lesser = f" Families of fewer than {SMALLEST} sizes have no row: {few(small)}."
     header = ["task", "metric", "over size", "models", "smallest", "largest", "draws that agree", "why"]
     return [
-        "The shape of each score over the log of model size, from the last checkpoints; fewer than five sizes, or "
-        "fewer than 80 % of redrawn scores with the same label, are undetermined. Level 5 % divided by "
-        f"{counted(len(analysis.curves), 'row')}. A jump of an accuracy may be the metric's own, and one between two "
-        "sizes that were not trained is not seen; it is called emergent where the smallest models are known to be at "
-        "chance, and otherwise a jump. The thresholds are conventions. Models whose names begin alike are one family: "
-        "others learned from other data, and are another curve." + twins * bool(left_out) + lesser * bool(small),
+        "The shape of each score over the log of model size, from the last checkpoints of one family: models whose "
+        "names begin alike." + twins * bool(left_out) + lesser * bool(small),
+        reading(
+            "Fewer than five sizes, or fewer than 80 % of redrawn scores with the same label, are undetermined. Level "
+            f"5 % divided by {counted(len(analysis.curves), 'row')}. A jump of an accuracy may be the metric's own, "
+            "and one between two sizes that were not trained is not seen; it is called emergent where the smallest "
+            "models are known to be at chance, and otherwise a jump. The thresholds are conventions. Other families "
+            "learned from other data, and are another curve."
+        ),
         table(header, rows, text_columns=3, remark=True),
         *([f"Not in this table: {_left_out(rest)}; all rows are in tables/emergence.csv."] if rest else []),
         *_under_other_metrics(analysis),

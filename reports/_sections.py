@@ -167,9 +167,10 @@ def _failed_earlier(data: RunData) -> list[str]:
         return []
     names = list(dict.fromkeys(escape(row.probe or "(opening)") for row in data.failed_earlier))
     some = few(names, NAMED)
+    failed = sum(row.measurements for row in data.failed_earlier)
     return [
-        f"{counted(len(data.failed_earlier), 'failure')} of earlier sweeps, which the last one over the same "
-        f"checkpoints did not ask for again, {'is' if len(data.failed_earlier) == 1 else 'are'} not counted here "
+        f"{counted(failed, 'failed measurement')} of earlier sweeps, which the last one over the same "
+        f"checkpoints did not ask for again, {'is' if failed == 1 else 'are'} not counted here "
         f"({some}): see "
         "[tables/failures.csv](tables/failures.csv)."
     ]

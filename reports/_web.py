@@ -16,7 +16,7 @@ from lm_probe.reports._document import Document, Section
 from lm_probe.reports._markdown import plain
 from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._style import write_svg
-from lm_probe.reports._web_captions import captions
+from lm_probe.reports._web_captions import captions, how
 from lm_probe.reports._web_colours import DARK, LIGHT
 from lm_probe.reports._web_data import named, packed
 from lm_probe.reports._web_pack import compressed
@@ -53,6 +53,7 @@ def page(data: RunData, said: Document) -> bytes:
         title=said.title,
         sections=[_section(section, shown) for section in said.sections],
         lead=said.lead,
+        how=how(data),
         models=[plain(model, 80) for model in data.models],
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -81,7 +82,8 @@ def _section(section: Section, shown: Mapping[str, str]) -> dict[str, Any]:
         drawn = {} if view else _drawn(picture)
         title = plain(picture.title)
         figures.append({"name": picture.name, "title": title, "caption": caption, "view": view, "images": drawn})
-    return {"title": section.title, "anchor": anchor(section.title), "blocks": section.blocks, "figures": figures}
+    blocks = {"above": section.above, "blocks": section.blocks}
+    return {"title": section.title, "anchor": anchor(section.title), "figures": figures, **blocks}
 
 
 def _drawn(picture: Picture) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, in_short
 
 DEFAULT_PROBES = ("loss", "anisotropy", "head_spectrum")
 DEFAULT_TASKS = ("word_counting_small",)
@@ -104,8 +104,7 @@ class SweepConfig:
             one = torch.ones(2, 2, dtype=DTYPES[self.dtype] or torch.float32, device=self.device)
             (one @ one).sum().item()
         except Exception as error:  # each kind of device has its own
-            reason = str(error).strip().splitlines()[0][:120]
-            raise UserError(f"device {self.device} cannot be used ({reason}): try --device cpu") from error
+            raise UserError(f"device {self.device} cannot be used ({in_short(error)}): try --device cpu") from error
 
     @property
     def chosen_probes(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The file of a run store: opened only where it is sound and of this version, and otherwise left as it is."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from lm_probe.model_adapters import UserError
@@ -50,6 +51,26 @@ def open_to_write(file: Path) -> sqlite3.Connection:
             database.executescript(f"BEGIN IMMEDIATE;{SCHEMA}{rows}COMMIT;")
         database.executescript(f"BEGIN IMMEDIATE;{ADDED}COMMIT;")
         return database
+    except sqlite3.Error as error:
+        raise explain(file, error) from error
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection, file: Path) -> Iterator[sqlite3.Connection]:
+    """What happens within the block is kept as a whole or, where it raises, not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
     except sqlite3.Error as error:
         raise explain(file, error) from error
 

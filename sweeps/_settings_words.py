@@ -12,6 +12,7 @@ from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._tokens import DEFAULT_CONTEXT
 from lm_probe.sweeps._units import Unit
+from lm_probe.sweeps._versions import other_versions
 
 _LISTED, _ROOM = 4, 20  # names in a sentence, and in a line of their own
 
@@ -40,7 +41,7 @@ def _some(names: Sequence[str], room: int = _LISTED) -> str:
 
 
 def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list[str]:
-    """What the run shows of what is asked that was measured with other settings.
+    """What the run shows of what is asked that was measured with other settings or versions.
 
     Args:
         store: the run.
@@ -59,16 +60,20 @@ def held_otherwise(store: RunStore, asked: Iterable[tuple[Visit, Unit]]) -> list
             continue
         model, what = row["model"], _of(row["probe"], row["config"])
         revision = row["revision"] if isinstance(row["revision"], str) else None  # pandas has NaN
+        where = f"{model} {revision or ''}".strip()
         if (model, revision, *what) in own:
-            aside.add(f"{model} {revision or ''}".strip(), row, own[model, revision, *what])
-        elif (model, *what) in models:
-            beside.add(f"{model} {revision or ''}".strip(), row, models[model, *what])
+            aside.add(where, row, own[model, revision, *what], other_versions(row["versions"]))
+        elif (model, *what) in models:  # versions of packages part no curve
+            beside.add(where, row, models[model, *what])
     lines = []
     if aside.number:
+        back = f"lm-probe export {store.folder} --all-settings has both, and a sweep as before shows those again"
+        if aside.by_version:
+            back = "a sweep as before with those versions shows those again"
         lines.append(
             f"{store.folder}: what is asked now sets aside {counted(aside.number, 'finished measurement')} made "
             f"with {aside.how} ({aside.which}): report and export show what was asked for last; nothing is lost, "
-            f"lm-probe export {store.folder} --all-settings has both, and a sweep as before shows those again"
+            f"{back}"
         )
     if beside.number:
         lines.append(
@@ -83,18 +88,25 @@ def _of(probe: str, config: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 class _Otherwise:
-    """Measurements that were asked for with other settings, and how."""
+    """Measurements that were made with other settings or versions, and how."""
 
     def __init__(self) -> None:
         self.number = 0
+        self.by_version = False
+        """Whether some were made with other versions, which no command line brings back."""
         self._names: dict[str, None] = {}
         self._checkpoints: dict[str, None] = {}
         self._said: Counter[str] = Counter()
 
-    def add(self, checkpoint: str, row: Mapping[Any, Any], asked: Mapping[str, Any]) -> None:
-        """Takes a measurement where its settings are others."""
-        said = differences(row["config"], asked)
+    def add(
+        self, checkpoint: str, row: Mapping[Any, Any], asked: Mapping[str, Any], packages: Sequence[str] = ()
+    ) -> None:
+        """Takes a measurement where its settings are others, its probe's version, or `packages` behind it."""
+        version = row["config"].get("version")
+        probe = [f"version {version} of {row['probe']}"] if version != asked.get("version") else []
+        said = [*differences(row["config"], asked), *packages, *probe]
         if said:
+            self.by_version |= bool(packages or probe)
             self.number += 1
             self._names[failure_name(row["probe"], row["config"])] = None
             self._checkpoints[checkpoint] = None
@@ -102,7 +114,7 @@ class _Otherwise:
 
     @property
     def how(self) -> str:
-        """The settings, those of most measurements first."""
+        """The settings and versions, those of most measurements first."""
         return ", ".join(said for said, _ in self._said.most_common())
 
     @property

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lm_probe.model_adapters import UserError
-from lm_probe.sweeps._arguments import arguments_of
-from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write
+from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write, transaction
 from lm_probe.sweeps._lock import make_folder
 from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert
 from lm_probe.sweeps._queries import (
@@ -28,12 +27,12 @@ from lm_probe.sweeps._queries import (
     VALUES_OF_ALL_SETTINGS,
     VECTORS,
 )
-from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, Value, refuse_non_finite
+from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Measurement, refuse_non_finite
+from lm_probe.sweeps._store_frames import failures_frame, measurements_frame, stepped_frame, values_frame
 from lm_probe.sweeps._versions import versions
 
 __all__ = ["RunStore", "StoreError"]
 
-_INTEGERS = ("step", "layer", "n")
 _THIS = (
     "FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id WHERE c.model = ? AND c.revision = ? AND "
     "c.identity = ? AND m.probe = ? AND m.config_hash = ? AND m.versions_hash = ?"
@@ -201,25 +200,9 @@ class RunStore:
                 `arguments`, those of the command line that give the settings; a text, and the documents and
                 versions of a task, are kept as hashes alone: `settings` tells those apart.
         """
-        columns = [*Value._fields, "identity", "settings"]
-        frame = pd.DataFrame(self._rows(VALUES_OF_ALL_SETTINGS if all_settings else VALUES), columns=columns)
         if all_settings:
-            arguments = {
-                row["config_hash"]: arguments_of(
-                    json.loads(row["config"]), seed=row["seed"], documents=row["documents"]
-                )
-                for row in self._rows(CONFIGS)
-            }
-            frame["arguments"] = frame.settings.map(arguments).astype("object")
-        elif not provenance:
-            frame = frame[[*Value._fields]]
-        return frame.astype(
-            {
-                **dict.fromkeys(("model", "revision", "probe", "metric", "site", "component"), "object"),
-                **dict.fromkeys(_INTEGERS, "Int64"),
-                **dict.fromkeys(("value", "stderr"), "float64"),
-            }
-        )
+            return values_frame(self._rows(VALUES_OF_ALL_SETTINGS), self._rows(CONFIGS), beside=True)
+        return values_frame(self._rows(VALUES), beside=provenance)
 
     def not_shown(self) -> int:
         """How many finished measurements only `values(all_settings=True)` gives."""
@@ -264,12 +247,7 @@ class RunStore:
         Args:
             on_any_prompts: also those of `hf-probe` on other prompts than the run shows.
         """
-        rows = self._rows(MEASUREMENTS_ON_ANY_PROMPTS if on_any_prompts else MEASUREMENTS)
-        frame = pd.DataFrame([dict(row) for row in rows])
-        for column in ("config", "versions", "details"):
-            if len(frame):
-                frame[column] = frame[column].map(json.loads)
-        return frame
+        return measurements_frame(self._rows(MEASUREMENTS_ON_ANY_PROMPTS if on_any_prompts else MEASUREMENTS))
 
     def task_details(self, model: str, revision: str | None, task: str) -> dict[str, Any] | None:
         """What the current measurement of a task recorded beside its values; None where there is none."""
@@ -286,13 +264,8 @@ class RunStore:
         """
         unmade = {(row[0], row[1], ""): row[2] for row in self._added("unmade", "model, revision, measurements")}
         marked = set(map(tuple, self._added("earlier_failures", "model, revision, probe")))
-        rows = [
-            (row["model"], row["revision"] or None, row["step"], row["probe"], row["error"], unmade.get(which, 1))
-            for row in self._rows("SELECT * FROM failures ORDER BY model, step, revision, probe")
-            if ((which := (row["model"], row["revision"], row["probe"])) in marked) == earlier
-        ]
-        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "probe", "error", "measurements"])
-        return frame.astype({"step": "Int64"})
+        rows = self._rows("SELECT * FROM failures ORDER BY model, step, revision, probe")
+        return failures_frame(rows, unmade, marked, earlier=earlier)
 
     def left_out(self) -> pd.DataFrame:
         """Tasks that the last sweep over a checkpoint left out: model, revision, task and why."""
@@ -302,8 +275,7 @@ class RunStore:
     def audit(self) -> pd.DataFrame:
         """What the audit found: model, revision, step, kind, line, and twin, the revision that a checkpoint equals."""
         rows = self._rows("SELECT model, nullif(revision, ''), step, kind, line, twin FROM audit ORDER BY rowid")
-        frame = pd.DataFrame(rows, columns=["model", "revision", "step", "kind", "line", "twin"])
-        return frame.astype({"step": "Int64"})
+        return stepped_frame(rows, ["model", "revision", "step", "kind", "line", "twin"])
 
     def audited(self) -> pd.DataFrame:
         """How much the audit looked at: model, checkpoints, bytes_read. Without rows where there was no audit."""
@@ -321,16 +293,5 @@ class RunStore:
         except sqlite3.Error as error:
             raise explain(self.file, error) from error
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise explain(self.file, error) from error
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.file)

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
+from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
 from lm_probe.sweeps._dry_run import Planned, outline
 from lm_probe.sweeps._estimate import Estimate, Estimator
@@ -280,6 +281,41 @@ def test_what_is_set_aside_is_said_before_it_is(
     ]  # fmt: skip
     assert not everything.duplicated([*shown.columns[:9], "settings"]).any()
     assert {*everything.value} == {*shown.value} | {*before.value} > {*shown.value}
+
+
+def test_what_another_version_measured_is_set_aside_by_its_name(
+    config: SweepConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a package, and of a probe; it is shown as before once more when that version asks."""
+    config = replace(config, probes=("loss", "anisotropy"), tasks=())
+    sweep(config, silent=True)
+    said: list[str] = []
+
+    def held() -> str:
+        said.clear()
+        list(dry_run(config, say=said.append))
+        return "".join(line for line in said if str(config.out) in line)
+
+    assert held() == ""
+    with RunStore.create(config.out) as store, store._transaction() as db:
+        older = "json_set(versions, '$.lm-probe', '0.0.1', '$.python', '2.7', '$.datasets', '')"
+        db.execute(f"UPDATE measurements SET versions_hash = 'older', versions = {older} WHERE probe = 'loss'")
+    made = f"{config.out}: what is asked now sets aside 3 finished measurements made with"
+    assert held().startswith(f"{made} lm-probe 0.0.1, no datasets (loss of 3 checkpoints): report and export show")
+    assert held().endswith("nothing is lost, a sweep as before with those versions shows those again")
+    monkeypatch.setattr(AnisotropyProbe, "version", 9)
+    assert "sets aside 6 finished measurements made with version 2 of anisotropy, lm-probe 0.0.1" in held()
+    sweep(config, silent=True)
+    assert held() == ""
+    monkeypatch.undo()
+    assert "sets aside 3 finished measurements made with version 9 of anisotropy" in held()
+    with RunStore(config.out) as store:
+        number = store._rows("SELECT max(id) FROM measurements")[0][0]
+        sweep(config, silent=True)
+        assert {
+            *store.measurements()[store.measurements().probe == "anisotropy"].config.map(lambda one: one["version"])
+        } == {2}
+        assert store._rows("SELECT max(id) FROM measurements")[0][0] == number
 
 
 def _lines(said: str) -> str:

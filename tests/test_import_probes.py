@@ -63,7 +63,10 @@ def test_captions_say_of_imported_values_what_is_known_of_them(tmp_path: Path) -
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     text = "n = 500 tokens, text: the prompts of gsm8k."
     assert f"Mean next-token cross-entropy; the bars are the 95 % interval. {text}\n" in report
-    assert f"hidden states of a layer, over depth. {text} Depth is relative" in report and f"{MISSING} on" not in report
+    assert (
+        f"Mean cosine over all ordered pairs of hidden states of a layer. {text}\n" in report
+        and f"{MISSING} on" not in report
+    )
     assert not re.search(r"\S  +\S", re.sub(r"^[|].*$", "", report, flags=re.MULTILINE))
 
 

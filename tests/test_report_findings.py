@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -45,18 +46,44 @@ def test_the_loss_is_judged_document_by_document_and_told_without_contradiction(
     assert narrow.saturated and narrow.found.best_step == 128 and narrow.series.outcomes is not None
     assert narrow.series.outcomes.shape == (len(STEPS), DOCUMENTS)
     assert np.allclose(narrow.series.outcomes.mean(axis=1), narrow.series.values)
-    assert wide.found.verdict == "not saturated"
-    first, second = findings(data, analysis)
-    assert "lowest at step 128" in first and "paired over 40 pieces of text" in first and "**Saturated**" in first
-    assert "lowest at step 512" in second and "the last one measured. **Not saturated**" in second
+    assert wide.found.verdict == "not worse"
+    explained, lines = findings(data, analysis)
+    assert "taken off what picking the lowest of many adds" in explained and "[Saturation](#saturation)" in explained
+    first, second = lines.splitlines()
+    assert "loss lowest at step 128" in first and "(paired by document): **saturated**;" in first
+    assert f"higher by {narrow.found.difference:.2f} [" in first
+    assert "loss lowest at step 512" in second and ", the last: **not worse**;" in second
     assert "higher" not in second
     said = opening(data, analysis)
-    assert "demo-d16 is worse at the end than before (saturated); demo-d32 is not saturated" in said
+    assert "demo-d16 is worse at the end than before (saturated); demo-d32 is not worse by a tenth" in said
     report = (two_models / "report.md").read_text(encoding="utf-8")
     assert said in report and "no test of saturation" not in report
     rows = {tuple(row[:2]): row for row in tables_of(report, "## Saturation")[2:]}
-    assert rows["demo-d16", "loss"][2] == "saturated" and rows["demo-d32", "loss"][2] == "not saturated"
+    assert rows["demo-d16", "loss"][2] == "saturated" and rows["demo-d32", "loss"][2] == "not worse"
     assert rows["demo-d16", "loss"][4].startswith("128 [")
+
+
+def test_a_loss_that_fell_and_went_flat_is_called_no_worse_and_not_unsaturated(tmp_path: Path) -> None:
+    fell = np.maximum(0, 1 - np.arange(len(LATE)) / 8)
+    flat = 3 + 2 * fell + 0.01 * np.random.default_rng(0).standard_normal(len(LATE))
+    write(tmp_path, "flat", {"loss": list(flat)})
+    assert (verdict := analysed(tmp_path).loss("flat")) is not None and verdict.found.verdict == "not worse"
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "flat is not worse by a tenth of the late gain or more (95 % confidence), improving still or flat." in report
+    assert "whether it still improves or went flat" in report and "not saturated" not in report.lower()
+
+
+def test_what_holds_for_all_models_and_figures_is_said_once(tmp_path: Path) -> None:
+    for width in (16, 24, 32, 48, 64, 96):
+        record(tmp_path, f"demo-d{width}", width=width)
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    lead = report.split("## Summary")[0]
+    assert [line.split("**")[1] for line in lead.splitlines() if line.startswith("- **demo")] == load([tmp_path]).models
+    assert report.count("hidden states of a layer") == report.count("the same question and the same answers") == 1
+    assert report.count("n = 50,000 tokens in 40 documents") == 2  # of the loss, and of the hidden states
+    texts = [line for line in report.splitlines() if line and line[0] not in "|#!<-"]
+    said = Counter(part for line in texts for part in re.split(r"(?<=[.:]) ", line) if len(part) > 90)
+    assert {part: times for part, times in said.items() if times > 1} == {}
 
 
 def test_the_covariance_of_linearised_losses_is_that_of_their_ratio(two_models: Path) -> None:
@@ -158,7 +185,7 @@ def test_what_is_no_test_of_saturation(tmp_path: Path) -> None:
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     why = {row[1]: row[-1] for row in tables_of(report, "## Best and final")[2:]}
     assert "<summary>1 score of counting tasks in which no checkpoint is better than a blind answer" in report
-    tested, folded = report.split("## Best and final")[1].split("<details>")[:2]
+    tested, folded = report.split("## Best and final")[1].split("<details><summary>1 score of")
     assert "count_query_m5" in folded and "count_query_m5" not in tested and "| early |" in tested
     assert why["early"].startswith("not tested, because all but the last checkpoints lie in the first 10 % of training")
 

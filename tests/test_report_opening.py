@@ -68,7 +68,7 @@ def test_models_of_one_range_of_steps_stand_together(tmp_path: Path) -> None:
     text = said(tmp_path)
     start = "60 checkpoints of 30 models: 24 models (each 2 checkpoints, steps 100 to 200); m24, m29 (each "
     assert text.startswith(start)
-    assert "; 2 more models (see [Provenance](#provenance)). " in text
+    assert "; 2 more models (see [Provenance](#provenance)).\n\n" in text
 
 
 def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_models: Path) -> None:

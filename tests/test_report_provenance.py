@@ -65,14 +65,19 @@ def test_failures_are_listed_and_leave_a_gap(two_models: Path, tmp_path: Path) -
     shutil.copytree(two_models, run)
     with RunStore.create(run) as store:
         store.record_failure("demo-d16", "step1024", 1024, "", "the file is cut short")
+        store.record_unmade("demo-d16", "step1024", 13)
         store.record_failure("demo-d16", "step512", 512, "count_query_m5", "the answers do not fit")
     report = write_report([run]).read_text(encoding="utf-8")
-    assert "**2 measurements failed (1 of them because" in report and "25 checkpoints of 2 models, 1 without" in report
+    assert (
+        "**14 measurements failed (13 of them because" in report and "25 checkpoints of 2 models, 1 without" in report
+    )
     _, _, *rows = tables_of(report, "## Failures")
     assert rows == [
         ["demo-d16", "512", "count_query_m5", "the answers do not fit"],
         ["demo-d16", "1,024", "(opening)", "the file is cut short"],
     ]
+    with (run / "tables" / "failures.csv").open(newline="") as file:
+        assert [row["measurements"] for row in csv.DictReader(file)] == ["1", "13"]
     assert tables_of(report, "### demo-d16")[-1] == ["1,024", *[MISSING] * 8]
 
 

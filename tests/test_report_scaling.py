@@ -8,7 +8,10 @@ import pytest
 
 from lm_probe.reports import GODEY_2024, write_report
 from lm_probe.reports._load import load
+from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._model_pictures import model_pictures
+from lm_probe.reports._scaling_findings import Scaling
+from lm_probe.reports._scaling_law import ScalingLaw
 from lm_probe.reports._scaling_pictures import emergence_pictures, scaling_pictures
 from lm_probe.reports._sizes import family_in_name, size_in_name
 from tests.findings import LATE, analysed, write
@@ -33,13 +36,14 @@ SIZES |= {"m2.8b": 2_775_208_960, "m6.9b": 6_857_302_016, "m12b": 11_846_072_320
 def test_a_law_through_the_models_that_do_not_saturate_and_the_gap_of_the_one_that_does(tmp_path: Path) -> None:
     ladder(tmp_path, SIZES, lift={"m70": 0.3})
     found = analysed(tmp_path).scaling
-    assert found is not None and found.law is not None and not found.refusal
+    assert found is not None
+    (law,) = laws_of(found)
     by_model = {one.model: one for one in found.losses}
     assert not by_model["m70"].fitted and all(one.fitted for name, one in by_model.items() if name != "m70")
     small = float(GODEY_2024.loss(float(SIZES["m70"]), 3e11))
     assert by_model["m70"].gap == pytest.approx(0.3 / small, rel=0.05)
     assert all(abs(one.gap or 0) < 1e-3 for name, one in by_model.items() if name != "m70")
-    assert found.law.alpha == pytest.approx(GODEY_2024.alpha, rel=0.05)
+    assert law.alpha == pytest.approx(GODEY_2024.alpha, rel=0.05)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     row = next(row for row in tables_of(report, "## Scaling") if row[0] == "m70")
     assert row[1] == "70,426,624" and row[6].startswith("*+9.0")
@@ -50,28 +54,60 @@ def test_a_law_through_the_models_that_do_not_saturate_and_the_gap_of_the_one_th
     hollow = {size: markers[size].get_markerfacecolor() == "none" for size in SIZES.values()}
     assert [size for size, empty in hollow.items() if empty] == [SIZES["m70"]]
     (line,) = [line for line in axes.lines if len(line.get_xdata()) == 100]
-    assert line.get_ydata()[0] == pytest.approx(float(found.law.loss(float(SIZES["m70"]), 1.0)))
+    assert line.get_ydata()[0] == pytest.approx(float(law.loss(float(SIZES["m70"]), 1.0)))
+
+
+def laws_of(found: Scaling) -> list[ScalingLaw]:
+    return [one.law for one in found.laws if one.law]
+
+
+def refusal_of(run: Path) -> str:
+    """Why the only family of a run has no law."""
+    found = analysed(run).scaling
+    assert found is not None
+    (family,) = found.families
+    assert family.law is None
+    return family.refusal
+
+
+def test_each_family_of_enough_models_has_its_law_and_others_are_named(tmp_path: Path) -> None:
+    ladder(tmp_path, {f"a-{name[1:]}": size for name, size in SIZES.items()})
+    ladder(tmp_path, {f"b-{name[1:]}": size // 2 for name, size in SIZES.items()})
+    ladder(tmp_path, {"other-70m": 70_000_000, "other-160m": 160_000_000})
+    write(tmp_path, "late-1b", {"loss": [3.0] * 16}, parameters=10**9, steps=[one + 7 for one in LATE])
+    found = analysed(tmp_path).scaling
+    assert found is not None and [one.family for one in found.laws] == ["a", "b"]
+    assert all(law.alpha == pytest.approx(GODEY_2024.alpha, rel=0.05) for law in laws_of(found))
+    predicted = {one.model for one in found.losses if one.predicted is not None}
+    assert len(predicted) == 14 and not predicted & {"other-70m", "late-1b"}
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    for family in "ab":
+        assert f"of {family} (7 models) E = " in report
+    assert "No further scaling law is fitted of late-1b: its three constants" in report
+    assert "; other (other-70m and other-160m): its three constants" in report
+    rows = {row[0]: row for row in tables_of(report, "## Scaling")[2:]}
+    assert rows["other-70m"][5:7] == [MISSING, MISSING] and rows["a-410"][6].endswith("%")
+    (picture,) = scaling_pictures(load([tmp_path]), analysed(tmp_path))
+    (axes,) = picture.draw().axes
+    assert len([line for line in axes.lines if len(line.get_xdata()) == 100]) == 2
+    assert not any(line.get_markerfacecolor() == "none" for line in axes.lines)
 
 
 def test_a_law_is_refused_with_its_reason(tmp_path: Path) -> None:
     ladder(tmp_path / "few", {name: SIZES[name] for name in ("m70", "m410")})
-    few = analysed(tmp_path / "few").scaling
-    assert few is not None and few.law is None and "take 5 models or more" in few.refusal
+    assert "take 5 models or more" in refusal_of(tmp_path / "few")
     report = write_report([tmp_path / "few"]).read_text(encoding="utf-8")
-    said = "its three constants (E, A and alpha) take 5 models or more that are not saturated, and here are 2."
+    said = "its three constants (E, A and alpha) take 5 models or more that are not called saturated, and here are 2."
     assert f"No scaling law is fitted: {said}" in report
-    write(tmp_path / "text", "x", {"loss": [3.0] * 16}, parameters=1000, sample="one")
-    write(tmp_path / "text", "y", {"loss": [2.0] * 16}, parameters=2000, sample="two")
-    text = analysed(tmp_path / "text").scaling
-    assert text is not None and "not over the same tokens" in text.refusal
-    write(tmp_path / "steps", "x", {"loss": [3.0] * 16}, parameters=1000)
-    write(tmp_path / "steps", "y", {"loss": [2.0] * 15}, parameters=2000, steps=LATE[:-1])
-    steps = analysed(tmp_path / "steps").scaling
-    assert steps is not None and "different steps" in steps.refusal
+    write(tmp_path / "text", "x-s", {"loss": [3.0] * 16}, parameters=1000, sample="one")
+    write(tmp_path / "text", "x-m", {"loss": [2.0] * 16}, parameters=2000, sample="two")
+    assert "not over the same tokens" in refusal_of(tmp_path / "text")
+    write(tmp_path / "steps", "x-s", {"loss": [3.0] * 16}, parameters=1000)
+    write(tmp_path / "steps", "x-m", {"loss": [2.0] * 15}, parameters=2000, steps=LATE[:-1])
+    assert "different steps" in refusal_of(tmp_path / "steps")
     write(tmp_path / "names", "p-70m", {"loss": [3.0] * 16})
     write(tmp_path / "names", "p-160m", {"loss": [2.0] * 16})
-    names = analysed(tmp_path / "names").scaling
-    assert names is not None and "names only" in names.refusal
+    assert "names only" in refusal_of(tmp_path / "names")
     write(tmp_path / "one", "x", {"loss": [3.0] * 16}, parameters=1000)
     assert analysed(tmp_path / "one").scaling is None
 
@@ -163,7 +199,8 @@ def test_families_of_too_few_sizes_have_no_shape_and_no_law_and_it_is_said(tmp_p
     assert "it takes 4 sizes of one family" in emergence
     assert "here are gpt (1), llama (1), neox (3) and opt (1)." in emergence
     assert not tables_of(report, "## Emergence") and not emergence_pictures(analysed(tmp_path))
-    assert "No scaling law is fitted: the models are of 4 families (gpt, llama, neox and opt)" in report
+    assert "No scaling law is fitted of gpt2-s, llama-s and opt-s: its three constants (E, A and alpha)" in report
+    assert "; neox (neox-s, neox-m and neox-l): its three constants" in report
     write(tmp_path, "neox-xl", {"task acc": [0.9] * 16}, parameters=10**10)
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     assert [row[3] for row in tables_of(report, "## Emergence")[2:]] == ["4 neox"]

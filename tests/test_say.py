@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lm_probe.cli import main
-from lm_probe.model_adapters import printable
+from lm_probe.model_adapters import in_short, notices_to, printable
+from lm_probe.model_adapters._patience import wait
 
 EVIL = "\x1b[2J\x1b]0;title\x07 \u202egnp.exe \x9b31m\r\x08"
 
@@ -39,3 +40,16 @@ def test_nothing_of_a_checkpoint_commands_the_terminal(
         out, err = capsys.readouterr()
         said = out + err
         assert "\\x1b[2J" in said and not set(said) & set("\x1b\x07\x9b\u202e\x08"), said
+
+
+def test_an_error_is_said_in_one_line_wherever_it_is_said(no_pauses: list[float]) -> None:
+    """Its first line, or the sentence that it announces; a server's troubles are told like a damaged checkpoint's."""
+    listing = "Errors in loading:\n\tsize  mismatch for a,\n\tb missing.\nA page of advice"
+    assert in_short(OSError(listing)) == "Errors in loading: size mismatch for a, b missing."
+    assert in_short(OSError(" \nno  answer\nadvice")) == "no answer"
+    assert in_short(TimeoutError()) == "TimeoutError" and len(in_short(ValueError("x" * 999))) == 240
+    lines: list[str] = []
+    with notices_to(lines.append):
+        wait(1, OSError(listing), "user/tiny")
+    (line,) = lines
+    assert in_short(OSError(listing)) in line and "advice" not in line

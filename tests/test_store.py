@@ -220,3 +220,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be made"):
         RunStore.create(tmp_path / "file" / "run")
+
+
+def test_a_run_without_values_has_the_columns_of_one_with_them(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path) as store:
+        empty = [store.values(), store.values(provenance=True), store.values(all_settings=True), store.failures()]
+        store.record(KEY, [_measurement()])
+        store.record_failure("tiny", "step8", 8, "loss", "NaN")
+        full = [store.values(), store.values(provenance=True), store.values(all_settings=True), store.failures()]
+    for one, other in zip(empty, full, strict=True):
+        assert one.empty and len(other) and list(one.columns) == list(other.columns)
+        assert one.dtypes["step"] == other.dtypes["step"] == "Int64"

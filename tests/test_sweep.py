@@ -183,7 +183,10 @@ def test_a_failure_that_the_last_sweep_did_not_ask_for_again_is_told_apart(
     assert (stands, earlier) == (["lambada_openai"], []) and "**1 measurement failed**" in report
     stands, earlier, report = swept(series / "step8")
     assert (stands, earlier) == ([], ["lambada_openai"]) and "measurement failed" not in report
-    assert "1 failure of earlier sweeps, which the last one over the same checkpoints did not ask for again" in report
+    assert (
+        "1 failed measurement of earlier sweeps, which the last one over the same checkpoints did not ask for again"
+        in report
+    )
     assert "tiny,step8,8,lambada_openai" in (tmp_path / "tables" / "failures.csv").read_text()
     stands, earlier, report = swept(series / "step8", "lambada_openai")
     assert (stands, earlier) == (["lambada_openai"], []) and "earlier sweeps" not in report

@@ -107,6 +107,29 @@ def test_tables_fit_a_page_of_1200_and_only_they_scroll_at_400(browser: Browser,
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 400
 
 
+def test_a_telephone_shows_short_paragraphs_and_drawings_at_their_size(browser: Browser, tmp_path: Path) -> None:
+    for place, size in enumerate((16, 24, 32)):
+        record(tmp_path / "run", f"pythia-{size}m", width=size, turn=None if place else 128)
+    page = write_page([tmp_path / "run"], tmp_path)
+    high = "all => all.filter(one => one.checkVisibility() && one.offsetHeight > 300).map(one => one.textContent)"
+    wide = "one => [one.scrollWidth, one.clientWidth, one.previousElementSibling.checkVisibility()]"
+    with Opened(browser, page, viewport={"width": 400, "height": 740}) as opened:
+        assert opened.page.locator("main p, main li").evaluate_all(high) == []  # twelve lines
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == 400
+        assert not opened.page.locator("#figure-loss .words").evaluate("one => one.open")
+        drawing = opened.page.locator("#figure-loss_by_size .drawing")
+        opened.page.wait_for_function("() => document.querySelector('.drawing').scrollWidth > 700")
+        assert drawing.evaluate(wide) == [797, 368, True]
+        drawing.focus()
+        opened.page.keyboard.press("ArrowRight")
+        opened.page.wait_for_function("() => document.querySelector('.drawing').scrollLeft > 0")
+        assert opened.troubles == []
+    with Opened(browser, page, viewport={"width": 1200, "height": 900}) as opened:
+        whole, shown, told = opened.page.locator("#figure-loss_by_size .drawing").evaluate(wide)
+        assert whole == shown and not told
+        assert opened.page.locator("#figure-loss .words").evaluate("one => one.open")
+
+
 def test_a_drawing_has_the_colours_that_its_models_have_on_the_page(browser: Browser, tmp_path: Path) -> None:
     for width in (16, 24, 32):
         record(tmp_path / "run", f"pythia-{width}m", (0, 8), width=width, probes=("loss",))

@@ -51,7 +51,7 @@ function makeFilterable(region) {
   region.before(element("div", { class: "controls" }, element("label", {}, "Rows that contain", input), status));
 }
 
-// Says so above a table that is wider than its place, as long as it is.
+// Says so above a table or a drawing that is wider than its place, as long as it is.
 function tellWidth(region) {
   const hint = element("p", { class: "said hint", hidden: true }, "Wider than the page: scroll it sideways, or choose it and use the arrow keys.");
   region.before(hint);
@@ -146,6 +146,9 @@ async function start() {
     makeFilterable(region);
     tellWidth(region);
   });
+  document.querySelectorAll(".drawing").forEach(tellWidth);
+  // On a telephone's width the words of a figure would fill the screen below it.
+  if (window.matchMedia("(max-width: 40rem)").matches) for (const words of document.querySelectorAll(".words")) words.open = false;
   const data = await readData();
   const page = { data, grids: gridsByKey([...data.grids, ...data.derived]), models: new Set(data.models.keys()) };
   // Runs by its hash in the page's policy.
