@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._say import counted, install_words, printable, say_on_stderr, say_on_stdout
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
-    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, why_not_loaded
+    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, tokenizer_files, why_not_loaded
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "single_at_least",
     "step_of",
     "tokenizer_digest",
+    "tokenizer_files",
     "weight_files",
     "why_not_loaded",
 ]
@@ -106,7 +107,7 @@ __getattr__ = lazily(
         "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
-        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "why_not_loaded"),
+        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "tokenizer_files", "why_not_loaded"),
         "_weights": ("Weights",),
     },
 )
