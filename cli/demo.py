@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from lm_probe.cli.sweep import Defaults, add_measuring_arguments, config_of, sweep_and_report
+from lm_probe.cli.sweep import Defaults, add_measuring_arguments, begin, config_of, sweep_and_report
 
 NAME = "demo"
 HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
@@ -28,13 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains what is not there yet, sweeps and reports."""
     _refuse_others(args.out)
+    begin(args, config_of(args, (), None))  # not after minutes of training
     from lm_probe.eval_tasks import vocabulary
     from lm_probe.studies.demo_series import split_documents, train_demo_series
-    from lm_probe.sweeps import make_folder, refuse_foreign
+    from lm_probe.sweeps import make_folder
     from lm_probe.sweeps.builtin_text import builtin_documents
 
-    refuse_foreign(args.out)
-    config_of(args, (), None).refuse_device()  # not after minutes of training
     documents = builtin_documents()
     # One token a word, as in the vocabularies of full-size models: the tasks are about counting, not about spelling.
     words = [f" {word}" for word in vocabulary()]
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         lines = (json.dumps({"text": text}) for text in split_documents(documents).held_out)
         held_out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         args.text = str(held_out)
-    return sweep_and_report(args, tuple(str(folder) for folder in series), None, no_report=False)
+    return sweep_and_report(args, config_of(args, tuple(map(str, series)), None), no_report=False)
 
 
 def _refuse_others(out: Path) -> None:

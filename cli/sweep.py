@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
-from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout, say_on_terminal
 
 if TYPE_CHECKING:
     from lm_probe.sweeps import Finding, Spread, Summary, SweepConfig
@@ -146,22 +146,32 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
+    config, spread = config_of(args, tuple(args.sources), args.revisions), _spread(args)
+    begin(args, config, spread)
     if args.dry_run:
-        return _show_plan(config_of(args, tuple(args.sources), args.revisions), _spread(args))
-    return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
+        return _show_plan(config, spread)
+    return sweep_and_report(args, config, args.no_report, spread)
+
+
+def begin(args: argparse.Namespace, config: "SweepConfig", spread: "Spread | None" = None) -> None:
+    """Refuses what can be refused at once, and says that what comes next takes seconds.
+
+    Raises:
+        UserError: see `refuse_early`.
+    """
+    from lm_probe.sweeps import refuse_early
+
+    refuse_early(config, spread)
+    say_on_terminal(f"lm-probe {args.command.NAME}: loading torch and transformers, then reading the text ...")
 
 
 def sweep_and_report(
-    args: argparse.Namespace,
-    sources: tuple[str, ...],
-    revisions: str | None,
-    no_report: bool,
-    spread: "Spread | None" = None,
+    args: argparse.Namespace, config: "SweepConfig", no_report: bool, spread: "Spread | None" = None
 ) -> int:
-    """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
+    """Sweeps with the settings of the command line, writes the report, and says what came of it."""
     from lm_probe.sweeps import sweep
 
-    summary = sweep(config_of(args, sources, revisions), spread=spread)
+    summary = sweep(config, spread=spread)
     say_on_stdout(
         f"{counted(summary.checkpoints, 'checkpoint')}: {counted(summary.measured, 'measurement')} made, "
         f"{summary.finished_before:,} finished before, "

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lm_probe.model_adapters._errors import NoRevision, UserError
-from lm_probe.model_adapters._hub import HubRevision, find_revision
 from lm_probe.model_adapters._near import near_words, twin_folders
 from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._step import step_of
-from lm_probe.model_adapters._weights import Weights
 
 _SERIES = re.compile(r"step(\d+)")
 _NAMED = 4  # folders in a message
@@ -91,9 +89,13 @@ def locate(source: str, revision: str | None = None) -> Checkpoint:
         UserError: there is no such folder, repository or revision, or its files are damaged.
     """
     if not is_local(source):
-        found: HubRevision = find_revision(source, revision)
+        from lm_probe.model_adapters._hub import find_revision
+
+        found = find_revision(source, revision)
         return Checkpoint(source, found.revision, step_of(found.revision), found.sha, found.folder)
     folder = find_folder(source, revision)
+    from lm_probe.model_adapters._weights import Weights  # brings torch, which whoever only asks for folders needs not
+
     identity = f"sha256:{Weights(folder).digest()}"
     return Checkpoint(source, revision, step_of(revision or folder.resolve().name), identity, folder)
 
