@@ -10,7 +10,7 @@ from lm_probe.cli.report import render
 from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout, say_on_terminal
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Finding, Spread, Summary, SweepConfig
+    from lm_probe.sweeps import Finding, Planned, Spread, Summary, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -240,14 +240,14 @@ def _spread(args: argparse.Namespace) -> "Spread | None":
 
 
 def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
-    from lm_probe.sweeps import dry_run, line_of, summarised
+    from lm_probe.sweeps import dry_run, lines_of, summarised
 
-    planned = []
-    for one in dry_run(config, spread, say=say_on_stdout):
+    planned: list[Planned] = []
+    held: list[str] = []  # what is told last comes after the checkpoints, of which equal ones are one line
+    for one in dry_run(config, spread, say=lambda line: held.append(line) if planned else say_on_stdout(line)):
         planned.append(one)
-        say_on_stdout(line_of(one))
     *lines, last = summarised(planned, spread)
-    for line in (*lines, f"{last}; nothing was started"):
+    for line in (*lines_of(planned), *held, *lines, f"{last}; nothing was started"):
         say_on_stdout(line)
     return 1 if any(one.problem for one in planned) else 0
 

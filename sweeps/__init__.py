@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._look import Finding
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan, refuse_local
-    from lm_probe.sweeps._plan_words import line_of, summarised
+    from lm_probe.sweeps._plan_words import lines_of, summarised
     from lm_probe.sweeps._ray import Spread
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value, short_identity
     from lm_probe.sweeps._samples import read_samples, read_samples_file
@@ -55,7 +55,7 @@ __all__ = [
     "import_scores",
     "install_words",
     "lazily",
-    "line_of",
+    "lines_of",
     "make_folder",
     "measure",
     "plan",
@@ -88,7 +88,7 @@ __getattr__ = lazily(
         "_look": ("Finding",),
         "_measure": ("measure",),
         "_plan": ("Visit", "plan", "refuse_local"),
-        "_plan_words": ("line_of", "summarised"),
+        "_plan_words": ("lines_of", "summarised"),
         "_ray": ("Spread",),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value", "short_identity"),
         "_samples": ("read_samples", "read_samples_file"),
