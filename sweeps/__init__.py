@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._measure import measure
     from lm_probe.sweeps._plan import Visit, plan, refuse_local
     from lm_probe.sweeps._plan_words import lines_of, summarised
+    from lm_probe.sweeps._progress import Progress
     from lm_probe.sweeps._ray import Spread
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value, short_identity
     from lm_probe.sweeps._samples import read_samples, read_samples_file
@@ -40,6 +41,7 @@ __all__ = [
     "Measurement",
     "Planned",
     "ProbeCallback",
+    "Progress",
     "RunStore",
     "Spread",
     "StoreError",
@@ -89,6 +91,7 @@ __getattr__ = lazily(
         "_measure": ("measure",),
         "_plan": ("Visit", "plan", "refuse_local"),
         "_plan_words": ("lines_of", "summarised"),
+        "_progress": ("Progress",),
         "_ray": ("Spread",),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value", "short_identity"),
         "_samples": ("read_samples", "read_samples_file"),
