@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lm_probe.model_adapters._errors import NoRevision, UserError
@@ -12,6 +13,7 @@ from lm_probe.model_adapters._step import step_of
 
 _SERIES = re.compile(r"step(\d+)")
 _NAMED = 4  # folders in a message
+_DEEP, _LOOKED_INTO = 3, 1_000  # levels below a folder, and folders in all, in which series are looked for
 
 
 @dataclass(frozen=True)
@@ -130,21 +132,40 @@ def find_folder(source: str, revision: str | None = None) -> Path:
             f"{source} is a series of {counted(len(steps), 'checkpoint')}: give the folder of one, e.g. "
             f"{Path(source) / steps[max(steps)].name}"
         )
-    inside = sorted(child.name for child in folder.iterdir() if _is_source(child))
+    inside = _sources_below(folder)
     if inside:
-        some = " ".join(str(Path(source) / name) for name in inside[:_NAMED])
+        some = " ".join(str(Path(source) / found.relative_to(folder)) for found in inside[:_NAMED])
         more = f" ({len(inside)} in all)" if len(inside) > _NAMED else ""
         raise UserError(f"{source} is no checkpoint and no series, but holds some: give {some}{more}")
     raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
 
 
+def _sources_below(folder: Path) -> list[Path]:
+    """The checkpoints and series that lie least deep below a folder that is neither."""
+    level, room = [folder], _LOOKED_INTO
+    for _ in range(_DEEP):
+        below = (child for parent in level for child in sorted(_inside(parent)) if os.path.isdir(child))
+        level = list(islice(below, room))
+        room -= len(level)
+        found = [child for child in level if _is_source(child)]
+        if found:
+            return found
+    return []
+
+
 def _is_source(folder: Path) -> bool:
     """Whether a folder is a checkpoint or holds `step<N>` ones."""
+    return any(
+        child.name == "config.json" or (is_step(child) and os.path.isfile(child / "config.json"))
+        for child in _inside(folder)
+    )
+
+
+def _inside(folder: Path) -> list[Path]:
     try:
-        inside = list(folder.iterdir())
+        return list(folder.iterdir())
     except OSError:  # a file, or not to be read
-        return False
-    return any(child.name == "config.json" or (is_step(child) and child.is_dir()) for child in inside)
+        return []
 
 
 def _listing(steps: dict[int, Path], folder: Path) -> str:

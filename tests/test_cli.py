@@ -352,6 +352,9 @@ def test_a_folder_too_high_and_files_beside_folders_say_what_to_give(
     assert refused(str(above)).endswith(
         f"{above} is no checkpoint and no series, but holds some: give {above / 'deep'} {above / 'wide'}"
     )
+    # Of a run with its series it is not the results, which lie in folders step<N> too.
+    (tmp_path / "lm_eval" / "deep" / "step0").mkdir(parents=True)
+    assert refused(str(tmp_path)).endswith(f"but holds some: give {above / 'deep'} {above / 'wide'}")
     everything = [str(path) for path in (above / "wide", above / "held_out.jsonl", above / "deep")]
     assert refused(*everything).endswith(f"held_out.jsonl is a file among folders: leave it out, or give {above}/*/")
     assert "give what save_pretrained wrote" in refused(str(above / "empty"))
