@@ -192,12 +192,12 @@ def _chosen(source: str, wanted: str, steps: dict[str, int], say: Callable[[str]
 
 
 def _named(wanted: str, steps: dict[str, int]) -> int:
-    """How many steps a range with a stride names, up to the last that there is; 0 of anything else."""
+    """How many steps a range with a stride names, without a stop up to the last that there is; 0 of anything else."""
     found = _RANGE.fullmatch(wanted)
     if found is None or not found.group(3):
         return 0
     start, stop, stride = (int(part) if part else None for part in found.groups())
-    last = max(steps.values()) if stop is None else min(stop, max(steps.values()))
+    last = max(steps.values()) if stop is None else stop
     return len(range(start or 0, last + 1, stride or 1))
 
 
