@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tqdm import tqdm
+
 from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
 from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout, say_on_terminal
@@ -244,7 +246,11 @@ def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
 
     planned: list[Planned] = []
     held: list[str] = []  # what is told last comes after the checkpoints, of which equal ones are one line
-    for one in dry_run(config, spread, say=lambda line: held.append(line) if planned else say_on_stdout(line)):
+    looked = dry_run(config, spread, say=lambda line: held.append(line) if planned else say_on_stdout(line))
+    # Of a repository each is asked for; a file gets no bar.
+    for one in tqdm(
+        looked, leave=False, disable=None, delay=0.5, bar_format="{n_fmt} checkpoints looked at [{elapsed}]"
+    ):
         planned.append(one)
     *lines, last = summarised(planned, spread)
     for line in (*lines_of(planned), *held, *lines, f"{last}; nothing was started"):

@@ -67,6 +67,7 @@ def is_local(source: str) -> bool:
     return (
         os.path.lexists(path)
         or source.startswith(("/", "./", "../", "~", ".\\", "..\\"))
+        or source.endswith("/")
         or source.count("/") > 1
         # `series/step10` that is not there, where `series` is here. Any folder of a user's name says less: whoever
         # keeps one model of a user in such a folder may ask the Hub for the next.

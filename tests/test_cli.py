@@ -72,7 +72,7 @@ def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
         ["--revisions", "0:8:0"],
         ["--ray", "nonsense"],
         ["--cache-gb", "1", "--ray"],
-        ["./nowhere"],
+        ["nowhere/"],
     ],
     ids=" ".join,
 )
