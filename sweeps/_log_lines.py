@@ -52,6 +52,6 @@ class LogLines:
         took, made = self._last - self._begun, self._done - self._before
         left = f", about {tqdm.format_interval(took * (self._total - self._done) / made)} left" if made else ""
         self._say(
-            f"{what}: {self._done:,} of {self._total:,} {self._unit}s in {tqdm.format_interval(took)}"
-            f"{left if self._done < self._total else ''}"
+            f"{self._done:,} of {self._total:,} {self._unit}s in {tqdm.format_interval(took)}"
+            f"{left if self._done < self._total else ''}: {what}"
         )
