@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from lm_probe.cli import audit, demo, eval, export, import_, report, sweep, tasks
 from lm_probe.cli._stop import StopSignals
-from lm_probe.model_adapters import printable, say_on_stderr
+from lm_probe.model_adapters import UserError, printable, say_on_stderr
 
 _COMMANDS: tuple[ModuleType, ...] = (sweep, demo, report, audit, eval, tasks, import_, export)
 
@@ -99,7 +99,4 @@ def _run(command: ModuleType, args: argparse.Namespace) -> int:
 def _is_users(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True  # a disk that is full
-    # Imported here: it brings torch, which `--help` must not wait for.
-    from lm_probe.model_adapters import UserError
-
     return isinstance(error, UserError)

@@ -3,7 +3,7 @@
 import argparse
 
 from lm_probe.cli._sources import add_source_arguments
-from lm_probe.model_adapters import counted, say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stdout, say_on_terminal
 
 NAME = "audit"
 HELP = "check a series before any compute: copies, missing weights, wrong shapes, NaN, wrong steps, partial uploads"
@@ -17,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints one line for each finding; only headers and heads are read."""
+    from lm_probe.sweeps import refuse_local
+
+    refuse_local(args.sources, args.revisions)
+    say_on_terminal("lm-probe audit: loading torch and transformers ...")
     from lm_probe.sweeps import audit
 
     found = audit(args.sources, args.revisions)

@@ -2,13 +2,14 @@
 
 import argparse
 import json
-import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from lm_probe.cli.sweep import Defaults, add_measuring_arguments, begin, config_of, sweep_and_report
 
-from lm_probe.cli.sweep import Defaults, add_measuring_arguments, config_of, sweep_and_report
+if TYPE_CHECKING:
+    from lm_probe.sweeps import Progress
 
 NAME = "demo"
 HELP = "train two tiny series on the built-in text, sweep them and write the report; needs no network"
@@ -28,26 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Trains what is not there yet, sweeps and reports."""
     _refuse_others(args.out)
+    begin(args, config_of(args, (), None))  # not after minutes of training
     from lm_probe.eval_tasks import vocabulary
     from lm_probe.studies.demo_series import split_documents, train_demo_series
-    from lm_probe.sweeps import make_folder, refuse_foreign
+    from lm_probe.sweeps import make_folder
     from lm_probe.sweeps.builtin_text import builtin_documents
 
-    refuse_foreign(args.out)
-    config_of(args, (), None).refuse_device()  # not after minutes of training
     documents = builtin_documents()
     # One token a word, as in the vocabularies of full-size models: the tasks are about counting, not about spelling.
     words = [f" {word}" for word in vocabulary()]
     folder = make_folder(args.out / "series")
-    with _Bars() as bars:
-        series = train_demo_series(documents, folder, extra_tokens_text=words, progress=bars.show)
+    with _Trainings() as trainings:
+        series = train_demo_series(documents, folder, extra_tokens_text=words, progress=trainings.show)
     if args.text is None:
         # Loss on text that the models were trained on would say little.
         held_out = folder / "held_out.jsonl"
         lines = (json.dumps({"text": text}) for text in split_documents(documents).held_out)
         held_out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         args.text = str(held_out)
-    return sweep_and_report(args, tuple(str(folder) for folder in series), None, no_report=False)
+    return sweep_and_report(args, config_of(args, tuple(map(str, series)), None), no_report=False)
 
 
 def _refuse_others(out: Path) -> None:
@@ -70,22 +70,27 @@ def _refuse_others(out: Path) -> None:
         )
 
 
-class _Bars:
-    """A progress bar for each model that is trained; none where there is nothing to train."""
+class _Trainings:
+    """The progress of each model that is trained; none where there is nothing to train."""
 
     def __init__(self) -> None:
-        self._bars: dict[str, tqdm[NoReturn]] = {}
+        self._shown: dict[str, Progress] = {}
+        self._stack = ExitStack()
 
     def show(self, model: str, step: int, last: int) -> None:
-        """Moves a model's bar."""
-        if model not in self._bars:
-            slow = 0.1 if sys.stderr.isatty() else 15.0
-            self._bars[model] = tqdm(total=last, desc=f"training {model}", unit="step", mininterval=slow)
-        self._bars[model].update(step - self._bars[model].n)
+        """Moves a model's progress to a step."""
+        from lm_probe.sweeps import Progress
 
-    def __enter__(self) -> "_Bars":
+        if model not in self._shown:
+            self._shown[model] = self._stack.enter_context(Progress(last, unit="step"))
+            self._shown[model].now(model, "training")
+        if step:  # the first is where training begins
+            self._shown[model].done()
+        if step == last:
+            self._shown[model].leave(f"{model} · training")
+
+    def __enter__(self) -> "_Trainings":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for bar in self._bars.values():
-            bar.close()
+        self._stack.close()

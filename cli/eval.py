@@ -10,7 +10,7 @@ from typing import Any
 NAME = "eval"
 HELP = "run lm-eval with our tasks and the model type hf-probe known to it; every argument is lm-eval's"
 EXAMPLE = "lm-probe eval --model hf-probe --model_args pretrained=EleutherAI/pythia-14m --tasks word_counting_small"
-PASS_THROUGH = True  # the arguments reach `run` unread, so that --help is lm-eval's
+PASS_THROUGH = True  # the arguments reach `run` unread, so that --help says lm-eval's too
 
 _COMMANDS = ("run", "ls", "validate")
 _NO_TASKS = "Tasks not found: "
@@ -22,7 +22,11 @@ _MISTAKES = (
     "Specify --output_path",
     "If --samples is not None",
 )
-_OURS = """
+_OURS = f"""\
+usage: lm-probe eval --model MODEL --tasks TASK [TASK ...] --model_args ARG=VALUE [ARG=VALUE ...] [options of lm-eval]
+
+{HELP}
+
 lm-probe's own:
   --tasks                word_counting, word_counting_small and every task that `lm-probe tasks` lists
   --model hf-probe       lm-eval's hf with the same numbers; computes the head only where an answer is scored
@@ -31,7 +35,10 @@ lm-probe's own:
                          config.lm_probe in the result file
 
 example:
-  {example}
+  {EXAMPLE}
+
+what lm-eval says of its options, where `lm-eval run` is `lm-probe eval`:
+
 """
 _MODEL, _MODEL_CLASS = "hf-probe", "lm_probe.sweeps.hf_probe:HFProbe"
 
@@ -47,23 +54,23 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: lm-eval refused the arguments.
     """
+    arguments: list[str] = args.arguments
+    if not arguments or arguments[0] not in _COMMANDS:
+        arguments = ["run", *arguments]
+    if arguments == ["run"] or (arguments[0] == "run" and {"-h", "--help"} & {*arguments}):
+        print(_OURS, end="", flush=True)  # the rest is lm-eval's to say, which takes seconds to import
     import lm_eval.models  # noqa: F401 (lm-eval registers its own by itself only where nobody has registered any)
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import model_registry
 
     if _MODEL not in model_registry:  # lm-eval 0.4.13 does not read the entry point that we declare
         model_registry.register(_MODEL, target=_MODEL_CLASS)
-    arguments: list[str] = args.arguments
-    if not arguments or arguments[0] not in _COMMANDS:
-        arguments = ["run", *arguments]
     before = sys.argv
     sys.argv = ["lm-eval", *arguments]  # lm-eval's parser reads nothing else
     try:
         with _our_tasks_known() as known, _our_options_checked():
             cli_evaluate()
     except SystemExit as end:
-        if {"-h", "--help"} & {*arguments} and arguments[0] == "run":
-            print(_OURS.format(example=EXAMPLE), end="")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except ValueError as error:
         from lm_probe.eval_tasks import TaskError

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tqdm import tqdm
+
 from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
-from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout
+from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout, say_on_terminal
 
 if TYPE_CHECKING:
-    from lm_probe.sweeps import Finding, Spread, Summary, SweepConfig
+    from lm_probe.sweeps import Finding, Planned, Spread, Summary, SweepConfig
 
 NAME = "sweep"
 HELP = "measure every checkpoint: loss, probes and tasks; resumable; then write the report"
@@ -146,22 +148,32 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sweeps and reports, or only says what it would do."""
+    config, spread = config_of(args, tuple(args.sources), args.revisions), _spread(args)
+    begin(args, config, spread)
     if args.dry_run:
-        return _show_plan(config_of(args, tuple(args.sources), args.revisions), _spread(args))
-    return sweep_and_report(args, tuple(args.sources), args.revisions, args.no_report, _spread(args))
+        return _show_plan(config, spread)
+    return sweep_and_report(args, config, args.no_report, spread)
+
+
+def begin(args: argparse.Namespace, config: "SweepConfig", spread: "Spread | None" = None) -> None:
+    """Refuses what can be refused at once, and says that what comes next takes seconds.
+
+    Raises:
+        UserError: see `refuse_early`.
+    """
+    from lm_probe.sweeps import refuse_early
+
+    refuse_early(config, spread)
+    say_on_terminal(f"lm-probe {args.command.NAME}: loading torch and transformers, then reading the text ...")
 
 
 def sweep_and_report(
-    args: argparse.Namespace,
-    sources: tuple[str, ...],
-    revisions: str | None,
-    no_report: bool,
-    spread: "Spread | None" = None,
+    args: argparse.Namespace, config: "SweepConfig", no_report: bool, spread: "Spread | None" = None
 ) -> int:
-    """Sweeps the sources with the settings of the command line, writes the report, and says what came of it."""
+    """Sweeps with the settings of the command line, writes the report, and says what came of it."""
     from lm_probe.sweeps import sweep
 
-    summary = sweep(config_of(args, sources, revisions), spread=spread)
+    summary = sweep(config, spread=spread)
     say_on_stdout(
         f"{counted(summary.checkpoints, 'checkpoint')}: {counted(summary.measured, 'measurement')} made, "
         f"{summary.finished_before:,} finished before, "
@@ -230,14 +242,18 @@ def _spread(args: argparse.Namespace) -> "Spread | None":
 
 
 def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
-    from lm_probe.sweeps import dry_run, line_of, summarised
+    from lm_probe.sweeps import dry_run, lines_of, summarised
 
-    planned = []
-    for one in dry_run(config, spread, say=say_on_stdout):
+    planned: list[Planned] = []
+    held: list[str] = []  # what is told last comes after the checkpoints, of which equal ones are one line
+    looked = dry_run(config, spread, say=lambda line: held.append(line) if planned else say_on_stdout(line))
+    # Of a repository each is asked for; a file gets no bar.
+    for one in tqdm(
+        looked, leave=False, disable=None, delay=0.5, bar_format="{n_fmt} checkpoints looked at [{elapsed}]"
+    ):
         planned.append(one)
-        say_on_stdout(line_of(one))
     *lines, last = summarised(planned, spread)
-    for line in (*lines, f"{last}; nothing was started"):
+    for line in (*lines_of(planned), *held, *lines, f"{last}; nothing was started"):
         say_on_stdout(line)
     return 1 if any(one.problem for one in planned) else 0
 

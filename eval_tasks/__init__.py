@@ -30,6 +30,7 @@ __all__ = [
     "fingerprint",
     "group_names",
     "listing",
+    "members",
     "option_names",
     "refuse_unknown",
     "task_manager",
@@ -54,6 +55,11 @@ def task_names() -> list[str]:
 def group_names() -> list[str]:
     """The names of the groups of tasks."""
     return list(GROUPS)
+
+
+def members(name: str) -> list[str]:
+    """The names of the tasks of ours that a task's or a group's name stands for; empty where it is none of ours."""
+    return [cell.name for cell in GROUPS.get(name, ())] or [cell.name for cell in CELLS if cell.name == name]
 
 
 def option_names() -> list[str]:

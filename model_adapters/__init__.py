@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._notices import notices_to
     from lm_probe.model_adapters._offload import device_of
     from lm_probe.model_adapters._open import OpenCheckpoint, local_folder, open_checkpoint, open_weights
-    from lm_probe.model_adapters._say import counted, install_words, printable, say_on_stderr, say_on_stdout
+    from lm_probe.model_adapters._say import (
+        counted,
+        install_words,
+        printable,
+        say_on_stderr,
+        say_on_stdout,
+        say_on_terminal,
+    )
     from lm_probe.model_adapters._step import step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
-    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, why_not_loaded
+    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, tokenizer_files, why_not_loaded
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
@@ -75,10 +82,12 @@ __all__ = [
     "same_content",
     "say_on_stderr",
     "say_on_stdout",
+    "say_on_terminal",
     "series_steps",
     "single_at_least",
     "step_of",
     "tokenizer_digest",
+    "tokenizer_files",
     "weight_files",
     "why_not_loaded",
 ]
@@ -103,10 +112,10 @@ __getattr__ = lazily(
         "_notices": ("notices_to",),
         "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
-        "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout"),
+        "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout", "say_on_terminal"),
         "_step": ("step_of",),
         "_table": ("FAMILIES", "family_of"),
-        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "why_not_loaded"),
+        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "tokenizer_files", "why_not_loaded"),
         "_weights": ("Weights",),
     },
 )

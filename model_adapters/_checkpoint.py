@@ -3,17 +3,17 @@
 import os
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from lm_probe.model_adapters._errors import NoRevision, UserError
-from lm_probe.model_adapters._hub import HubRevision, find_revision
 from lm_probe.model_adapters._near import near_words, twin_folders
 from lm_probe.model_adapters._say import counted
 from lm_probe.model_adapters._step import step_of
-from lm_probe.model_adapters._weights import Weights
 
 _SERIES = re.compile(r"step(\d+)")
 _NAMED = 4  # folders in a message
+_DEEP, _LOOKED_INTO = 3, 1_000  # levels below a folder, and folders in all, in which series are looked for
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def is_local(source: str) -> bool:
     return (
         os.path.lexists(path)
         or source.startswith(("/", "./", "../", "~", ".\\", "..\\"))
+        or source.endswith("/")
         or source.count("/") > 1
         # `series/step10` that is not there, where `series` is here. Any folder of a user's name says less: whoever
         # keeps one model of a user in such a folder may ask the Hub for the next.
@@ -91,9 +92,13 @@ def locate(source: str, revision: str | None = None) -> Checkpoint:
         UserError: there is no such folder, repository or revision, or its files are damaged.
     """
     if not is_local(source):
-        found: HubRevision = find_revision(source, revision)
+        from lm_probe.model_adapters._hub import find_revision
+
+        found = find_revision(source, revision)
         return Checkpoint(source, found.revision, step_of(found.revision), found.sha, found.folder)
     folder = find_folder(source, revision)
+    from lm_probe.model_adapters._weights import Weights  # brings torch, which whoever only asks for folders needs not
+
     identity = f"sha256:{Weights(folder).digest()}"
     return Checkpoint(source, revision, step_of(revision or folder.resolve().name), identity, folder)
 
@@ -128,21 +133,40 @@ def find_folder(source: str, revision: str | None = None) -> Path:
             f"{source} is a series of {counted(len(steps), 'checkpoint')}: give the folder of one, e.g. "
             f"{Path(source) / steps[max(steps)].name}"
         )
-    inside = sorted(child.name for child in folder.iterdir() if _is_source(child))
+    inside = _sources_below(folder)
     if inside:
-        some = " ".join(str(Path(source) / name) for name in inside[:_NAMED])
+        some = " ".join(str(Path(source) / found.relative_to(folder)) for found in inside[:_NAMED])
         more = f" ({len(inside)} in all)" if len(inside) > _NAMED else ""
         raise UserError(f"{source} is no checkpoint and no series, but holds some: give {some}{more}")
     raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
 
 
+def _sources_below(folder: Path) -> list[Path]:
+    """The checkpoints and series that lie least deep below a folder that is neither."""
+    level, room = [folder], _LOOKED_INTO
+    for _ in range(_DEEP):
+        below = (child for parent in level for child in sorted(_inside(parent)) if os.path.isdir(child))
+        level = list(islice(below, room))
+        room -= len(level)
+        found = [child for child in level if _is_source(child)]
+        if found:
+            return found
+    return []
+
+
 def _is_source(folder: Path) -> bool:
     """Whether a folder is a checkpoint or holds `step<N>` ones."""
+    return any(
+        child.name == "config.json" or (is_step(child) and os.path.isfile(child / "config.json"))
+        for child in _inside(folder)
+    )
+
+
+def _inside(folder: Path) -> list[Path]:
     try:
-        inside = list(folder.iterdir())
+        return list(folder.iterdir())
     except OSError:  # a file, or not to be read
-        return False
-    return any(child.name == "config.json" or (is_step(child) and child.is_dir()) for child in inside)
+        return []
 
 
 def _listing(steps: dict[int, Path], folder: Path) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import repo_folder_name
+from tqdm.asyncio import tqdm_asyncio
 
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
 from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError, in_short
@@ -28,6 +29,13 @@ from lm_probe.model_adapters._ranges import BadTransfer
 FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, BadTransfer, *TRANSPORT)
 
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+
+
+class _NoBar(tqdm_asyncio):  # type: ignore[type-arg]
+    """In place of the bar that counts the files of a commit: small ones, for every checkpoint, and in log files too."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{**options, "disable": True})
 
 
 class HubRevision(NamedTuple):
@@ -159,7 +167,7 @@ def _snapshot(
             if file.name in weights:
                 fetch(repository, sha, file)
         folder = patiently(
-            lambda: Path(snapshot_download(repository, revision=sha, allow_patterns=patterns)),
+            lambda: Path(snapshot_download(repository, revision=sha, allow_patterns=patterns, tqdm_class=_NoBar)),
             f"{repository} at {revision or sha[:12]}, small files",
             unless=lambda: cached() is not None,
             at_once=False,

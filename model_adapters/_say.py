@@ -17,6 +17,12 @@ def say_on_stdout(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def say_on_terminal(line: str) -> None:
+    """Where a word to whoever waits goes; none where stderr is no terminal, as no log is better for it."""
+    if sys.stderr.isatty():
+        say_on_stderr(line)
+
+
 def counted(number: int, noun: str) -> str:
     """A whole number with its noun, as in `1 checkpoint` and `3,000 tokens`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -23,6 +23,8 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "tokenizer_config.json",
 )
+_BESIDE_THEM = ("special_tokens_map.json", "added_tokens.json")
+"""Files that say something of a tokenizer and make none."""
 _SAYS_NOTHING = {
     "name_or_path",
     "tokenizer_file",
@@ -57,6 +59,11 @@ def _opened(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenize
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
         raise UserError(f"the tokenizer in {folder} cannot be loaded ({in_short(error)}): copy it again") from error
     return tokenizer
+
+
+def tokenizer_files(folder: Path) -> list[str]:
+    """The names of the files of a local checkpoint that make its tokenizer; empty where it has none."""
+    return [name for name in (*_TOKENIZER_FILES, *_BESIDE_THEM) if (folder / name).is_file()]
 
 
 def why_not_loaded(folder: Path) -> str | None:
@@ -100,7 +107,7 @@ def tokenizer_content(folder: Path) -> str | None:
 
     That differs between checkpoints of one training that went on under another version.
     """
-    names = (*_TOKENIZER_FILES, "special_tokens_map.json", "added_tokens.json", "config.json")
+    names = (*_TOKENIZER_FILES, *_BESIDE_THEM, "config.json")
     files = tuple(file for name in names if (file := _seen(folder / name)) is not None)
     return _digest(files) if any(file.path.name in _TOKENIZER_FILES for file in files) else None
 

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         share_above_of_gaussians,
     )
     from lm_probe.probes._reading import Reading, VectorReading
-    from lm_probe.probes._registry import find_probes, probe_names
+    from lm_probe.probes._registry import find_probes, probe_names, refuse_unknown_probes
     from lm_probe.probes._reservoir import Reservoir, SampledVectors
     from lm_probe.probes._rogue import (
         cosine_contributions,
@@ -151,6 +151,7 @@ __all__ = [
     "power_law_tail",
     "probe_names",
     "random_twin",
+    "refuse_unknown_probes",
     "resolution",
     "rogue_share",
     "run_forward",
@@ -230,7 +231,7 @@ __getattr__ = lazily(
             "share_above_of_gaussians",
         ),
         "_reading": ("Reading", "VectorReading"),
-        "_registry": ("find_probes", "probe_names"),
+        "_registry": ("find_probes", "probe_names", "refuse_unknown_probes"),
         "_reservoir": ("Reservoir", "SampledVectors"),
         "_rogue": (
             "cosine_contributions",

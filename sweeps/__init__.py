@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._desk import Failure, Summary
     from lm_probe.sweeps._dry_run import Fetch, Planned, dry_run
+    from lm_probe.sweeps._early import refuse_early
     from lm_probe.sweeps._failed_words import failed_words
     from lm_probe.sweeps._foreign import REPORT_MARK, refuse_foreign
     from lm_probe.sweeps._import import ImportSummary, import_scores
     from lm_probe.sweeps._lock import make_folder
     from lm_probe.sweeps._look import Finding
     from lm_probe.sweeps._measure import measure
-    from lm_probe.sweeps._plan import Visit, plan
-    from lm_probe.sweeps._plan_words import line_of, summarised
+    from lm_probe.sweeps._plan import Visit, plan, refuse_local
+    from lm_probe.sweeps._plan_words import lines_of, summarised
+    from lm_probe.sweeps._progress import Progress
     from lm_probe.sweeps._ray import Spread
     from lm_probe.sweeps._records import UNSEEN, CheckpointKey, Conditions, Measurement, Value, short_identity
     from lm_probe.sweeps._samples import read_samples, read_samples_file
@@ -39,6 +41,7 @@ __all__ = [
     "Measurement",
     "Planned",
     "ProbeCallback",
+    "Progress",
     "RunStore",
     "Spread",
     "StoreError",
@@ -54,14 +57,16 @@ __all__ = [
     "import_scores",
     "install_words",
     "lazily",
-    "line_of",
+    "lines_of",
     "make_folder",
     "measure",
     "plan",
     "read_samples",
     "read_samples_file",
     "recorded_versions",
+    "refuse_early",
     "refuse_foreign",
+    "refuse_local",
     "sample_tokens",
     "say_on_stderr",
     "short_identity",
@@ -77,14 +82,16 @@ __getattr__ = lazily(
         "_config": ("SweepConfig",),
         "_desk": ("Failure", "Summary"),
         "_dry_run": ("Fetch", "Planned", "dry_run"),
+        "_early": ("refuse_early",),
         "_failed_words": ("failed_words",),
         "_foreign": ("REPORT_MARK", "refuse_foreign"),
         "_import": ("ImportSummary", "import_scores"),
         "_lock": ("make_folder",),
         "_look": ("Finding",),
         "_measure": ("measure",),
-        "_plan": ("Visit", "plan"),
-        "_plan_words": ("line_of", "summarised"),
+        "_plan": ("Visit", "plan", "refuse_local"),
+        "_plan_words": ("lines_of", "summarised"),
+        "_progress": ("Progress",),
         "_ray": ("Spread",),
         "_records": ("UNSEEN", "CheckpointKey", "Conditions", "Measurement", "Value", "short_identity"),
         "_samples": ("read_samples", "read_samples_file"),

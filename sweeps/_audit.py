@@ -7,7 +7,16 @@ from functools import partial
 
 import numpy as np
 
-from lm_probe.model_adapters import UserError, Weights, counted, find_folder, open_weights, same_content, say_on_stderr
+from lm_probe.model_adapters import (
+    UserError,
+    Weights,
+    counted,
+    find_folder,
+    open_weights,
+    same_content,
+    say_on_stderr,
+    tokenizer_files,
+)
 from lm_probe.sweeps._exchanged import exchanged
 from lm_probe.sweeps._look import LEAVE, Finding, Look, look
 from lm_probe.sweeps._misplaced import misplaced
@@ -99,27 +108,38 @@ def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
     opened = [one for one in series if one.tokenizer is not None]
     counts = Counter(one.tokenizer for one in opened)
     usual = counts.most_common(1)[0][0] if counts else None
-    like = next((one.visit.name for one in opened if one.tokenizer == usual), "")
     for one in opened:
-        if one.tokenizer == usual or any(kind == "tokenizer" for kind, _ in one.faults):
+        if one.tokenizer == usual:
             continue
-        kind, others = "tokenizer", "the series' other checkpoints"
-        if not one.tokenizer:
-            line = f"it has no tokenizer, unlike {others}: copy that of {like}"
+        like = next(other.visit for other in opened if other.tokenizer == usual)
+        kind, others, lacking = "tokenizer", "the series' other checkpoints", _lacking(one.visit, like)
+        if any(kind == "tokenizer" for kind, _ in one.faults):  # told already, less this
+            if not lacking:
+                continue
+            line = f"it lacks {lacking}, unlike {others}: copy that of {like.name}"
+        elif not one.tokenizer:
+            line = f"it has no tokenizer, unlike {others}: copy {lacking or 'that'} of {like.name}"
         elif not usual:
             line = f"it has a tokenizer, unlike {others}: copy it to them, too"
-        elif one.tokenizer.startswith("tokens:") and usual.startswith("tokens:"):
-            line = (
-                f"its tokenizer makes other tokens of a text, or other text of tokens, than that of {others}: "
-                f"copy that of {like}"
-            )
         else:
-            kind = "tokenizer settings"
-            line = (
-                f"its tokenizer's files differ from those of {others}, which may change no token (a tokenizer that has "
-                f"no tokenizer.json or brings its own code is not compared closer): copy that of {like}"
-            )
+            line = f"its tokenizer makes other tokens of a text, or other text of tokens, than that of {others}"
+            if not (one.tokenizer.startswith("tokens:") and usual.startswith("tokens:")):
+                kind = "tokenizer settings"
+                line = (
+                    f"its tokenizer's files differ from those of {others}, which may change no token (a tokenizer "
+                    f"that has no tokenizer.json or brings its own code is not compared closer)"
+                )
+            line += f"; it lacks {lacking}: copy that of {like.name}" if lacking else f": copy that of {like.name}"
         yield _finding(one, kind, f"{line}, {LEAVE}")
+
+
+def _lacking(visit: Visit, like: Visit) -> str:
+    """The tokenizer's files that another checkpoint has and this one has not; empty where that cannot be told."""
+    try:
+        own, others = (tokenizer_files(open_to_look(one).folder) for one in (visit, like))
+    except UserError:
+        return ""  # changed since the look: its own visit says what is wrong
+    return " and ".join(name for name in others if name not in own)
 
 
 def _twins(seen: Sequence[Look]) -> Iterator[Finding]:

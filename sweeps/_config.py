@@ -3,21 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lm_probe.model_adapters import UserError, in_short
 
+if TYPE_CHECKING:
+    import torch  # else where it is used: what a command line gets wrong is refused without waiting for it
+
 DEFAULT_PROBES = ("loss", "anisotropy", "head_spectrum")
 DEFAULT_TASKS = ("word_counting_small",)
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-    "stored": None,
-}
+CONTROLS = ("random", "gaussian", "shuffled", "curve")
+_STORED = "stored"
+DTYPES = ("float32", "bfloat16", "float16", "float64", _STORED)
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class SweepConfig:
     """Names of lm-eval tasks or groups, ours or lm-eval's own; None is none where probes are named, else those of
     `DEFAULT_TASKS` that can be asked."""
     controls: tuple[str, ...] = ()
-    """Controls of hidden-state probes: `random`, `gaussian`, `shuffled`, `curve`."""
+    """Controls of hidden-state probes: some of `CONTROLS`."""
     reference: str | None = None
     """Revision (or step) of each series that `geometry` compares with by linear CKA."""
     text: str | None = None
@@ -84,6 +81,9 @@ class SweepConfig:
             raise UserError(f"--cache-gb {self.cache_gb} is no size: give gigabytes, 0 or more, e.g. --cache-gb 20")
         if self.dtype not in DTYPES:
             raise UserError(f"no dtype {self.dtype}: known are {', '.join(DTYPES)}")
+        for name in self.controls:
+            if name not in CONTROLS:
+                raise UserError(f"no control {name}: known are {', '.join(CONTROLS)}")
         for key, flag in (("num_docs", "--task-documents"), ("seed", "--seed")):
             if key in self.metadata:
                 value = self.metadata[key]
@@ -99,12 +99,24 @@ class SweepConfig:
         """
         if self.device in (None, "auto"):
             return
+        import torch
+
         try:
             # Torch knows more names than it can run, and lets some (meta) hold tensors without any numbers.
-            one = torch.ones(2, 2, dtype=DTYPES[self.dtype] or torch.float32, device=self.device)
+            one = torch.ones(2, 2, dtype=self.torch_dtype or torch.float32, device=self.device)
             (one @ one).sum().item()
         except Exception as error:  # each kind of device has its own
             raise UserError(f"device {self.device} cannot be used ({in_short(error)}): try --device cpu") from error
+
+    @property
+    def torch_dtype(self) -> "torch.dtype | None":
+        """What weights are loaded as; None keeps the file's."""
+        if self.dtype == _STORED:
+            return None
+        import torch
+
+        found: torch.dtype = getattr(torch, self.dtype)
+        return found
 
     @property
     def chosen_probes(self) -> tuple[str, ...]:
@@ -131,4 +143,8 @@ class SweepConfig:
     @property
     def where(self) -> str:
         """The device to load on."""
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device is not None:
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"

@@ -169,6 +169,7 @@ class Desk:
         if visit in self._whole:
             self._store.record_unmade(visit.model, visit.revision, left)
         self.progress.done(left)
+        self.progress.leave(visit.name)
 
     def _copy(self, visit: Visit, key: CheckpointKey, pending: Sequence[Unit]) -> list[Unit]:
         """Takes over what was measured of the same content, and gives what is left to measure."""

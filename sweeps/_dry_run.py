@@ -46,7 +46,7 @@ class Fetch(NamedTuple):
 class Planned(NamedTuple):
     """One checkpoint of the plan."""
 
-    name: str
+    visit: Visit
     measurements: int
     finished: int
     fetch: Fetch | None
@@ -123,7 +123,7 @@ class _Plan:
         """One checkpoint."""
         pieces, fetch = self._job.pieces(visit), None if visit.commit is None else Fetch()
         if visit.source in self._silent:  # patience is not spent on every checkpoint
-            return Planned(visit.name, pieces, 0, fetch, self._silent[visit.source])
+            return Planned(visit, pieces, 0, fetch, self._silent[visit.source])
         try:
             units = self._lacking(visit)
             if fetch is not None:
@@ -132,8 +132,8 @@ class _Plan:
         except UserError as error:
             if isinstance(error, NoAnswer):
                 self._silent[visit.source] = str(error)
-            return Planned(visit.name, pieces, 0, fetch, str(error))
-        return Planned(visit.name, pieces, pieces - len(units), fetch, None, estimate)
+            return Planned(visit, pieces, 0, fetch, str(error))
+        return Planned(visit, pieces, pieces - len(units), fetch, None, estimate)
 
     def _lacking(self, visit: Visit) -> list[Unit]:
         job, store = self._job, self._store

@@ -10,7 +10,7 @@ import torch
 
 from lm_probe.model_adapters import Weights, load_tokenizer
 from lm_probe.probes import EmbeddingSpectrumProbe, ForwardProbe, HeadSpectrumProbe, Probe, WeightSpectraProbe
-from lm_probe.sweeps._config import DTYPES, SweepConfig
+from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
@@ -117,7 +117,7 @@ class Estimator:
         return asking + pass_flops(shape, size.tokens, 0, logits=False) / self._rate_of_passes(weights)
 
     def _rate_of_passes(self, weights: Weights) -> float:
-        return self._rate(DTYPES[self._job.config.dtype] or weights.model_dtype(), self._job.config.where)
+        return self._rate(self._job.config.torch_dtype or weights.model_dtype(), self._job.config.where)
 
     def _rate(self, dtype: torch.dtype, device: str) -> float:
         """Operations a second of a matrix product."""

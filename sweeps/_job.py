@@ -8,7 +8,7 @@ from lm_probe.probes import ForwardProbe, GeometryProbe, Probe, WeightProbe, fin
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._context_fit import refuse_long_context
 from lm_probe.sweeps._controls import Control, controlled
-from lm_probe.sweeps._foreign import refuse_foreign
+from lm_probe.sweeps._early import refuse_early
 from lm_probe.sweeps._plan import Visit, plan
 from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._ray import Spread
@@ -79,13 +79,7 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
             source, revision or text does not exist or cannot be used; a task that is named can be asked of no
             checkpoint; a reference has no use; or the run's folder holds files of somebody else's.
     """
-    refuse_foreign(config.out)
-    if spread is not None and config.cache_gb is not None:
-        raise UserError("--cache-gb bounds the Hub cache of this machine alone: leave it out, or --ray")
-    if spread is None:
-        config.refuse_device()
-    elif spread.gpus == 0 and config.on_gpu:
-        raise UserError(f"--gpus-per-task 0 leaves a worker no GPU for --device {config.device}: leave out one of them")
+    refuse_early(config, spread)
     probes = find_probes(config.chosen_probes)
     if config.reference is not None and not any(isinstance(probe, GeometryProbe) for probe in probes):
         raise UserError(
@@ -94,10 +88,9 @@ def prepare(config: SweepConfig, spread: Spread | None = None) -> Job:
         )
     tasks: Sequence[str] = ()
     if wanted := config.chosen_tasks:
-        from lm_probe.sweeps.lm_eval_bridge import expand_tasks, refuse_options
+        from lm_probe.sweeps.lm_eval_bridge import expand_tasks
 
         tasks = expand_tasks(wanted)
-        refuse_options(tasks, config.metadata)
     visits = plan(config.sources, config.revisions)
     unfit = unfit_tasks(tasks, visits, config)
     if config.tasks is not None:

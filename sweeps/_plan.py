@@ -15,7 +15,6 @@ from lm_probe.model_adapters import (
     find_folder,
     is_local,
     is_step,
-    list_revisions,
     locate,
     near_names,
     say_on_stderr,
@@ -95,6 +94,17 @@ def plan(
     return list(dict.fromkeys(visits))
 
 
+def refuse_local(sources: Sequence[str], revisions: str | None = None) -> None:
+    """Refuses what `plan` would of local sources, before anybody imports what reads weights or asks the Hub.
+
+    Raises:
+        UserError: as `plan`.
+    """
+    local = [source for source in sources if is_local(source)]
+    if local:
+        plan(local, revisions, say=lambda line: None)
+
+
 def _refuse_files(sources: Sequence[str]) -> None:
     """A file beside folders is what a shell makes of `series/*`.
 
@@ -157,6 +167,8 @@ def _of_repository(
 ) -> Sequence[tuple[str | None, str | None]]:
     """The revisions of a Hub repository, each with its commit."""
     if wanted is not None and _needs_listing(wanted):
+        from lm_probe.model_adapters import list_revisions
+
         commits = list_revisions(source)
         steps = {name: step for name in commits if (step := step_of(name)) is not None}
         chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps, say)
@@ -180,12 +192,12 @@ def _chosen(source: str, wanted: str, steps: dict[str, int], say: Callable[[str]
 
 
 def _named(wanted: str, steps: dict[str, int]) -> int:
-    """How many steps a range with a stride names, up to the last that there is; 0 of anything else."""
+    """How many steps a range with a stride names, without a stop up to the last that there is; 0 of anything else."""
     found = _RANGE.fullmatch(wanted)
     if found is None or not found.group(3):
         return 0
     start, stop, stride = (int(part) if part else None for part in found.groups())
-    last = max(steps.values()) if stop is None else min(stop, max(steps.values()))
+    last = max(steps.values()) if stop is None else stop
     return len(range(start or 0, last + 1, stride or 1))
 
 

@@ -1,9 +1,11 @@
-"""What a plan says to people: a line for each checkpoint, and what they come to."""
+"""What a plan says to people: a line for checkpoints of which the same is said, and what they come to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from lm_probe.model_adapters import counted
 from lm_probe.sweeps._dry_run import Fetch, Planned
+from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
 
 _WIRE = 12.5e6  # bytes a second; nothing is fetched in order to measure it
@@ -13,12 +15,26 @@ _CALCULATED = (
 )
 
 
-def line_of(one: Planned) -> str:
-    """One checkpoint in a line."""
-    if one.problem is not None:
-        return f"{one.name}: {one.problem}"
+def lines_of(planned: Iterable[Planned]) -> Iterator[str]:
+    """Checkpoints in lines: in one those of a model that come one after the other and of which the same is said."""
+    for (_, problem, said), same in groupby(planned, lambda one: (one.visit.model, one.problem, _said(one))):
+        visits = [one.visit for one in same]
+        yield f"{_names(visits)}: {problem or ('each ' if len(visits) > 1 else '') + said}"
+
+
+def _names(visits: Sequence[Visit]) -> str:
+    first, last = visits[0], visits[-1]
+    match len(visits):
+        case 1:
+            return first.name
+        case 2:
+            return f"{first.name} and {last.revision}"
+    return f"{first.name} ... {last.revision}, {counted(len(visits), 'checkpoint')}"
+
+
+def _said(one: Planned) -> str:
     fetched = "" if one.fetch is None else f", {_fetched(one.fetch)}"
-    return f"{one.name}: {one.finished} of {one.measurements} finished{fetched}"
+    return f"{one.finished} of {one.measurements} finished{fetched}"
 
 
 def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list[str]:

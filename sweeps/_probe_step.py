@@ -30,7 +30,7 @@ from lm_probe.probes import (
     WeightProbe,
     run_forward,
 )
-from lm_probe.sweeps._config import DTYPES, SweepConfig
+from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._controls import Control
 from lm_probe.sweeps._fetched import Fetched
 from lm_probe.sweeps._first_checkpoint import why_unlike, why_unsound
@@ -62,7 +62,7 @@ class ProbeStep:
         """Keeps the Hub cache in bounds, where somebody sets it."""
         self._prefetch = Prefetch()
         self._loader = CheckpointLoader(
-            device=config.where, dtype=DTYPES[config.dtype], trust_remote_code=config.trust_remote_code
+            device=config.where, dtype=config.torch_dtype, trust_remote_code=config.trust_remote_code
         )
         self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}

@@ -1,4 +1,4 @@
-"""The progress bar of a sweep: which checkpoint, which probe, and the time left."""
+"""The progress of a sweep: which checkpoint, which probe, and the time left."""
 
 import sys
 from types import TracebackType
@@ -6,37 +6,51 @@ from types import TracebackType
 from tqdm import tqdm
 
 from lm_probe.model_adapters import printable
+from lm_probe.sweeps._log_lines import LogLines
 
 
 class Progress:
-    """Counts pieces of work; what was finished before is told at once and left out of the estimate."""
+    """Counts pieces of work; what was finished before is told at once and left out of the estimate.
 
-    def __init__(self, total: int, *, silent: bool = False) -> None:
-        """Shows a bar of `total` pieces on stderr."""
-        on_terminal = sys.stderr.isatty()
+    On a terminal it is a bar, and where stderr goes to a file a line now and then; see `LogLines`.
+    """
+
+    def __init__(self, total: int, *, unit: str = "measurement", silent: bool = False) -> None:
+        """Shows the progress of `total` pieces, each a `unit`, on stderr."""
+        watched = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
-            unit="probe",
-            disable=silent,
+            disable=silent or not watched,
             dynamic_ncols=True,
-            mininterval=0.1 if on_terminal else 15.0,
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
         )
+        self._log = None if silent or watched else LogLines(total, unit, self.say)
 
-    def now(self, checkpoint: str, doing: str) -> None:
-        """Says what is being worked on."""
-        self._bar.set_description(printable(f"{checkpoint} · {doing}"), refresh=False)
-        self._bar.refresh() if sys.stderr.isatty() else self._bar.update(0)
+    def now(self, part: str, doing: str) -> None:
+        """Says what is being worked on: a checkpoint, and what is done with it."""
+        what = f"{part} · {doing}"
+        self._bar.set_description(printable(what))
+        if self._log is not None:
+            self._log.now(what)
 
     def done(self, pieces: int = 1) -> None:
         """Counts finished pieces."""
         self._bar.update(pieces)
+        if self._log is not None:
+            self._log.add(pieces)
 
     def skip(self, pieces: int) -> None:
         """Counts pieces that were finished before."""
         if not self._bar.disable:
             self._bar.initial += pieces
         self._bar.update(pieces)
+        if self._log is not None:
+            self._log.add(pieces, before=True)
+
+    def leave(self, part: str) -> None:
+        """Ends a checkpoint."""
+        if self._log is not None:
+            self._log.leave(part)
 
     def say(self, line: str) -> None:
         """Prints a line above the bar."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lm_probe.eval_tasks import TaskError, fingerprint, refuse_unknown, task_manager, task_names, tokenizer_at_hand
+from lm_probe.eval_tasks import TaskError, fingerprint, task_manager, task_names, tokenizer_at_hand
 from lm_probe.model_adapters import UserError, device_of
 from lm_probe.sweeps._lm_eval_names import expand_tasks, folders_of, is_ours, our_tasks, what_it_asks
 from lm_probe.sweeps._lm_eval_quiet import quiet, same_random_state, system_report_once
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["TaskRun", "TaskScore", "expand_tasks", "refuse_options", "run_tasks", "save_results", "task_config_hash"]
+__all__ = ["TaskRun", "TaskScore", "expand_tasks", "run_tasks", "save_results", "task_config_hash"]
 
 
 class TaskScore(NamedTuple):
@@ -167,20 +167,6 @@ def task_config_hash(task: str, num_docs: int | None, seed: int, metadata: Mappi
     from lm_eval import __version__
 
     return hashlib.sha256(json.dumps([what_it_asks(task), __version__, num_docs, seed]).encode()).hexdigest()
-
-
-def refuse_options(tasks: Sequence[str], metadata: Mapping[str, Any]) -> None:
-    """Refuses options that our tasks do not know or cannot have, before anything is measured.
-
-    Raises:
-        UserError: there is no such option, or it cannot have its value.
-    """
-    try:
-        refuse_unknown(metadata)
-        for task in filter(is_ours, tasks):
-            fingerprint(task, metadata=metadata)
-    except TaskError as error:
-        raise UserError(str(error)) from error
 
 
 def _load(

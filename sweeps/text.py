@@ -31,6 +31,30 @@ class Text(NamedTuple):
     note: str
 
 
+def find_text(source: str | None) -> Path | DatasetName | None:
+    """Where a text is, of which nothing is read yet; see `read_text`.
+
+    Raises:
+        UserError: It can be neither a file nor a dataset.
+    """
+    if source is None:
+        return None
+    path = Path(os.path.expanduser(source))
+    try:
+        exists = bool(source) and path.exists()
+    except OSError as error:
+        raise UserError(f"--text {source} cannot be opened: {error.strerror}; give a file that can be read") from error
+    if exists:
+        return path
+    dataset = DatasetName.parse(source)
+    if dataset is None:
+        raise UserError(
+            f"--text {source!r}: no such file or folder, and not a dataset's name; give a .txt, .md, .jsonl or "
+            ".jsonl.zst file, a folder of them, or NAME[:CONFIG][@SPLIT] of a Hub dataset"
+        )
+    return dataset
+
+
 def read_text(source: str | None) -> Text:
     """Read a text, up to `LIMIT_BYTES` of UTF-8; the document at the limit is cut, the rest is never loaded.
 
@@ -42,22 +66,12 @@ def read_text(source: str | None) -> Text:
     Raises:
         UserError: It cannot be found or read, is damaged, or holds no text.
     """
-    if source is None:
+    found = find_text(source)
+    if found is None:
         return _collect(f"built-in text of Python {platform.python_version()}", builtin_documents())
-    path = Path(os.path.expanduser(source))
-    try:
-        exists = bool(source) and path.exists()
-    except OSError as error:
-        raise UserError(f"--text {source} cannot be opened: {error.strerror}; give a file that can be read") from error
-    if exists:
-        return _collect(path.resolve().name, file_documents(path, LIMIT_BYTES))
-    dataset = DatasetName.parse(source)
-    if dataset is None:
-        raise UserError(
-            f"--text {source!r}: no such file or folder, and not a dataset's name; give a .txt, .md, .jsonl or "
-            ".jsonl.zst file, a folder of them, or NAME[:CONFIG][@SPLIT] of a Hub dataset"
-        )
-    return _collect(source, dataset_documents(dataset))
+    if isinstance(found, Path):
+        return _collect(found.resolve().name, file_documents(found, LIMIT_BYTES))
+    return _collect(str(source), dataset_documents(found))
 
 
 def _collect(name: str, documents: Iterable[str]) -> Text:

@@ -218,7 +218,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "broken tokenizer": (_broken_tokenizer, "step48", "tokenizer", "its tokenizer cannot be loaded ("),
     "no tokenizer": (
         lambda series: [file.unlink() for file in (series / "step48").glob("*token*")],
-        *("step48", "tokenizer", "it has no tokenizer, unlike the series' other checkpoints: copy that of tiny step0"),
+        *("step48", "tokenizer", "it has no tokenizer, unlike the series' other checkpoints: copy tokenizer.json and "),
     ),
     "projection": (
         lambda series: _without(series, "layers.1.mlp.dense_h_to_4h.weight", "step8"),

@@ -81,6 +81,19 @@ def test_settings_of_a_tokenizer_that_decide_no_token_are_no_finding(series: Pat
     assert audit([str(series)]).findings == []
 
 
+def test_the_file_that_a_tokenizer_lacks_is_named(series: Path) -> None:
+    settings, tokens = "tokenizer_config.json", "tokenizer.json"
+    for step, names in ((8, [settings]), (16, [tokens]), (32, [settings, tokens])):
+        for name in names:
+            (series / f"step{step}" / name).unlink()
+    findings = audit([str(series)]).findings
+    lines = {step: " | ".join(one.line for one in findings if one.revision == f"step{step}") for step in STEPS}
+    assert {step for step, line in lines.items() if line} == {8, 16, 32}
+    assert "makes other tokens" in lines[8] and "; it lacks tokenizer_config.json: copy that of tiny step0" in lines[8]
+    assert "cannot be loaded" in lines[16] and "it lacks tokenizer.json, unlike the series'" in lines[16]
+    assert "it has no tokenizer, unlike" in lines[32] and f"copy {tokens} and {settings} of tiny step0" in lines[32]
+
+
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_each_fault_is_found_and_nothing_else(fault: str, series: Path) -> None:
     plant, step, kind, said = FAULTS[fault]

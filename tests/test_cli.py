@@ -19,6 +19,8 @@ from lm_probe.cli import main
 from lm_probe.cli import sweep as sweep_command
 from lm_probe.probes import probe_names
 from lm_probe.sweeps import RunStore
+from lm_probe.sweeps._config import CONTROLS
+from lm_probe.sweeps._controls import RUN
 from tests.loopback_hub import LoopbackHub
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -54,6 +56,54 @@ def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
     if "--version" in argv:
         versions = [importlib.metadata.version(name) for name in ("lm-probe", "torch", "transformers", "lm-eval")]
         assert done.stdout.startswith("lm-probe {} (torch {}, transformers {}, lm-eval {}, ".format(*versions))
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--tokens", "-5"],
+        ["--batch-size", "0"],
+        ["--dtype", "foo"],
+        ["--probes", "gloss"],
+        ["--controls", "x"],
+        ["--metadata", "separator=tab"],
+        ["--metadata", "sepparator=comma"],
+        ["--text", "nowhere.txt"],
+        ["--revisions", "0:8:0"],
+        ["--ray", "nonsense"],
+        ["--cache-gb", "1", "--ray"],
+        ["nowhere/"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_model_is_refused_without_waiting_for_torch(mistake: list[str], series: Path) -> None:
+    script = (
+        "import sys\nfrom lm_probe.cli import main\nassert main(sys.argv[1:]) == 2\n"
+        "assert not {'torch', 'transformers', 'lm_eval', 'pandas'} & set(sys.modules)"
+    )
+    argv = ["sweep", str(series), *mistake, "--out", "run"]
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("lm-probe sweep: ") and done.stderr.count("\n") == 1
+
+
+def test_who_watches_is_told_that_it_begins_and_a_file_is_not(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for argv in ([*arguments, "--dry-run", "--probes", "head_spectrum"], ["audit", arguments[1]]):
+        first = f"lm-probe {argv[0]}: loading torch and transformers"
+        with monkeypatch.context() as on_a_terminal:
+            on_a_terminal.setattr(sys.stderr, "isatty", lambda: True)
+            assert main(argv) == 0
+        assert capsys.readouterr().err.startswith(first)
+        assert main(argv) == 0
+        assert capsys.readouterr().err == ""
+        assert main([*argv, "--revisions", "7"]) == 2
+        assert "loading" not in capsys.readouterr().err
+
+
+def test_the_controls_that_are_known_are_those_there_are() -> None:
+    assert {*CONTROLS} == {*RUN}
 
 
 def test_the_help_names_the_probes_there_are() -> None:
@@ -302,6 +352,9 @@ def test_a_folder_too_high_and_files_beside_folders_say_what_to_give(
     assert refused(str(above)).endswith(
         f"{above} is no checkpoint and no series, but holds some: give {above / 'deep'} {above / 'wide'}"
     )
+    # Of a run with its series it is not the results, which lie in folders step<N> too.
+    (tmp_path / "lm_eval" / "deep" / "step0").mkdir(parents=True)
+    assert refused(str(tmp_path)).endswith(f"but holds some: give {above / 'deep'} {above / 'wide'}")
     everything = [str(path) for path in (above / "wide", above / "held_out.jsonl", above / "deep")]
     assert refused(*everything).endswith(f"held_out.jsonl is a file among folders: leave it out, or give {above}/*/")
     assert "give what save_pretrained wrote" in refused(str(above / "empty"))

@@ -17,11 +17,12 @@ from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.probes._anisotropy import AnisotropyProbe
 from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
-from lm_probe.sweeps._dry_run import Planned, outline
+from lm_probe.sweeps._dry_run import Fetch, Planned, outline
 from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._flops import pass_flops, shape_of
 from lm_probe.sweeps._job import prepare
-from lm_probe.sweeps._plan_words import duration, summarised
+from lm_probe.sweeps._plan import Visit
+from lm_probe.sweeps._plan_words import duration, lines_of, summarised
 from lm_probe.sweeps._task_tokens import size_of_task
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
 from tests.conftest import make_model
@@ -113,7 +114,7 @@ def test_a_task_costs_what_no_operation_counts(config: SweepConfig, monkeypatch:
 
 def test_a_lower_bound_is_said_as_one() -> None:
     def said(estimate: Estimate) -> str:
-        return summarised([Planned("one", 1, 0, None, None, estimate)])[-1]
+        return summarised([Planned(Visit("one", "one", None, None), 1, 0, None, None, estimate)])[-1]
 
     assert said(Estimate(calculated=300.0)).startswith("estimated time: at least 5 min of measuring (by operations, ")
     assert said(Estimate(recorded=300.0)) == "estimated time: 5 min of measuring (as this run has taken so far)"
@@ -191,7 +192,7 @@ def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys:
     assert capsys.readouterr().out.splitlines() == [
         "probes: head_spectrum, loss; tasks: none",
         "settings: 300 tokens of text.jsonl in windows of at most 32, float32, seed 1234",
-        *(f"tiny step{step}: 0 of 2 finished" for step in (0, 1, 8)),
+        "tiny step0 ... step8, 3 checkpoints: each 0 of 2 finished",
         "3 checkpoints, 0 of 6 measurements finished",
         "estimated time: at least a few seconds of measuring (by operations, requests and a timed matrix product; "
         "loading and what probes do with hidden states come on top); nothing was started",
@@ -208,6 +209,30 @@ def test_a_sweep_begins_with_its_plan(config: SweepConfig, capsys: pytest.Captur
     assert "as this run has taken so far" in said
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.endswith("3 checkpoints, 6 of 6 measurements finished; nothing was started\n")
+
+
+def test_checkpoints_of_which_the_same_is_said_are_one_line_and_no_figure_is_lost() -> None:
+    def planned(model: str, step: int, finished: int, fetch: Fetch | None = None, why: str | None = None) -> Planned:
+        return Planned(Visit(model, model, f"step{step}", step), 2, finished, fetch, why)
+
+    some, other = Fetch(1, 3_000_000, 3_000_000, True), Fetch(1, 1_000_000, 3_000_000)
+    steps = [
+        *(planned("a", step, 2) for step in (0, 1, 2)),
+        *(planned("a", step, 0) for step in (4, 8)),
+        planned("a", 16, 2),
+        *(planned("b", step, 2) for step in (0, 1)),
+        *(planned("b", step, 0, fetch) for step, fetch in ((2, some), (4, some), (8, some), (16, other))),
+        *(planned("b", step, 0, some, "is not there") for step in (32, 64)),
+    ]
+    assert list(lines_of(steps)) == [
+        "a step0 ... step2, 3 checkpoints: each 2 of 2 finished",
+        "a step4 and step8: each 0 of 2 finished",
+        "a step16: 2 of 2 finished",
+        "b step0 and step1: each 2 of 2 finished",
+        "b step2 ... step8, 3 checkpoints: each 0 of 2 finished, to fetch 3.0 MB of 3.0 from 1 weight file (all)",
+        "b step16: 0 of 2 finished, to fetch 1.0 MB of 3.0 from 1 weight file (single tensors)",
+        "b step32 and step64: is not there",
+    ]
 
 
 def test_what_the_run_holds_under_other_settings_is_said(
@@ -319,8 +344,8 @@ def test_what_another_version_measured_is_set_aside_by_its_name(
 
 
 def _lines(said: str) -> str:
-    """Without the bar."""
-    return "\n".join(line for line in said.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line)
+    """Without the progress."""
+    return "\n".join(line for line in said.splitlines() if " measurements in " not in line)
 
 
 @pytest.mark.parametrize(

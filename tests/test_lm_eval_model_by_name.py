@@ -165,9 +165,11 @@ def test_metadata_that_no_task_reads_is_refused(
             command(*asked, tasks=tasks)
 
 
-def test_the_help_is_lm_evals_and_then_ours(capsys) -> None:
-    assert eval_command.run(argparse.Namespace(arguments=["--help"])) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("usage: lm-eval run") and "probes=anisotropy+geometry" in said.split("lm-probe's own:")[1]
+def test_the_help_is_ours_and_then_lm_evals(capsys) -> None:
+    for asked in (["--help"], ["run", "-h"], []):
+        assert eval_command.run(argparse.Namespace(arguments=asked)) == 0
+        ours, theirs = capsys.readouterr().out.split("\nusage: lm-eval run")
+        assert ours.startswith("usage: lm-probe eval ") and "probes=anisotropy+geometry" in ours
+        assert "--model_args" in theirs and "lm-probe" not in theirs
     assert eval_command.run(argparse.Namespace(arguments=["ls", "--help"])) == 0
     assert "lm-probe's own:" not in capsys.readouterr().out

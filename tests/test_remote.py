@@ -284,7 +284,7 @@ def test_a_dry_run_says_what_the_sweep_then_does(
     planned = list(dry_run(config))
     read, files = _sent(hub), {path.name: path.stat().st_size for path in (billion / "step0").glob("*.safetensors")}
     assert read < 6_000 and not (tmp_path / "run").exists()
-    assert [one.name for one in planned] == ["user/billion step0", "user/billion step3", "user/billion step7"]
+    assert [one.visit.name for one in planned] == ["user/billion step0", "user/billion step3", "user/billion step7"]
     assert all(one.fetch.size == sum(files.values()) and not one.fetch.whole for one in planned)
     sweep(replace(config, revisions="0,3"), silent=True)
     assert sum(one.fetch.bytes + one.fetch.audit for one in planned[:2]) == _sent(hub) - read
@@ -296,8 +296,11 @@ def test_a_dry_run_says_what_the_sweep_then_does(
     _, _, *lines, total, estimate = capsys.readouterr().out.splitlines()
     whole = f"{sum(files.values()) / 1e6:,.1f}"
     fetched = f"to fetch {whole} MB of {whole} from {len(files)} weight files (all)"
-    assert lines[0] == f"user/billion step0: 1 of 2 finished, {fetched}"
-    assert len(lines) == 3 and total.startswith("3 checkpoints, 2 of 6 measurements finished; to fetch")
+    assert lines == [
+        f"user/billion step0 and step3: each 1 of 2 finished, {fetched}",
+        f"user/billion step7: 0 of 2 finished, {fetched}, before that 0.8 MB for the audit",
+    ]
+    assert total.startswith("3 checkpoints, 2 of 6 measurements finished; to fetch")
     assert estimate.startswith("estimated time: at least a few seconds of measuring (as this run has taken so far, by ")
     assert estimate.endswith("of fetching at 100 Mbit/s, which is assumed; nothing was started")
     assert main([*asked[:-2], "--probes", "loss", "--tasks", "none", "--revisions", "step9", "--dry-run"]) == 2
@@ -306,7 +309,9 @@ def test_a_dry_run_says_what_the_sweep_then_does(
 def test_a_dry_run_of_folders_fetches_nothing(series: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(series, tmp_path / "tiny"))
     config = SweepConfig((str(folder),), tmp_path / "run", probes=("head_spectrum",), tasks=())
-    assert [one[:3] for one in dry_run(config)] == [(f"tiny step{step}", 1, 0) for step in (0, 1, 8)]
+    assert [(one.visit.name, *one[1:3]) for one in dry_run(config)] == [
+        (f"tiny step{step}", 1, 0) for step in (0, 1, 8)
+    ]
     sweep(config, silent=True)
     (folder / "step1" / "model.safetensors").write_bytes(b"")
     first, second, third = dry_run(config)

@@ -38,7 +38,7 @@ def test_default_tasks_that_cannot_be_asked_are_left_out_and_told_once(
     kinds = ("count_query", "most_frequent_word", "most_frequent_count")
     first = f"probes: none; tasks: {', '.join(f'{kind}_m{m}' for kind in kinds for m in (5, 10, 20))}"
     assert said[:3] == [first, "settings: 1 document a task, float32, seed 1234", LEFT_OUT]
-    assert said[3] == "tiny step0: 0 of 6 finished"
+    assert said[3] == "tiny step0 ... step8, 3 checkpoints: each 0 of 6 finished"
     assert main([*asked, "--revisions", "0,1", "--no-report"]) == 0
     out, err = capsys.readouterr()
     assert err.count("words are needed") == 1 and LEFT_OUT in err
