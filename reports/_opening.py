@@ -17,7 +17,8 @@ _LISTED = 10
 _SAID = {
     "saturated": "{models} {are} worse at the end than before (saturated)",
     "not worse": (
-        "{models} {are} not worse by a tenth of the late gain or more (95 % confidence), improving still or flat"
+        "{models} {are} not worse at the end than before: a worsening by a tenth of the late gain or more is ruled out "
+        "(95 % confidence)"
     ),
     "cannot tell": "whether {models} {are} worse at the end than before, these data do not decide",
 }

@@ -87,7 +87,8 @@ def anisotropy_said(data: RunData) -> list[str]:
     if not profiles:
         return []
     made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
-    return [f"Mean cosine over all ordered pairs of hidden states of a layer{clustered(data, 'anisotropy')}.{made}"]
+    errors = clustered(data, "anisotropy").replace(", ", "; errors are ")
+    return [f"Mean cosine over all ordered pairs of hidden states of a layer{errors}.{made}"]
 
 
 def anisotropy_pictures(data: RunData) -> list[Picture]:

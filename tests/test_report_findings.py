@@ -69,7 +69,7 @@ def test_a_loss_that_fell_and_went_flat_is_called_no_worse_and_not_unsaturated(t
     write(tmp_path, "flat", {"loss": list(flat)})
     assert (verdict := analysed(tmp_path).loss("flat")) is not None and verdict.found.verdict == "not worse"
     report = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "flat is not worse by a tenth of the late gain or more (95 % confidence), improving still or flat." in report
+    assert "flat is not worse at the end than before: a worsening by a tenth of the late gain or more is ruled out" in report
     assert "whether it still improves or went flat" in report and "not saturated" not in report.lower()
 
 
