@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._ray import LOCAL, Spread
-from lm_probe.sweeps._ray_driver import Driver
+from lm_probe.sweeps._ray_driver import CLOSE, Driver
 
 _OBJECT_STORE = 200 * 2**20  # bytes: the text and the settings go through it, no weights
 _LONGEST_FOLDER = 40  # characters that the path of a socket leaves to it
@@ -70,9 +70,7 @@ class _Apart:
         level = "INFO" if self._debug else "CRITICAL"
         asked = dict(address=self._address, log_to_driver=self._debug, logging_level=level, **options)
         try:
-            self._ask("connect", asked)
-        except UserError:
-            raise
+            self._ask("connect", (asked,))
         except Exception as error:
             said = " ".join(str(error).split())[:240]
             if self._address == LOCAL:
@@ -85,23 +83,41 @@ class _Apart:
             ) from error
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
-        return lambda *given: self._ask(method, given)
+        return lambda *given: self._asked(method, given)
 
-    def _ask(self, method: str, given: Any) -> Any:
+    def end(self) -> None:
+        """Asks for nothing more; a program that forked keeps the pipe open, so closing it would not say so."""
+        with suppress(OSError):
+            self._write(CLOSE, ())
+
+    def _asked(self, method: str, given: Sequence[Any]) -> Any:
         try:
-            pickle.dump((method, given), self._questions)
-            self._questions.flush()
-            failed, answer = pickle.load(self._answers)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            time.sleep(_SIGNAL)
+            return self._ask(method, given)
+        except _Gone as gone:
             where = "Ray on this machine" if self._address == LOCAL else f"the Ray cluster at {self._address}"
             raise UserError(
                 f"{where} is gone: what was finished is stored; run the same command again to go on, and see with "
                 f"--debug what Ray says"
-            ) from None
+            ) from gone
+
+    def _ask(self, method: str, given: Sequence[Any]) -> Any:
+        try:
+            self._write(method, given)
+            failed, answer = pickle.load(self._answers)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            time.sleep(_SIGNAL)
+            raise _Gone("Ray ended its driver") from error
         if failed:
             raise answer
         return answer
+
+    def _write(self, method: str, given: Sequence[Any]) -> None:
+        pickle.dump((method, given), self._questions)
+        self._questions.flush()
+
+
+class _Gone(Exception):
+    """The driver's process has ended."""
 
 
 @contextmanager
@@ -118,12 +134,15 @@ def _process(address: str, debug: bool) -> Iterator[_Apart]:
     questions, answers = process.stdin, process.stdout
     assert questions is not None and answers is not None
     within = _AT_LENGTH
+    apart = _Apart(questions, answers, address, debug)
     try:
-        yield _Apart(questions, answers, address, debug)
-    except KeyboardInterrupt:
+        yield apart
+    except KeyboardInterrupt:  # perhaps amid a question
         within = _AT_ONCE
         raise
     finally:
+        if within != _AT_ONCE:
+            apart.end()
         for pipe in (questions, answers):
             with suppress(OSError):
                 pipe.close()

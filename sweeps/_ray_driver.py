@@ -7,23 +7,29 @@ input and reads the answers from its standard output. Nothing that is measured i
 
 import os
 import pickle
+import shutil
 import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import Any, BinaryIO, NamedTuple
+
+from lm_probe.sweeps import _ray_actor
+
+CLOSE = "close"
+"""The last question, which is not answered."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST = 30.0  # seconds to let go in, once nobody asks any more
 
 
 class Came(NamedTuple):
-    """What a worker answered."""
+    """What a worker answered; see `packed`."""
 
     value: bytes
-
-
-class Raised(NamedTuple):
-    """What our code raised over there."""
-
-    error: Exception
 
 
 class Lost(NamedTuple):
@@ -32,7 +38,7 @@ class Lost(NamedTuple):
     reason: str
 
 
-Answer = Came | Raised | Lost
+Answer = Came | Lost
 
 
 class Driver:
@@ -41,6 +47,7 @@ class Driver:
     def __init__(self, ray: Any) -> None:
         """Takes the `ray` module, connected."""
         self._ray = ray
+        self._actor = _sent(ray)
         self._workers: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}
         self._number = 0
@@ -58,18 +65,18 @@ class Driver:
         """Starts a worker on a machine; gives its number."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        from lm_probe.sweeps._ray_actor import actor
-
-        remote = self._ray.remote(actor()).options(
-            num_cpus=cpus, num_gpus=gpus, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        )
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
         number = self._next()
-        self._workers[number] = remote.remote()
+        self._workers[number] = self._actor.options(num_cpus=cpus, num_gpus=gpus, scheduling_strategy=there).remote()
         return number
 
     def dismiss(self, worker: int) -> None:
         """Ends a worker, whatever it is at."""
         self._ray.kill(self._workers.pop(worker))
+
+    def introduce(self, worker: int, given: bytes) -> int:
+        """Tells a worker where it stands; gives the number of the question."""
+        return self._ask(self._workers[worker].introduce.remote(given))
 
     def begin(self, worker: int, cpus: int, gpus: float) -> int:
         """Hands it the job; gives the number of the question."""
@@ -95,10 +102,8 @@ class Driver:
     def _answer(self, reference: Any) -> Answer:
         try:
             return Came(self._ray.get(reference))
-        except self._ray.exceptions.RayTaskError as error:
-            return Raised(error.cause or RuntimeError(_in_a_line(error)))
         except self._ray.exceptions.RayError as error:
-            return Lost(_in_a_line(error))
+            return Lost(" ".join(str(error).split()))
 
     def _ask(self, reference: Any) -> int:
         self._asked[reference] = self._next()
@@ -109,42 +114,77 @@ class Driver:
         return self._number
 
 
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _sent(ray: Any) -> Any:
+    """The actor's class, which Ray sends with its code."""
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(_ray_actor)
+    return ray.remote(_ray_actor.Actor)
 
 
 def main() -> None:
-    """Serves whoever started this process, until that one closes the pipe or is gone.
+    """Serves whoever started this process, until that one ends it or is gone.
 
-    The first message holds the arguments of `ray.init`, each further one a method of `Driver` and its arguments. An
-    answer says whether it is an error.
+    The first question holds the arguments of `ray.init`, each further one a method of `Driver` and its arguments; see
+    `packed` for the answers.
     """
     inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # Ray's processes inherit it, and one that reads would take questions
     os.dup2(2, 1)  # what Ray prints is no answer
-    driver: Driver | None = None
-    try:
-        while True:
-            method, given = pickle.load(inbox)
-            try:
-                if driver is None:
-                    driver, value = _connected(**given), None
-                else:
-                    value = getattr(driver, method)(*given)
-                answer = pickle.dumps((False, value))
-            except Exception as error:
-                answer = _as_error(error)
-            outbox.write(answer)
+    questions: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    connected = threading.Event()
+    threading.Thread(target=_read, args=(inbox, questions, connected), daemon=True).start()
+    served = _Served(connected)
+    while (question := questions.get())[0] != CLOSE:
+        method, given = question
+        with suppress(BrokenPipeError):  # then nobody asks any more either
+            outbox.write(_ray_actor.packed(served.answer, method, given))
             outbox.flush()
-    except (EOFError, BrokenPipeError):
-        pass
-    if driver is not None:
+    served.close()
+
+
+class _Served:
+    """A driver that is connected by the first question."""
+
+    def __init__(self, connected: threading.Event) -> None:
+        self._connected = connected
+        self._options: dict[str, Any] = {}
+        self._driver: Driver | None = None
+
+    def answer(self, method: str, given: Sequence[Any]) -> Any:
+        try:
+            if self._driver is not None:
+                return getattr(self._driver, method)(*given)
+            (self._options,) = given
+            self._driver = _connected(self._options)
+            self._connected.set()
+        except Exception as error:
+            error.add_note(traceback.format_exc())  # a traceback does not travel
+            raise
+
+    def close(self) -> None:
+        if self._driver is None:
+            return
         import ray
 
-        driver.close()
+        self._driver.close()
         ray.shutdown()
+        if "_temp_dir" in self._options and not self._options["log_to_driver"]:
+            shutil.rmtree(self._options["_temp_dir"], ignore_errors=True)
 
 
-def _connected(**options: Any) -> Driver:
+def _read(inbox: BinaryIO, questions: "SimpleQueue[tuple[str, Any]]", connected: threading.Event) -> None:
+    """Takes what is asked; ends the process where the other one is gone and Ray, which may be stuck, does not end."""
+    with suppress(Exception):  # the end, also amid a question
+        while True:
+            questions.put(pickle.load(inbox))
+    questions.put((CLOSE, ()))
+    if connected.is_set():
+        time.sleep(_LAST)
+    os._exit(1)
+
+
+def _connected(options: dict[str, Any]) -> Driver:
     _deaf()
     import ray
 
@@ -157,10 +197,3 @@ def _deaf() -> None:
     """Who started this process is told to stop, and says so here; SIG_IGN would be handed down to Ray's processes."""
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
-
-
-def _as_error(error: Exception) -> bytes:
-    try:
-        return pickle.dumps((True, error))
-    except Exception:  # what cannot travel
-        return pickle.dumps((True, RuntimeError(f"{type(error).__name__}: {_in_a_line(error)}")))

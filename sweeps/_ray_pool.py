@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator
@@ -17,7 +18,7 @@ from lm_probe.sweeps._job import Job, key_of
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
 from lm_probe.sweeps._ray_cluster import cluster, have_gpus, rooms
-from lm_probe.sweeps._ray_driver import Answer, Driver, Lost, Raised
+from lm_probe.sweeps._ray_driver import Answer, Driver, Lost
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._tokens import TextError
 from lm_probe.sweeps._versions import recorded_versions
@@ -61,7 +62,7 @@ class _Pool:
         self._spread = spread
         self._desk = desk
         self._gpus = _gpus(driver, job, spread)
-        driver.put(pickle.dumps(job))  # with the text
+        driver.put(_packed(job))  # with the text
         self._queue = deque(job.visits)
         self._lines: dict[int, _Line] = {}  # by the question that is waited for
         self._rooms: dict[str, int] = {}
@@ -147,20 +148,21 @@ class _Pool:
         line = self._lines.pop(question)
         if isinstance(answer, Lost):
             self._lost(line, _reason(answer.reason))
-        elif isinstance(answer, Raised):  # by our code over there
-            if isinstance(answer.error, TextError):
-                raise answer.error
-            self._stumbled(line, answer.error)
         else:
-            with suppress(StopIteration):
-                self._lines[line.steps.send(pickle.loads(answer.value))] = line
-                return
+            failed, value = pickle.loads(answer.value)
+            if isinstance(value, TextError) and failed:
+                raise value
+            if failed:  # in our code over there
+                self._stumbled(line, value)
+            else:
+                with suppress(StopIteration):
+                    self._lines[line.steps.send(value)] = line
+                    return
         self._driver.dismiss(line.worker)
 
     def _serve(self, line: _Line) -> Generator[int, Any, None]:
-        line.host, problem = yield self._call(
-            line, "introduce", _environment(self._gpus), os.getcwd(), recorded_versions()
-        )
+        given = _environment(self._gpus), os.getcwd(), _script_folder(), recorded_versions()
+        line.host, problem = yield self._driver.introduce(line.worker, pickle.dumps(given))
         problem = problem or (yield self._driver.begin(line.worker, self._spread.cpus, self._gpus))
         if problem:
             self._refuse(line, problem)
@@ -271,6 +273,20 @@ def _environment(gpus: float) -> dict[str, str]:
         found["CUDA_VISIBLE_DEVICES"] = ""
     token = get_token()
     return found if token is None else found | {"HF_TOKEN": token}
+
+
+def _packed(job: Job) -> bytes:
+    """By Ray's own pickle, which takes functions along that a probe may hold."""
+    from ray import cloudpickle
+
+    packed: bytes = cloudpickle.dumps(job)
+    return packed
+
+
+def _script_folder() -> str | None:
+    """Where the program lies, if it imports from there."""
+    folder = os.path.dirname(os.path.realpath(sys.argv[0]))
+    return folder if folder in sys.path else None
 
 
 def _reason(said: str) -> str:

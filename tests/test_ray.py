@@ -35,7 +35,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve its w
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 PROBES = """
-import os, signal, time
+import os, signal, sys, time
 from pathlib import Path
 from lm_probe.probes import Reading
 
@@ -69,6 +69,12 @@ class Slow(_Probe):
         time.sleep(1)
         return 1.0
 
+class Listening(_Probe):
+    name = "listening"
+
+    def __init__(self):
+        self.look = lambda checkpoint: float(not sys.stdin.read())  # which pickle does not take
+
 class Token(_Probe):
     name = "token"
 
@@ -94,7 +100,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = folder / "deadly_probes-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly-probes\nVersion: 1.0\n")
-    names = ("poison", "fragile", "slow", "token")
+    names = ("poison", "fragile", "slow", "token", "listening")
     lines = "".join(f"{name} = deadly_probes:{name.title()}\n" for name in names)
     (about / "entry_points.txt").write_text(f"[lm_probe.probes]\n{lines}")
     return folder
@@ -259,6 +265,42 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
     assert "hf_of_this_test" not in "".join(capfd.readouterr())
 
 
+def test_a_probe_may_hold_functions_and_hears_nothing_of_what_is_asked(
+    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
+) -> None:
+    done = _sweep(series, tmp_path / "run", settings, ray.spread, probes=("listening",))
+    assert (done.measured, done.failures) == (3, [])
+
+
+OWN = """
+import sys
+from pathlib import Path
+from lm_probe.sweeps import Spread, SweepConfig, sweep
+
+source, out, text, address = sys.argv[1:]
+config = SweepConfig((source,), Path(out), text=text, tokens=600, context=32, tasks=(), probes=("own",), device="cpu")
+print(sweep(config, spread=Spread(address), silent=True))
+"""
+
+
+def test_a_script_finds_its_own_probes_in_the_workers(
+    series: Path, text_file: Path, tmp_path: Path, ray: SimpleNamespace
+) -> None:
+    """Beside the script, which stands in another folder, and without a guard."""
+    scripts, about = tmp_path / "scripts", tmp_path / "scripts" / "own_probe-1.0.dist-info"
+    about.mkdir(parents=True)
+    (scripts / "own.py").write_text(OWN)
+    probe = PROBES.replace("class Slow(_Probe):", "class Own(_Probe):").replace('name = "slow"', 'name = "own"')
+    (scripts / "own_probe.py").write_text(probe)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-probe\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[lm_probe.probes]\nown = own_probe:Own\n")
+    asked = [str(series), str(tmp_path / "run"), str(text_file), ray.spread.address]
+    done = subprocess.run(
+        [sys.executable, str(scripts / "own.py"), *asked], cwd="/", capture_output=True, text=True, timeout=120
+    )
+    assert "measured=3" in done.stdout, done.stderr
+
+
 def test_a_text_that_cannot_be_used_stops_the_sweep(
     series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
 ) -> None:
@@ -384,16 +426,34 @@ def test_stopped_it_takes_its_ray_along_and_goes_on_later(
     assert (done.measured, done.finished_before, done.failures) == (24 - kept, kept, [])
 
 
-def test_it_can_be_stopped_while_it_joins_a_cluster_that_does_not_answer(series: Path, text_file: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_it_can_be_stopped_while_it_joins_a_cluster_that_does_not_answer(
+    number: signal.Signals, series: Path, text_file: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute, tempfile.TemporaryDirectory() as folder:
         command = [*_command(series, Path(folder) / "run", text_file), f"127.0.0.1:{mute.getsockname()[1]}"]
         sweeping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not psutil.Process(sweeping.pid).children() and sweeping.poll() is None:
+        while not (driver := psutil.Process(sweeping.pid).children()) and sweeping.poll() is None:
             time.sleep(0.05)
         time.sleep(4)  # it is seen by nobody how far Ray is
-        sweeping.send_signal(signal.SIGTERM)
-        _, said = sweeping.communicate(timeout=30)  # Ray itself would try for a minute
-    assert sweeping.returncode == 128 + signal.SIGTERM and "stopped; what was finished is stored" in said
+        sweeping.send_signal(number)
+        _, said = sweeping.communicate(timeout=30)  # Ray itself would try for minutes
+        assert driver and not psutil.wait_procs(driver, timeout=30)[1], "Ray's driver is still there"
+    if number == signal.SIGTERM:
+        assert sweeping.returncode == 128 + number and "stopped; what was finished is stored" in said
+
+
+def test_a_driver_that_ends_before_it_is_connected_stored_nothing(
+    series: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "__init__.py").write_text("import os; os._exit(1)")
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    }
+    command = [*_command(series, tmp_path / "run", text_file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "Ray does not start on this machine (Ray ended its driver)" in done.stderr
 
 
 def test_without_ray_it_says_what_to_install(
