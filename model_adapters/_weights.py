@@ -179,7 +179,7 @@ class Weights:
         """
         path = f"{self._family.blocks}.{block}.{self._family.projections[role].parameter}"
         # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
-        return self._first_of((path, path.partition(".")[2]), f"{role} projection in block {block}")
+        return self._first_of((path, path.partition(".")[2]), f"{role} projection in layer {block + 1}")
 
     def block_of(self, name: str) -> int:
         """The block that a tensor is of; -1 where it is of none."""

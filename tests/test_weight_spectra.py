@@ -99,7 +99,7 @@ def test_a_missing_projection_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4}))
     weights = open_weights(str(tmp_path))
     assert weights.layers == 4
-    with pytest.raises(UserError, match=r"no query projection in block 3: looked for model.layers.3.self_attn.q_proj"):
+    with pytest.raises(UserError, match=r"no query projection in layer 4: looked for model.layers.3.self_attn.q_proj"):
         weights.projection("query", 3)
 
 
