@@ -2,16 +2,11 @@
 
 import os
 import shutil
-import signal
-import socket
-import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,18 +17,17 @@ import psutil
 import pytest
 import torch
 
-from lm_probe.sweeps import RunStore, Spread, Summary, SweepConfig, UserError, _ray_pool, sweep
+from lm_probe.sweeps import RunStore, Spread, SweepConfig, UserError, _ray_pool
 from lm_probe.sweeps._job import prepare
 from lm_probe.sweeps._ray_cluster import cluster, reachable, rooms
 from lm_probe.sweeps._ray_worker import Measurer
-from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
+from tests.ray_sweeps import STEPS, measurements, sweep_over, twelve_checkpoints
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lm-probe[ray]'")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would starve its workers beside other tests
 
-STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 PROBES = """
 import os, signal, sys, time
 from pathlib import Path
@@ -93,6 +87,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def long_series(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    return twelve_checkpoints(tmp_path_factory.mktemp("sources") / "long", tokenizer)
+
+
+@pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed package with probes of its own."""
     folder = tmp_path_factory.mktemp("plugin")
@@ -121,42 +120,17 @@ def ray(plugin: Path) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(spread=Spread(f"{node['NodeManagerAddress']}:{port}"), logs=logs)
 
 
-@pytest.fixture(scope="module")
-def long_series(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
-    folder = tmp_path_factory.mktemp("sources") / "long"
-    for step in STEPS:
-        make_model("gpt_neox", seed=step).save_pretrained(folder / f"step{step}")
-        tokenizer.save_pretrained(folder / f"step{step}")
-    return folder
-
-
-@pytest.fixture
-def settings(text_file: Path) -> dict[str, Any]:
-    return dict(text=str(text_file), tokens=600, context=32, tasks=(), device="cpu", batch_size=4)
-
-
-def _sweep(source: Path, out: Path, settings: dict[str, Any], spread: Spread | None, **changed: Any) -> Summary:
-    config = SweepConfig(sources=(str(source),), out=out, **{**settings, **changed})
-    return sweep(config, spread=spread, silent=True)
-
-
 def _values(run: Path) -> pd.DataFrame:
     with RunStore(run) as store:
         return store.values(provenance=True)
-
-
-def _measurements(run: Path) -> int:
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{run / 'run.db'}?mode=ro", uri=True)) as db:
-        return int(db.execute("SELECT count(*) FROM measurements").fetchone()[0])
-    return 0
 
 
 def _workers() -> list[psutil.Process]:
     return [child for child in psutil.Process().children(recursive=True) if "ray::" in child.name()]
 
 
-def _kill_one_after(run: Path, measurements: int, killed: list[int]) -> None:
-    while _measurements(run) < measurements:
+def _kill_one_after(run: Path, number: int, killed: list[int]) -> None:
+    while measurements(run) < number:
         time.sleep(0.05)
     busy = next(worker for worker in _workers() if "Actor" in worker.name())
     killed.append(busy.pid)
@@ -166,7 +140,7 @@ def _kill_one_after(run: Path, measurements: int, killed: list[int]) -> None:
 def test_a_killed_worker_costs_no_value(
     long_series: Path,
     tmp_path: Path,
-    settings: dict[str, Any],
+    text_file: Path,
     ray: SimpleNamespace,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -176,33 +150,33 @@ def test_a_killed_worker_costs_no_value(
     killed: list[int] = []
     hand = threading.Thread(target=_kill_one_after, args=(tmp_path / "spread", 9, killed), daemon=True)
     hand.start()
-    done = _sweep(long_series, tmp_path / "spread", settings, ray.spread, **asked)
+    done = sweep_over(long_series, tmp_path / "spread", text_file, ray.spread, **asked)
     hand.join()
     assert (done.checkpoints, done.measured, done.failures) == (12, 48, [])
     assert killed and not psutil.pid_exists(killed[0])
     assert "its worker died" in capsys.readouterr().err
-    assert not _sweep(long_series, tmp_path / "alone", settings, None, **asked).failures
+    assert not sweep_over(long_series, tmp_path / "alone", text_file, None, **asked).failures
     pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
     files = sorted(path.parent.name for path in (tmp_path / "spread" / "lm_eval").rglob("results_*.json"))
     assert files == sorted(f"step{step}" for step in STEPS)
 
 
 def test_a_copy_that_nobody_knew_waits_for_its_original(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
+    series: Path, tmp_path: Path, text_file: Path, ray: SimpleNamespace
 ) -> None:
     """Two workers have begun with the same when they find out."""
     source = tmp_path / "twins"
     for step in range(4):
         shutil.copytree(series / "step1", source / f"step{step}")
     asked = dict(probes=("slow", "head_spectrum"), audit=False)
-    done = _sweep(source, tmp_path / "spread", settings, ray.spread, **asked)
+    done = sweep_over(source, tmp_path / "spread", text_file, ray.spread, **asked)
     assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 2, 6, [])
-    assert _sweep(source, tmp_path / "alone", settings, None, **asked).copied == 6
+    assert sweep_over(source, tmp_path / "alone", text_file, None, **asked).copied == 6
     pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
 
 
 def test_heads_are_read_from_the_hub_by_every_worker(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace, hub: LoopbackHub, monkeypatch: Any
+    series: Path, tmp_path: Path, text_file: Path, ray: SimpleNamespace, hub: LoopbackHub, monkeypatch: Any
 ) -> None:
     """Values, findings, bytes and which one was measured are those of a serial sweep; two steps are one commit."""
     for name, value in {"ENDPOINT": hub.url, "HUB_OFFLINE": "0", "HUB_CACHE": str(tmp_path / "cache")}.items():
@@ -213,7 +187,7 @@ def test_heads_are_read_from_the_hub_by_every_worker(
     for name, spread in {"spread": ray.spread, "alone": None}.items():
         hub.forget_requests()
         asked = dict(probes=("slow", "head_spectrum"), revisions="all")
-        done = _sweep(Path("user/tiny"), tmp_path / name, settings, spread, **asked)
+        done = sweep_over(Path("user/tiny"), tmp_path / name, text_file, spread, **asked)
         assert (done.checkpoints, done.measured, done.copied, done.failures) == (4, 6, 2, [])
         assert [(one.revision, one.kind, one.twin) for one in done.findings] == [("step1", "copy", "step0")]
         runs[name] = sum(request.bytes_sent for request in hub.requests if request.path.endswith(".safetensors"))
@@ -234,7 +208,7 @@ def _origins(run: Path) -> list[tuple[str, str | None]]:
 def test_deaths_and_bad_files_cost_only_what_they_touch(
     series: Path,
     tmp_path: Path,
-    settings: dict[str, Any],
+    text_file: Path,
     ray: SimpleNamespace,
     plugin: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -246,8 +220,8 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
     shutil.copytree(series / "step1", source / "step2")
     weights = source / "step2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-200])
-    done = _sweep(
-        source, tmp_path / "run", settings, replace(ray.spread, tries=2), probes=("token", "fragile", "poison", "loss")
+    done = sweep_over(
+        source, tmp_path / "run", text_file, replace(ray.spread, tries=2), probes=("token", "fragile", "poison", "loss")
     )
     assert (plugin / "died").exists()
     # Measured again after the first death, `token` of step 8 would be one more.
@@ -266,9 +240,9 @@ def test_deaths_and_bad_files_cost_only_what_they_touch(
 
 
 def test_a_probe_may_hold_functions_and_hears_nothing_of_what_is_asked(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
+    series: Path, tmp_path: Path, text_file: Path, ray: SimpleNamespace
 ) -> None:
-    done = _sweep(series, tmp_path / "run", settings, ray.spread, probes=("listening",))
+    done = sweep_over(series, tmp_path / "run", text_file, ray.spread, probes=("listening",))
     assert (done.measured, done.failures) == (3, [])
 
 
@@ -301,39 +275,39 @@ def test_a_script_finds_its_own_probes_in_the_workers(
     assert "measured=3" in done.stdout, done.stderr
 
 
-def test_a_text_that_cannot_be_used_stops_the_sweep(
-    series: Path, tmp_path: Path, settings: dict[str, Any], ray: SimpleNamespace
-) -> None:
+def test_a_text_that_cannot_be_used_stops_the_sweep(series: Path, tmp_path: Path, ray: SimpleNamespace) -> None:
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(UserError, match="one context is 32: give a longer --text"):
-        _sweep(series / "step8", tmp_path / "run", settings, ray.spread, text=str(tmp_path / "short.txt"))
+        sweep_over(series / "step8", tmp_path / "run", tmp_path / "short.txt", ray.spread)
 
 
 def test_machines_that_are_not_fit_are_refused(
     series: Path,
     tmp_path: Path,
-    settings: dict[str, Any],
+    text_file: Path,
     ray: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(UserError, match="no machine of the cluster has 999 CPUs for a worker: lower --cpus-per-task"):
-        _sweep(series, tmp_path, settings, replace(ray.spread, cpus=999))
+        sweep_over(series, tmp_path, text_file, replace(ray.spread, cpus=999))
     with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
-        _sweep(series, tmp_path, settings, replace(ray.spread, gpus=1))
+        sweep_over(series, tmp_path, text_file, replace(ray.spread, gpus=1))
     here = _ray_pool.recorded_versions()
     monkeypatch.setattr(_ray_pool, "recorded_versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
-        _sweep(series / "step8", tmp_path, settings, ray.spread)
-    assert not _measurements(tmp_path)
+        sweep_over(series / "step8", tmp_path, text_file, ray.spread)
+    assert not measurements(tmp_path)
 
 
-def test_a_worker_says_what_it_lacks(series: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_a_worker_says_what_it_lacks(series: Path, tmp_path: Path, text_file: Path) -> None:
     moved = tmp_path / "here"
     moved.symlink_to(series)
-    job = prepare(SweepConfig(sources=(str(moved),), out=tmp_path / "run", **settings))
+    config = SweepConfig(sources=(str(moved),), out=tmp_path / "run", text=str(text_file), tasks=(), device="cpu")
+    job = prepare(config)
     assert Measurer(job, 1).begin() is None
-    elsewhere = SweepConfig(sources=(str(moved),), out=tmp_path / "run", **{**settings, "device": "cuda:7"})
-    assert "device cuda:7 cannot be used" in str(Measurer(prepare(elsewhere, Spread()), 1).begin())
+    assert "device cuda:7 cannot be used" in str(
+        Measurer(prepare(replace(config, device="cuda:7"), Spread()), 1).begin()
+    )
     moved.unlink()
     assert Measurer(job, 1).begin() == f"{moved} is not there: put it on a disk that all machines share"
 
@@ -373,93 +347,10 @@ def test_where_nobody_answers_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -
         reachable("auto")
 
 
-def _command(series: Path, run: Path, text: Path) -> list[str]:
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from lm_probe.cli import main; sys.exit(main())",
-        "sweep",
-        str(series),
-    ]
-    command += ["--out", str(run), "--text", str(text), "--tokens", "600", "--context", "32", "--tasks", "none"]
-    return [*command, "--probes", "loss,geometry", "--no-report", "--ray"]
-
-
-@pytest.mark.parametrize(
-    ("lost", "told"),
-    [((), True), (("gcs_server", "raylet"), True), (("gcs_server", "raylet"), False)],
-    ids=["told to stop", "head gone and told to stop", "head gone"],
-)
-def test_stopped_it_takes_its_ray_along_and_goes_on_later(
-    lost: tuple[str, ...], told: bool, long_series: Path, text_file: Path, tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    """Also where the batch system has stopped the cluster's head already, for which Ray ends its driver."""
-    run = tmp_path / "run"
-    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp") as temporary:  # the path of a socket has 107 characters
-        pipe = subprocess.PIPE
-        # Ray itself waits a minute for a head.
-        environment = {**os.environ, "TMPDIR": temporary, "RAY_gcs_rpc_server_reconnect_timeout_s": "4"}
-        sweeping = subprocess.Popen(
-            _command(long_series, run, text_file), env=environment, stdout=pipe, stderr=pipe, text=True
-        )
-        while _measurements(run) < 3 and sweeping.poll() is None:
-            time.sleep(0.05)
-        started = psutil.Process(sweeping.pid).children(recursive=True)
-        assert any("raylet" in child.name() for child in started) and list(Path(temporary).glob("lm-probe-*"))
-        for child in started:
-            if child.name() in lost:
-                child.kill()
-        if told:
-            sweeping.send_signal(signal.SIGTERM)
-        out, said = sweeping.communicate(timeout=60)
-        assert sweeping.returncode == (128 + signal.SIGTERM if told else 2), said
-        expected = "stopped; what was finished is stored" if told else "Ray on this machine is gone: what was finished"
-        assert expected in said and "Traceback" not in said and not out
-        for child in started if lost else ():  # without a head they take their time
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        assert not psutil.wait_procs(started, timeout=60)[1], "something of Ray is still there"
-        assert not list(Path(temporary).glob("lm-probe-*"))
-    kept = _measurements(run)
-    assert 3 <= kept < 24
-    done = _sweep(long_series, run, settings, None, probes=("loss", "geometry"))
-    assert (done.measured, done.finished_before, done.failures) == (24 - kept, kept, [])
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_it_can_be_stopped_while_it_joins_a_cluster_that_does_not_answer(
-    number: signal.Signals, series: Path, text_file: Path
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute, tempfile.TemporaryDirectory() as folder:
-        command = [*_command(series, Path(folder) / "run", text_file), f"127.0.0.1:{mute.getsockname()[1]}"]
-        sweeping = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while not (driver := psutil.Process(sweeping.pid).children()) and sweeping.poll() is None:
-            time.sleep(0.05)
-        time.sleep(4)  # it is seen by nobody how far Ray is
-        sweeping.send_signal(number)
-        _, said = sweeping.communicate(timeout=30)  # Ray itself would try for minutes
-        assert driver and not psutil.wait_procs(driver, timeout=30)[1], "Ray's driver is still there"
-    if number == signal.SIGTERM:
-        assert sweeping.returncode == 128 + number and "stopped; what was finished is stored" in said
-
-
-def test_a_driver_that_ends_before_it_is_connected_stored_nothing(
-    series: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "__init__.py").write_text("import os; os._exit(1)")
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    }
-    command = [*_command(series, tmp_path / "run", text_file)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "Ray does not start on this machine (Ray ended its driver)" in done.stderr
-
-
 def test_without_ray_it_says_what_to_install(
-    series: Path, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    series: Path, tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"not installed: pip install 'lm-probe\[ray\]'"):
-        _sweep(series, tmp_path, settings, Spread())
+        sweep_over(series, tmp_path, text_file, Spread())
     assert not list(tmp_path.iterdir())
