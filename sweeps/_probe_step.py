@@ -11,6 +11,7 @@ from lm_probe.model_adapters import (
     Architecture,
     Checkpoint,
     CheckpointLoader,
+    NoTokenizer,
     OpenCheckpoint,
     Site,
     UserError,
@@ -157,7 +158,7 @@ class ProbeStep:
         with measured("cpu") as cost:
             weights = self.weights_of(checkpoint)
             before = weights.bytes_read
-            tokenizer = self._loader.tokenizer(weights.folder)
+            tokenizer = self._tokenizer_beside(weights)
             rows = None if tokenizer is None else len(tokenizer)
             sample = None
             if tokenizer is not None and "token_counts" in probe.needs:
@@ -192,10 +193,21 @@ class ProbeStep:
             if why is None:
                 return first
         line = f"{source}: nothing is compared with {self._starts[source].revision or 'the first checkpoint'}: {why}"
+        self._tell_once(line)
+        return None
+
+    def _tokenizer_beside(self, weights: Weights) -> PreTrainedTokenizerBase | None:
+        """The tokenizer of a checkpoint of which weights are read, which can be without."""
+        try:
+            return self._loader.tokenizer(weights.folder)
+        except NoTokenizer as error:
+            self._tell_once(f"{error}; until then its weights are measured as those of one without a tokenizer")
+            return None
+
+    def _tell_once(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
             self.say(line)
-        return None
 
     def weights_of(self, checkpoint: Checkpoint) -> Weights:
         """A checkpoint's weights: from the Hub, what one probe read is there for the next, of the first one for all."""
