@@ -81,7 +81,7 @@ def dry_run(
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
-        plan = _Plan(job, store, spread, each=True)
+        plan = _Plan(job, store, spread, say, each=True)
         yield from map(plan.of, job.visits)
         for line in held_otherwise(store, plan.asked) if store is not None else ():
             say(line)
@@ -95,23 +95,27 @@ class Outline(NamedTuple):
     """What its run holds that was measured with other settings; see `held_otherwise`."""
 
 
-def outline(job: Job, store: RunStore, spread: Spread | None = None) -> Outline:
+def outline(
+    job: Job, store: RunStore, spread: Spread | None = None, *, say: Callable[[str], None] = say_on_stderr
+) -> Outline:
     """What a sweep that is about to begin has before it, at little cost.
 
     Of each repository one listing and the headers of one checkpoint stand for the others. A local checkpoint counts as
     finished by its name: its files are read at its own turn.
     """
-    plan = _Plan(job, store, spread, each=False)
+    plan = _Plan(job, store, spread, say, each=False)
     planned = [plan.of(visit) for visit in job.visits]
     return Outline(planned, held_otherwise(store, plan.asked))
 
 
 class _Plan:
-    def __init__(self, job: Job, store: RunStore | None, spread: Spread | None, *, each: bool) -> None:
+    def __init__(
+        self, job: Job, store: RunStore | None, spread: Spread | None, say: Callable[[str], None], *, each: bool
+    ) -> None:
         self._job = job
         self._store = store
         self._each = each
-        self._estimator = Estimator(job, store, elsewhere=spread is not None)
+        self._estimator = Estimator(job, store, say, elsewhere=spread is not None)
         self._layouts: dict[tuple[object, ...], Fetch] = {}
         self._listings: dict[str, Mapping[str, int] | None] = {}
         self._silent: dict[str, str] = {}

@@ -16,6 +16,7 @@ from lm_probe.model_adapters import (
     Site,
     UserError,
     Weights,
+    counted,
     device_of,
     local_folder,
     open_weights,
@@ -271,7 +272,28 @@ class ProbeStep:
                 context=context,
                 seed=self._config.seed,
             )
+            self._tell_short(self._samples[name])
         return self._samples[name]
+
+    def _tell_short(self, sample: TokenSample) -> None:
+        """Says where the text has fewer tokens than are asked for; one that would be a window alone is never drawn."""
+        assert self.text is not None
+        if sample.n_tokens < self._config.tokens - 1:
+            self._tell_once(
+                f"{self.text.note or 'the text'} has {counted(sample.n_tokens, 'token')}, all are used: --tokens "
+                f"{self._config.tokens} asks for more"
+            )
+
+    def tokens_of(self, weights: Weights) -> int:
+        """How many tokens of text a checkpoint is given: as many as are asked for, or as the text has.
+
+        Raises:
+            TextError: the text gives no sample.
+        """
+        tokenizer = self._tokenizer_beside(weights)
+        if tokenizer is None:
+            return self._config.tokens
+        return self._sample(tokenizer, weights.folder, weights.max_context).n_tokens
 
     def _sound(self, visit: Visit | None) -> Checkpoint | None:
         if visit is None:
