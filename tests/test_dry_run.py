@@ -228,10 +228,28 @@ def test_a_sweep_begins_with_its_plan(config: SweepConfig, capsys: pytest.Captur
     assert "2 checkpoints, 0 of 4 measurements finished\nestimated time: " in _lines(capsys.readouterr().err)
     assert main(_arguments(config)) == 0
     said = _lines(capsys.readouterr().err)
-    assert "3 checkpoints, 4 of 6 measurements finished\nestimated time: " in said
+    assert "3 checkpoints, at most 4 of 6 measurements finished (whether files have changed since is seen when " in said
+    assert "they are read)\nestimated time: " in said
     assert "as this run has taken so far" in said
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.endswith("3 checkpoints, 6 of 6 measurements finished; nothing was started\n")
+
+
+def test_of_weights_that_changed_nothing_is_called_finished(
+    config: SweepConfig, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a dry run, which reads them, and in the end; when a sweep begins it does not know."""
+    copy = Path(shutil.copytree(series, tmp_path / "copy"))
+    asked = replace(config, sources=(str(copy),))
+    assert main(_arguments(asked)) == 0
+    assert "3 checkpoints, 0 of 6 measurements finished\n" in capsys.readouterr().err
+    make_model("gpt_neox", seed=7).save_pretrained(copy / "step1")
+    assert main(_arguments(asked, "--dry-run")) == 0
+    assert "3 checkpoints, 4 of 6 measurements finished\n" in capsys.readouterr().out
+    main(_arguments(asked))
+    out, err = capsys.readouterr()
+    assert "3 checkpoints, at most 6 of 6 measurements finished (" in err
+    assert ", 4 finished before, " in out
 
 
 def test_checkpoints_of_which_the_same_is_said_are_one_line_and_no_figure_is_lost() -> None:
