@@ -16,7 +16,7 @@ def add_source_arguments(parser: argparse.ArgumentParser, revisions: str | None,
         nargs="+",
         metavar="SOURCE",
         help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of step<N> checkpoints; "
-        "series/step* are one series",
+        "series/step* are one series, of which --revisions selects",
     )
     parser.add_argument(
         "--revisions",

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lm_probe.cli._sources import add_source_arguments
 from lm_probe.cli.report import render
-from lm_probe.model_adapters import counted, say_on_stderr, say_on_stdout, say_on_terminal
+from lm_probe.model_adapters import UserError, counted, say_on_stderr, say_on_stdout, say_on_terminal
 
 if TYPE_CHECKING:
     from lm_probe.sweeps import Finding, Planned, Spread, Summary, SweepConfig
@@ -135,14 +135,13 @@ def _add_spreading_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPUs for a checkpoint, 0.5 for two a GPU (default: 1 where there are any)",
     )
     spread.add_argument(
-        "--cpus-per-task", type=int, default=1, metavar="N", help="CPUs, and threads, for a checkpoint (%(default)s)"
+        "--cpus-per-task", type=int, metavar="N", help="CPUs, and threads, for a checkpoint (default: 1)"
     )
     spread.add_argument(
         "--tries",
         type=int,
-        default=3,
         metavar="K",
-        help="workers that may die at a checkpoint before it is given up (%(default)s)",
+        help="workers that may die at a checkpoint before it is given up (default: 3)",
     )
 
 
@@ -234,11 +233,18 @@ def config_of(args: argparse.Namespace, sources: tuple[str, ...], revisions: str
 
 
 def _spread(args: argparse.Namespace) -> "Spread | None":
+    asked = {"cpus": args.cpus_per_task, "gpus": args.gpus_per_task, "tries": args.tries}
+    given = {name: value for name, value in asked.items() if value is not None}
     if args.ray is None:
+        if given:
+            flags = {"cpus": "--cpus-per-task", "gpus": "--gpus-per-task", "tries": "--tries"}
+            raise UserError(
+                f"{flags[next(iter(given))]} is of workers of --ray, which is not given: add --ray, or leave it out"
+            )
         return None
     from lm_probe.sweeps import Spread
 
-    return Spread(args.ray, args.cpus_per_task, args.gpus_per_task, args.tries)
+    return Spread(args.ray, **given)
 
 
 def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, is_step, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
-    from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError, in_short
+    from lm_probe.model_adapters._errors import NoAnswer, NoRevision, NoTokenizer, UserError, in_short
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._head_product import HeadProduct, single_at_least
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
@@ -44,6 +44,7 @@ __all__ = [
     "HeadProduct",
     "NoAnswer",
     "NoRevision",
+    "NoTokenizer",
     "OpenCheckpoint",
     "Projection",
     "Role",
@@ -103,7 +104,7 @@ __getattr__ = lazily(
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "is_step", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
-        "_errors": ("NoAnswer", "NoRevision", "UserError", "in_short"),
+        "_errors": ("NoAnswer", "NoRevision", "NoTokenizer", "UserError", "in_short"),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("list_files", "list_revisions", "weight_files"),
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),

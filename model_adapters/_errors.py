@@ -19,6 +19,10 @@ class NoRevision(UserError):
     """A source is there, and a revision or a step of that name is not."""
 
 
+class NoTokenizer(UserError):
+    """A checkpoint's tokenizer has files and does not load from them, on any machine that could load it."""
+
+
 def in_short(error: BaseException | None) -> str:
     """The first line of what an error says, and where that announces a list, as many lines as make the sentence.
 

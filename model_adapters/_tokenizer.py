@@ -12,7 +12,7 @@ from typing import NamedTuple
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lm_probe.model_adapters._config import load_config
-from lm_probe.model_adapters._errors import UserError, in_short
+from lm_probe.model_adapters._errors import NoTokenizer, UserError, in_short
 from lm_probe.model_adapters._quiet import quiet
 
 _TOKENIZER_FILES = (
@@ -41,7 +41,8 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     """The tokenizer of a local checkpoint, or None where the folder has none.
 
     Raises:
-        UserError: its files are damaged.
+        NoTokenizer: its files are damaged or not all there.
+        UserError: the config is damaged, or the tokenizer brings code that does not load.
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
@@ -57,7 +58,9 @@ def _opened(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenize
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
-        raise UserError(f"the tokenizer in {folder} cannot be loaded ({in_short(error)}): copy it again") from error
+        line = f"the tokenizer in {folder} cannot be loaded ({in_short(error)}): copy it again"
+        # One that brings code may load where that code is trusted.
+        raise (UserError if _brings_code(folder / "tokenizer_config.json") else NoTokenizer)(line) from error
     return tokenizer
 
 

@@ -54,6 +54,8 @@ class Planned(NamedTuple):
     problem: str | None = None
     """Why it could not be looked at."""
     estimate: Estimate = Estimate()
+    exact: bool = True
+    """Whether `finished` is of these weights; else it is of any that had their name, and so the most that it can be."""
 
 
 def dry_run(
@@ -81,7 +83,7 @@ def dry_run(
     with ExitStack() as stack:
         there = (config.out / "run.db").is_file()
         store = stack.enter_context(RunStore(config.out)) if there else None
-        plan = _Plan(job, store, spread, each=True)
+        plan = _Plan(job, store, spread, say, each=True)
         yield from map(plan.of, job.visits)
         for line in held_otherwise(store, plan.asked) if store is not None else ():
             say(line)
@@ -95,23 +97,27 @@ class Outline(NamedTuple):
     """What its run holds that was measured with other settings; see `held_otherwise`."""
 
 
-def outline(job: Job, store: RunStore, spread: Spread | None = None) -> Outline:
+def outline(
+    job: Job, store: RunStore, spread: Spread | None = None, *, say: Callable[[str], None] = say_on_stderr
+) -> Outline:
     """What a sweep that is about to begin has before it, at little cost.
 
-    Of each repository one listing and the headers of one checkpoint stand for the others. A local checkpoint counts as
-    finished by its name: its files are read at its own turn.
+    Of each repository one listing and the headers of one checkpoint stand for the others. What is finished of a local
+    checkpoint is counted by its name, and so at most: its files are read at its own turn.
     """
-    plan = _Plan(job, store, spread, each=False)
+    plan = _Plan(job, store, spread, say, each=False)
     planned = [plan.of(visit) for visit in job.visits]
     return Outline(planned, held_otherwise(store, plan.asked))
 
 
 class _Plan:
-    def __init__(self, job: Job, store: RunStore | None, spread: Spread | None, *, each: bool) -> None:
+    def __init__(
+        self, job: Job, store: RunStore | None, spread: Spread | None, say: Callable[[str], None], *, each: bool
+    ) -> None:
         self._job = job
         self._store = store
         self._each = each
-        self._estimator = Estimator(job, store, elsewhere=spread is not None)
+        self._estimator = Estimator(job, store, say, elsewhere=spread is not None)
         self._layouts: dict[tuple[object, ...], Fetch] = {}
         self._listings: dict[str, Mapping[str, int] | None] = {}
         self._silent: dict[str, str] = {}
@@ -133,13 +139,17 @@ class _Plan:
             if isinstance(error, NoAnswer):
                 self._silent[visit.source] = str(error)
             return Planned(visit, pieces, 0, fetch, str(error))
-        return Planned(visit, pieces, pieces - len(units), fetch, None, estimate)
+        return Planned(visit, pieces, pieces - len(units), fetch, None, estimate, exact=self._knows(visit))
+
+    def _knows(self, visit: Visit) -> bool:
+        """Whether the identity of a checkpoint is looked for, which of a local one costs a reading of every byte."""
+        return self._each or visit.commit is not None
 
     def _lacking(self, visit: Visit) -> list[Unit]:
         job, store = self._job, self._store
         if store is None:  # nothing to compare an identity with, which would cost a reading of every local byte
             return [Unit(name, name, {}) for name in job.names(visit)]
-        if self._each or visit.commit is not None:
+        if self._knows(visit):
             checkpoint = visit.locate()
             key, units = key_of(visit, checkpoint), job.units(visit, checkpoint)
             self.asked += [(visit, unit) for unit in units]

@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lm_probe.model_adapters import Weights, load_tokenizer
+from lm_probe.model_adapters import Weights, load_tokenizer, say_on_stderr
 from lm_probe.probes import EmbeddingSpectrumProbe, ForwardProbe, HeadSpectrumProbe, Probe, WeightSpectraProbe
 from lm_probe.sweeps._config import SweepConfig
 from lm_probe.sweeps._flops import Shape, pass_flops, shape_of, spectrum_flops
 from lm_probe.sweeps._given import default_context
 from lm_probe.sweeps._job import Job
 from lm_probe.sweeps._measurement_rows import digest, failure_name
+from lm_probe.sweeps._probe_step import ProbeStep
 from lm_probe.sweeps._store import RunStore
 from lm_probe.sweeps._task_tokens import TaskSize, size_of_task
-from lm_probe.sweeps._units import Unit
+from lm_probe.sweeps._units import Unit, needs_text
 
 # What no operation counts, in seconds: lm-eval's and our own work on the CPU for a task, for an answer to score and for
 # a prompt, and what a layer costs in a pass however few numbers it has. With them the nine tasks of
@@ -45,9 +46,21 @@ class Estimate(NamedTuple):
 class Estimator:
     """Estimates the checkpoints of a job; the first sound one of a source stands for the others."""
 
-    def __init__(self, job: Job, store: RunStore | None, *, elsewhere: bool = False) -> None:
-        """Reads what the run's measurements took; `elsewhere` if others than this machine are going to measure."""
+    def __init__(
+        self, job: Job, store: RunStore | None, say: Callable[[str], None] = say_on_stderr, *, elsewhere: bool = False
+    ) -> None:
+        """Reads what the run's measurements took.
+
+        Args:
+            job: what is asked.
+            store: the run, where there is one.
+            say: takes notices.
+            elsewhere: others than this machine are going to measure.
+        """
         self._job = job
+        # Not the job's own, which may be sent to other machines: no tokenizer or sample of this one goes with it.
+        self._step = ProbeStep(job.config, (), job.step.text)
+        self._step.say = say
         where = None if elsewhere or job.config.where == "auto" else job.config.where
         self._took = {} if store is None else _recorded(store, where)
         self._calculated: dict[tuple[str, frozenset[str]], float | None] = {}
@@ -101,10 +114,11 @@ class Estimator:
             return self._seconds_of_task(task, weights, shape)
         probes = [probe for probe in self._job.probes if probe.name in names]
         probes += [probe for name, (probe, _) in self._job.controls.items() if name in names]
+        tokens = self._step.tokens_of(weights) if any(map(needs_text, probes)) else 0
         if all(isinstance(probe, ForwardProbe) for probe in probes):
             logits = any(probe.needs & {"logits", "surprisals"} for probe in probes)
-            computed = pass_flops(shape, config.tokens, context, logits=logits) / self._rate_of_passes(weights)
-            return computed + config.tokens / context / config.batch_size * shape.layers * _LAYER
+            computed = pass_flops(shape, tokens, context, logits=logits) / self._rate_of_passes(weights)
+            return computed + tokens / context / config.batch_size * shape.layers * _LAYER
         flops = _weight_flops(shape, probes[0])
         return None if flops is None else flops / self._rate(torch.float32, "cpu")
 

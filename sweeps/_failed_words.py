@@ -4,7 +4,9 @@ from lm_probe.model_adapters import counted
 
 
 def failed_words(measurements: int, with_checkpoints: int, checkpoints: int) -> str:
-    """What was asked and not made, and how much of it because checkpoints could not be measured at all.
+    """What was asked and not made, and how much of it because checkpoints could not be measured to the end.
+
+    One that could not be loaded may have values of its weights, which are read before it is.
 
     Args:
         measurements: all that failed.
@@ -15,5 +17,5 @@ def failed_words(measurements: int, with_checkpoints: int, checkpoints: int) -> 
     if not checkpoints:
         return said
     share = f"{with_checkpoints:,} of them" if with_checkpoints < measurements else "all" if measurements > 1 else ""
-    because = f"because {counted(checkpoints, 'checkpoint')} could not be measured at all"
+    because = f"because {counted(checkpoints, 'checkpoint')} could not be measured to the end"
     return f"{said} ({f'{share} {because}'.strip()})"

@@ -1,5 +1,6 @@
 """What stands where a run or its report is to be written, and is nobody's of ours."""
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -18,9 +19,12 @@ def refuse_foreign(folder: Path) -> None:
     """Refuses a folder that is no run and in which what a run or its report writes would overwrite somebody's files.
 
     Raises:
-        UserError: it holds a `report.md` or `report.html` that no report of ours wrote, or a `figures`, `tables` or
-            `lm_eval` with files in it and no such report or figure beside them.
+        UserError: it is a file or would lie in one; or it holds a `report.md` or `report.html` that no report of ours
+            wrote, or a `figures`, `tables` or `lm_eval` with files in it and no such report or figure beside them.
     """
+    for path in (folder, *folder.parents):
+        if os.path.isfile(path):
+            raise UserError(f"{path} is a file: choose another --out, a folder that is there or can be made")
     if (folder / "run.db").exists():
         return
     pages = [path for name in _PAGES if (path := folder / name).is_file()]  # a folder is not overwritten

@@ -68,7 +68,8 @@ def plan(
     Args:
         sources: Hub repositories (`user/name`, `user/name@step1000`), local folders, or local series.
         revisions: `all`, a comma-separated list, `start:stop:stride` in steps (stop included), or `log2` (the steps
-            nearest to 0, 1, 2, 4, 8, ...). Default: every step of a local series, `main` of a Hub repository.
+            nearest to 0, 1, 2, 4, 8, ...); of steps of a local series that are named one by one, among these. Default:
+            every step of a local series, `main` of a Hub repository.
         say: takes a line where a source has only some of the steps that a range names.
 
     Raises:
@@ -77,14 +78,18 @@ def plan(
     if not sources:
         raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
     _refuse_files(sources)
+    named = _named_of(sources)
+    if revisions not in (None, "all") and not any(is_local(one) or None in own for one, own in named.items()):
+        raise UserError(f"--revisions {revisions} selects nothing: every source names its own, as user/name@step1000")
     selected = []
-    for source, pinned in _distinct(sources):
-        choose, wanted = _of_folder if is_local(source) else _of_repository, pinned or revisions
+    for source, own in named.items():
+        choose = _of_folder if is_local(source) else _of_repository
         try:
-            selected.append((source, choose(source, wanted, say)))
+            selected.append((source, choose(source, own, revisions, say)))
         except NoRevision as error:
-            near = near_names((wanted or "").lower().rstrip("0123456789"), _KEYWORDS)  # `log10` is nearest to log2
-            raise UserError(f"--revisions {wanted}{near}: {error}" if near else str(error)) from error
+            asked = "" if revisions in (None, *_KEYWORDS) else str(revisions)
+            near = near_names(asked.lower().rstrip("0123456789"), _KEYWORDS)  # `log10` is nearest to log2
+            raise UserError(f"--revisions {revisions}{near}: {error}" if near else str(error)) from error
     names = _names([source for source, _ in selected])
     visits = [
         Visit(names[source], source, revision, step_of(revision or _folder(source).resolve().name), commit)
@@ -129,28 +134,34 @@ def _split(source: str) -> tuple[str, str | None]:
     return source, None
 
 
-def _distinct(sources: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Sources with their pinned revision, each once, as first written: `series` and `./series` are one.
+def _named_of(sources: Sequence[str]) -> dict[str, list[str | None]]:
+    """Each source once, as first written (`series` and `./series` are one), with the revisions that are named of it.
 
-    Those of one source stand together and by rising step, which a shell does not give for `series/step*`.
+    By rising step, which a shell does not give for `series/step*`; None, which comes first, stands for the whole.
     """
     spelled: dict[str, str] = {}
-    found = []
+    found: dict[str, set[str | None]] = {}
     for source, pinned in map(_split, sources):
         where = os.path.realpath(_folder(source)) if is_local(source) else source
-        found.append((spelled.setdefault(where, source), pinned))
-    place = {source: number for number, source in enumerate(dict.fromkeys(source for source, _ in found))}
-    return sorted(dict.fromkeys(found), key=lambda one: (place[one[0]], step_of(one[1]) or 0))
+        found.setdefault(spelled.setdefault(where, source), set()).add(pinned)
+    return {
+        source: sorted(named, key=lambda name: (name is not None, step_of(name) or 0, name or ""))
+        for source, named in found.items()
+    }
 
 
 def _folder(source: str) -> Path:
     return Path(source).expanduser()
 
 
-def _of_folder(source: str, wanted: str | None, say: Callable[[str], None]) -> Sequence[tuple[str | None, str | None]]:
+def _of_folder(
+    source: str, named: Sequence[str | None], wanted: str | None, say: Callable[[str], None]
+) -> Sequence[tuple[str | None, str | None]]:
     """The checkpoints of a local source; None stands for a plain folder itself."""
     folder = _folder(source)
     steps = {path.name: step for step, path in series_steps(folder).items()}
+    if None not in named:
+        return [(name, None) for name in _among(source, [name for name in named if name], steps, wanted, say)]
     if not steps:
         find_folder(source)
         if wanted not in (None, "all"):
@@ -162,18 +173,39 @@ def _of_folder(source: str, wanted: str | None, say: Callable[[str], None]) -> S
     return [(name, None) for name in chosen]
 
 
+def _among(
+    source: str, named: Sequence[str], steps: dict[str, int], wanted: str | None, say: Callable[[str], None]
+) -> Sequence[str]:
+    """Those of the steps that are named of a local series which `wanted` selects."""
+    for name in named:
+        find_folder(source, name)
+    if wanted in (None, "all"):
+        return named
+    given = f"what is given of {source}"
+    chosen = _chosen(given, str(wanted), {name: steps[name] for name in named if name in steps}, say)
+    for name in chosen:
+        if name not in named:
+            raise NoRevision(f"{given} has no checkpoint {name}: found {_few(named)}")
+    return chosen
+
+
 def _of_repository(
-    source: str, wanted: str | None, say: Callable[[str], None]
+    source: str, named: Sequence[str | None], wanted: str | None, say: Callable[[str], None]
 ) -> Sequence[tuple[str | None, str | None]]:
-    """The revisions of a Hub repository, each with its commit."""
+    """The revisions of a Hub repository, each with its commit: those that are named, and of the whole the wanted."""
+    pinned = [(name, locate(source, name).identity) for name in named if name]
+    if None not in named:
+        return pinned
     if wanted is not None and _needs_listing(wanted):
         from lm_probe.model_adapters import list_revisions
 
         commits = list_revisions(source)
         steps = {name: step for name in commits if (step := step_of(name)) is not None}
         chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps, say)
-        return [(name, commits[name] if name in commits else locate(source, name).identity) for name in chosen]
-    return [(name, locate(source, name).identity) for name in _listed(wanted or "main")]
+        found = [(name, commits[name] if name in commits else locate(source, name).identity) for name in chosen]
+    else:
+        found = [(name, locate(source, name).identity) for name in _listed(wanted or "main")]
+    return [*found, *pinned]
 
 
 def _chosen(source: str, wanted: str, steps: dict[str, int], say: Callable[[str], None]) -> list[str]:
@@ -201,7 +233,7 @@ def _named(wanted: str, steps: dict[str, int]) -> int:
     return len(range(start or 0, last + 1, stride or 1))
 
 
-def _few(steps: Sequence[int]) -> str:
+def _few(steps: Sequence[int | str]) -> str:
     shown = list(map(str, steps))
     return ", ".join(shown if len(shown) <= _LISTED else [*shown[: _LISTED - 2], "...", shown[-1]])
 

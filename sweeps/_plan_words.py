@@ -40,9 +40,11 @@ def _said(one: Planned) -> str:
 def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list[str]:
     """The whole plan: how much there is to do and to fetch, and about how long that takes."""
     fetches = [one.fetch for one in planned if one.fetch is not None]
+    most = any(one.finished and not one.exact for one in planned)
     lines = [
-        f"{counted(len(planned), 'checkpoint')}, {sum(one.finished for one in planned):,} of "
-        f"{counted(sum(one.measurements for one in planned), 'measurement')} finished"
+        f"{counted(len(planned), 'checkpoint')}, {'at most ' if most else ''}{sum(one.finished for one in planned):,} "
+        f"of {counted(sum(one.measurements for one in planned), 'measurement')} finished"
+        f"{' (whether files have changed since is seen when they are read)' if most else ''}"
     ]
     problems = [one.problem for one in planned if one.problem is not None]
     if problems:

@@ -11,10 +11,12 @@ from lm_probe.model_adapters import (
     Architecture,
     Checkpoint,
     CheckpointLoader,
+    NoTokenizer,
     OpenCheckpoint,
     Site,
     UserError,
     Weights,
+    counted,
     device_of,
     local_folder,
     open_weights,
@@ -157,7 +159,7 @@ class ProbeStep:
         with measured("cpu") as cost:
             weights = self.weights_of(checkpoint)
             before = weights.bytes_read
-            tokenizer = self._loader.tokenizer(weights.folder)
+            tokenizer = self._tokenizer_beside(weights)
             rows = None if tokenizer is None else len(tokenizer)
             sample = None
             if tokenizer is not None and "token_counts" in probe.needs:
@@ -192,10 +194,21 @@ class ProbeStep:
             if why is None:
                 return first
         line = f"{source}: nothing is compared with {self._starts[source].revision or 'the first checkpoint'}: {why}"
+        self._tell_once(line)
+        return None
+
+    def _tokenizer_beside(self, weights: Weights) -> PreTrainedTokenizerBase | None:
+        """The tokenizer of a checkpoint of which weights are read, which can be without."""
+        try:
+            return self._loader.tokenizer(weights.folder)
+        except NoTokenizer as error:
+            self._tell_once(f"{error}; until then its weights are measured as those of one without a tokenizer")
+            return None
+
+    def _tell_once(self, line: str) -> None:
         if line not in self._told:
             self._told.add(line)
             self.say(line)
-        return None
 
     def weights_of(self, checkpoint: Checkpoint) -> Weights:
         """A checkpoint's weights: from the Hub, what one probe read is there for the next, of the first one for all."""
@@ -259,7 +272,28 @@ class ProbeStep:
                 context=context,
                 seed=self._config.seed,
             )
+            self._tell_short(self._samples[name])
         return self._samples[name]
+
+    def _tell_short(self, sample: TokenSample) -> None:
+        """Says where the text has fewer tokens than are asked for; one that would be a window alone is never drawn."""
+        assert self.text is not None
+        if sample.n_tokens < self._config.tokens - 1:
+            self._tell_once(
+                f"{self.text.note or 'the text'} has {counted(sample.n_tokens, 'token')}, all are used: --tokens "
+                f"{self._config.tokens} asks for more"
+            )
+
+    def tokens_of(self, weights: Weights) -> int:
+        """How many tokens of text a checkpoint is given: as many as are asked for, or as the text has.
+
+        Raises:
+            TextError: the text gives no sample.
+        """
+        tokenizer = self._tokenizer_beside(weights)
+        if tokenizer is None:
+            return self._config.tokens
+        return self._sample(tokenizer, weights.folder, weights.max_context).n_tokens
 
     def _sound(self, visit: Visit | None) -> Checkpoint | None:
         if visit is None:

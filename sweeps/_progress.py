@@ -1,5 +1,6 @@
 """The progress of a sweep: which checkpoint, which probe, and the time left."""
 
+import os
 import sys
 from types import TracebackType
 
@@ -12,12 +13,13 @@ from lm_probe.sweeps._log_lines import LogLines
 class Progress:
     """Counts pieces of work; what was finished before is told at once and left out of the estimate.
 
-    On a terminal it is a bar, and where stderr goes to a file a line now and then; see `LogLines`.
+    On a terminal it is a bar, and where stderr goes to a file, or the terminal tells no width, a line now and then; see
+    `LogLines`.
     """
 
     def __init__(self, total: int, *, unit: str = "measurement", silent: bool = False) -> None:
         """Shows the progress of `total` pieces, each a `unit`, on stderr."""
-        watched = sys.stderr.isatty()
+        watched = _takes_bars()
         self._bar = tqdm(
             total=total,
             disable=silent or not watched,
@@ -61,3 +63,13 @@ class Progress:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._bar.close()
+
+
+def _takes_bars() -> bool:
+    """Whether stderr is a terminal and a bar on it would be seen: one that nobody gave a size has 0 columns."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):  # it does not say, and tqdm draws a short bar
+        return True

@@ -56,7 +56,7 @@ def _run(job: Job, store: RunStore, spread: Spread | None, desk: Desk, silent: b
     for line in job.notices():
         desk.progress.say(line)
     if not silent:
-        ahead = outline(job, store, spread)
+        ahead = outline(job, store, spread, say=desk.say_once)
         for line in (*summarised(ahead.planned, spread), *ahead.held):
             desk.progress.say(line)
     desk.audit_ahead()

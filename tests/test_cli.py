@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 
 from lm_probe.cli import main
 from lm_probe.cli import sweep as sweep_command
@@ -72,6 +73,9 @@ def test_help_does_not_wait_for_torch(argv: list[str]) -> None:
         ["--revisions", "0:8:0"],
         ["--ray", "nonsense"],
         ["--cache-gb", "1", "--ray"],
+        ["--gpus-per-task", "0"],
+        ["--cpus-per-task", "1"],
+        ["--tries", "3"],
         ["nowhere/"],
     ],
     ids=" ".join,
@@ -380,11 +384,27 @@ def test_a_failed_checkpoint_is_status_one_and_in_the_report(
     assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
     out, err = capsys.readouterr()
     assert "3 checkpoints: 6 measurements made, 0 finished before, 3 failed" in out
-    failed = "3 measurements failed (all because 1 checkpoint could not be measured at all)"
+    failed = "3 measurements failed (all because 1 checkpoint could not be measured to the end)"
     assert f"{failed}, see above and the report" in err
     report = (tmp_path / "run" / "report.md").read_text()
     assert "has no weights" in report and f"**{failed}**; nothing is known of copy step 1" in report
     assert "3 checkpoints of 1 model, 1 without any value: copy (3 checkpoints, steps 0 to 8)." in report
+
+
+def test_of_a_checkpoint_that_has_values_it_is_not_said_that_it_has_none(
+    arguments: list[str], series: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its head is read before the model is loaded, which fails."""
+    copy = Path(shutil.copytree(series, tmp_path / "copy"))
+    weights = load_file(copy / "step1" / "model.safetensors")
+    del weights["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"]
+    save_file(weights, copy / "step1" / "model.safetensors", metadata={"format": "pt"})
+    assert main(["sweep", str(copy), *arguments[2:], "--tasks", "none"]) == 1
+    out, err = capsys.readouterr()
+    assert "3 checkpoints: 7 measurements made, 0 finished before, 2 failed" in out
+    failed = "2 measurements failed (all because 1 checkpoint could not be measured to the end)"
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert failed in err and f"**{failed}**, see" in report and "nothing is known of copy" not in report
 
 
 def _command(*argv: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

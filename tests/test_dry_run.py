@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
 from lm_probe.probes._anisotropy import AnisotropyProbe
-from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sweep
+from lm_probe.sweeps import RunStore, Spread, SweepConfig, dry_run, sample_tokens, sweep
 from lm_probe.sweeps._dry_run import Fetch, Planned, outline
 from lm_probe.sweeps._estimate import Estimate, Estimator
 from lm_probe.sweeps._flops import pass_flops, shape_of
@@ -25,6 +25,7 @@ from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._plan_words import duration, lines_of, summarised
 from lm_probe.sweeps._task_tokens import size_of_task
 from lm_probe.sweeps.lm_eval_bridge import run_tasks
+from lm_probe.sweeps.text import read_text
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
 
@@ -187,6 +188,28 @@ def _arguments(config: SweepConfig, *more: str) -> list[str]:
     return ["sweep", *config.sources, "--out", str(config.out), "--context", "32", "--no-report", *probes, *more]
 
 
+def test_a_text_with_fewer_tokens_than_asked_for_is_told_once(
+    config: SweepConfig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the time is that of the tokens there are."""
+    monkeypatch.setattr(Estimator, "_rate", lambda *_: 1e6)
+
+    def seconds(tokens: int) -> float:
+        return sum(one.estimate.calculated for one in dry_run(replace(config, tokens=tokens, tasks=())))
+
+    opened = open_checkpoint(str(config.sources[0]), "step1")
+    text = read_text(config.text).documents
+    there = sample_tokens(text, opened.tokenizer, tokens=10**6, context=32, seed=config.seed).n_tokens
+    assert seconds(10**6) == seconds(there + 2) == seconds(there) > 1.5 * seconds(there // 2)
+    capsys.readouterr()
+    said = f"the text has {there:,} tokens, all are used: --tokens {there + 2} asks for more"
+    for dry in (["--dry-run"], []):
+        assert main(_arguments(config, "--tokens", str(there + 2), *dry)) == 0
+        assert "".join(capsys.readouterr()).splitlines().count(said) == 1
+        assert main(_arguments(config, "--tokens", str(there), *dry)) == 0
+        assert "all are used" not in "".join(capsys.readouterr())
+
+
 def test_of_folders_only_what_concerns_them_is_said(config: SweepConfig, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -205,10 +228,28 @@ def test_a_sweep_begins_with_its_plan(config: SweepConfig, capsys: pytest.Captur
     assert "2 checkpoints, 0 of 4 measurements finished\nestimated time: " in _lines(capsys.readouterr().err)
     assert main(_arguments(config)) == 0
     said = _lines(capsys.readouterr().err)
-    assert "3 checkpoints, 4 of 6 measurements finished\nestimated time: " in said
+    assert "3 checkpoints, at most 4 of 6 measurements finished (whether files have changed since is seen when " in said
+    assert "they are read)\nestimated time: " in said
     assert "as this run has taken so far" in said
     assert main(_arguments(config, "--dry-run")) == 0
     assert capsys.readouterr().out.endswith("3 checkpoints, 6 of 6 measurements finished; nothing was started\n")
+
+
+def test_of_weights_that_changed_nothing_is_called_finished(
+    config: SweepConfig, series: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a dry run, which reads them, and in the end; when a sweep begins it does not know."""
+    copy = Path(shutil.copytree(series, tmp_path / "copy"))
+    asked = replace(config, sources=(str(copy),))
+    assert main(_arguments(asked)) == 0
+    assert "3 checkpoints, 0 of 6 measurements finished\n" in capsys.readouterr().err
+    make_model("gpt_neox", seed=7).save_pretrained(copy / "step1")
+    assert main(_arguments(asked, "--dry-run")) == 0
+    assert "3 checkpoints, 4 of 6 measurements finished\n" in capsys.readouterr().out
+    main(_arguments(asked))
+    out, err = capsys.readouterr()
+    assert "3 checkpoints, at most 6 of 6 measurements finished (" in err
+    assert ", 4 finished before, " in out
 
 
 def test_checkpoints_of_which_the_same_is_said_are_one_line_and_no_figure_is_lost() -> None:

@@ -27,6 +27,26 @@ def test_nothing_is_made_beside_what_would_be_overwritten(
     assert (out / name).read_text() == "my own"
 
 
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_run_is_no_file_and_lies_not_among_checkpoints(
+    dry: list[str], series: Path, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(series, tmp_path / "copy"))
+    file = Path(shutil.copy(text_file, tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    for out, said in (
+        (file, f"{file} is a file: choose another --out"),
+        (file / "run", f"{file} is a file: choose another --out"),
+        (copy, f"{copy} holds checkpoints, and a run is written beside none: choose another --out, e.g. {copy}-run"),
+        (copy / "step8", "step8 holds checkpoints"),
+    ):
+        argv = ["sweep", str(copy), "--text", str(text_file), "--tasks", "none", "--no-report", "--out", str(out)]
+        assert main([*argv, *dry]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("lm-probe sweep: ") and said in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_demo_trains_nothing_over_somebody_elses_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "series" / "demo-w16").mkdir(parents=True)
     (tmp_path / "report.md").write_text("my own")

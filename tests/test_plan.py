@@ -195,6 +195,31 @@ def test_sibling_steps_are_one_series(pythia: str, monkeypatch: pytest.MonkeyPat
         plan(["pythia/step2", "pythia/step4"])
 
 
+def test_a_rule_is_applied_to_the_steps_that_are_named(pythia: str) -> None:
+    """As to a series of these alone."""
+    for folder in Path(pythia).glob("step*"):
+        (folder / "config.json").touch()
+    given = [f"{pythia}/step{step}" for step in (3000, 1, 4, 8, 5000)]
+
+    def steps(rule: str | None, *more: str) -> list[int | None]:
+        return [visit.step for visit in plan([*given, *more], rule)]
+
+    assert steps(None) == steps("all") == [1, 4, 8, 3000, 5000]
+    assert steps("log2") == [1, 4, 8, 3000, 5000] and steps("2:3000") == [4, 8, 3000]
+    assert steps("8,1") == [8, 1] and steps("0::4") == [4, 8, 3000, 5000]
+    assert steps("0:4", pythia) == [0, 1, 2, 4], "the whole series is given too"
+    for rule, said in (
+        ("16", f"what is given of {pythia} has no checkpoint step16: found step1, step4, step8, step3000, step5000"),
+        ("10:20", f"--revisions 10:20 selects nothing of what is given of {pythia}: it has 5 steps (step1, step4, st"),
+        ("log3", "--revisions log3 (near it: log2): what is given of"),
+    ):
+        with pytest.raises(UserError) as raised:
+            steps(rule)
+        assert str(raised.value).startswith(said)
+    with pytest.raises(UserError, match=r"^--revisions log2 selects nothing: every source names its own"):
+        plan(["user/name@step8"], "log2")
+
+
 @pytest.mark.parametrize(
     ("asked", "near"),
     [

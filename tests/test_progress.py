@@ -1,6 +1,10 @@
 """What is said of the progress of a sweep: a bar to who watches, lines in a file."""
 
+import fcntl
+import pty
+import struct
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -48,6 +52,21 @@ def test_a_file_gets_a_line_for_each_checkpoint_and_one_a_minute(
         "2,000 of 2,000 measurements in 03:31: m step2 · loss",
         "2,000 of 2,000 measurements in 03:31: m step2",
     ]
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, "100%|"), (0, "2 of 2 measurements in ")])
+def test_a_terminal_that_tells_no_width_gets_lines(columns: int, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of `script`, or of a container that nobody attached to."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    with open(ours, "rb", buffering=0) as screen, open(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with Progress(2) as progress:
+            progress.now("m step0", "loss")
+            progress.done(2)
+            progress.leave("m step0")
+        terminal.flush()
+        assert shown in screen.read(10_000).decode()
 
 
 def test_no_bar_is_drawn_into_a_file_and_one_where_somebody_watches(

@@ -46,7 +46,7 @@ def test_what_was_not_measured_is_counted_apart_and_named(tmp_path: Path) -> Non
     assert "Of demo step 8 all scores were read from files." in text
     assert "Some scores of demo step 2 were read from files." in text
     assert "byte for byte the same: demo step 4." in text
-    failed = "14 measurements failed (13 of them because 1 checkpoint could not be measured at all)"
+    failed = "14 measurements failed (13 of them because 1 checkpoint could not be measured to the end)"
     assert f"**{failed}**; nothing is known of demo step 16, see [Failures](#failures)." in text
     report = write_report([tmp_path]).read_text(encoding="utf-8")
     assert text in report and "3 measured checkpoints, " in report

@@ -316,6 +316,24 @@ def test_a_tokenizer_that_does_not_fit_is_recorded(series: Path, tmp_path: Path,
     assert "has no tokenizer" in done.failures[0].error
 
 
+def test_weights_are_measured_without_a_tokenizer_that_can_be_loaded(
+    series: Path, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the same values, whether all of its files are gone or what is left of them is of no use."""
+    copy = Path(shutil.copytree(series / "step1", tmp_path / "broken" / "step1"))
+    (copy / "tokenizer.json").unlink()
+    readers = ("head_spectrum", "weight_spectra", "condensation")
+    done = _sweep(copy, tmp_path / "run", settings, probes=("loss", *readers))
+    assert done.measured == 3 and done.unmade == 1
+    assert [(one.probe, "cannot be loaded" in one.error) for one in done.failures] == [("", True)]
+    assert capsys.readouterr().err.count("its weights are measured as those of one without a tokenizer") == 1
+    some = _values(tmp_path / "run")
+    (copy / "tokenizer_config.json").unlink()
+    _sweep(copy, tmp_path / "bare", settings, probes=readers)
+    none = _values(tmp_path / "bare")
+    assert {*some.probe} == {*readers} and some.value.tolist() == none.value.tolist()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
