@@ -122,6 +122,16 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     assert row[3] == "cannot tell" and row[-2].endswith(" (21)") and "and not among 21 tests (adjusted p 0." in row[-1]
 
 
+def test_the_percentage_is_that_of_the_difference_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "demo", {"a acc": rise_and_fall(0.0, noise=0.05)})
+    (found,) = [one.found for one in analysed(tmp_path).tasks]
+    assert found.difference is not None and abs(found.difference) < 0.9 * abs(found.final_minus_best)
+    write_report([tmp_path])
+    (row,) = tables_of((tmp_path / "report.md").read_text(encoding="utf-8"), "## Best and final")[2:]
+    percent = float(row[5].replace("\N{MINUS SIGN}", "-"))
+    assert percent == pytest.approx(100 * found.difference / found.best_value, rel=0.01)
+
+
 def test_tasks_of_other_models_parts_of_suites_and_further_metrics_are_no_further_tests(tmp_path: Path) -> None:
     falling = rise_and_fall(0.05, noise=0.004)
     flat = {f"mmlu_{i} acc": rise_and_fall(0.0, seed=i + 1) for i in range(20)}
