@@ -27,6 +27,37 @@ def left_out(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     return found
 
 
+def other_rows(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """Measurements of which a part is over other rows of a matrix than in most of their series, each with a usual one.
+
+    That part is `of_token_rows`; the rest of them compares.
+    """
+    found = []
+    for _, group in groupby(sorted(rows, key=_series), key=_series):
+        series = [row for row in group if of_token_rows(row)]
+        counts = Counter(row["details"].get("token_rows") for row in series)
+        usual = max(reversed(series), key=lambda row: counts[row["details"].get("token_rows")], default=None)
+        if usual is not None:
+            common = usual["details"].get("token_rows")
+            found += [(row, usual) for row in series if row["details"].get("token_rows") != common]
+    return found
+
+
+def of_token_rows(row: Row) -> frozenset[str]:
+    """Its components whose values depend on how many rows stand for tokens."""
+    known = "token_rows" in row["details"]
+    components = _OF_TOKEN_ROWS.get(row["probe"], frozenset()) if known else frozenset()
+    return components if row["details"].get("token_rows") is not None else components - {"token_rows"}
+
+
+_OF_TOKEN_ROWS: Mapping[str, frozenset[str]] = {
+    "head_spectrum": frozenset({"token_rows"}),  # without a tokenizer there is none
+    "embedding_spectrum": frozenset(),
+    "condensation": frozenset({"embedding"}),
+    "weight_spectra": frozenset(),
+}
+
+
 def beside(held: Iterable[Row], shown: Iterable[Row], usual: Iterable[Row]) -> list[tuple[Row, Row]]:
     """Measurements that the run holds and does not show, on other prompts, each with one of its series that it does."""
     known = {row["id"] for row in shown}
@@ -38,10 +69,12 @@ def asked(row: Row) -> dict[str, Any]:
     """What decides whether two measurements compare.
 
     Not the tokenizer's files, which differ between checkpoints for reasons that change no token, but what they came
-    to: the token sample, or the number of rows in the head that stand for tokens.
+    to: the token sample, or the number of rows in the head that stand for tokens where a probe of another package may
+    use it for all of its values (of ours see `other_rows`).
     """
     config = {name: value for name, value in row["config"].items() if name != "tokenizer"}
-    return config | {name: row["details"][name] for name in ("sample", "token_rows") if name in row["details"]}
+    names = ("sample",) if row["probe"] in _OF_TOKEN_ROWS else ("sample", "token_rows")
+    return config | {name: row["details"][name] for name in names if name in row["details"]}
 
 
 def _asked(row: Row) -> str:
@@ -81,10 +114,21 @@ def _sample(row: Row, usual: Row) -> str:
     return "another tokenizer, which makes other tokens of the same text"
 
 
+def rows_for_tokens(row: Row, usual: Row) -> str:
+    """How the rows that stand for tokens differ."""
+    this, usually = row["details"].get("token_rows"), usual["details"].get("token_rows")
+    if this is None:
+        return f"no tokenizer, so over all rows instead of the {usually} that stand for tokens"
+    if usually is None:
+        return f"a tokenizer, so over the {this} rows that stand for tokens, instead of with none and over all rows"
+    return f"{this} rows that stand for tokens (the length of the tokenizer) instead of {usually}"
+
+
 _DECIDE_THE_SAMPLE = {"text", "tokens", "context", "seed"}
 _IN_WORDS: Mapping[str, Callable[[Row, Row], str]] = {
     "text": _text,
     "sample": _sample,
+    "token_rows": rows_for_tokens,
     "asks": lambda *_: "other questions (documents, their number or seed, or the task's own prompt)",
     "first": lambda *_: "another first checkpoint to compare with",
     "reference": lambda *_: "another reference to compare with",
@@ -104,14 +148,16 @@ def _short(value: object) -> str:
     return said if len(said) <= 16 else f"{said[:8]}…"
 
 
-def lines(pairs: Sequence[tuple[Row, Row]]) -> list[tuple[str, str, list[Row], str]]:
+def lines(
+    pairs: Sequence[tuple[Row, Row]], how: Callable[[Row, Row], str] = differences
+) -> list[tuple[str, str, list[Row], str]]:
     """The same, told together: model, probe or task, its rows, and how they differ."""
 
     def key(pair: tuple[Row, Row]) -> tuple[str, str, str]:
         row, usual = pair
-        return row["model"], row["config"].get("task", row["probe"]), differences(row, usual)
+        return row["model"], row["config"].get("task", row["probe"]), how(row, usual)
 
     return [
-        (model, name, [row for row, _ in group], how)
-        for (model, name, how), group in groupby(sorted(pairs, key=key), key=key)
+        (model, name, [row for row, _ in group], said)
+        for (model, name, said), group in groupby(sorted(pairs, key=key), key=key)
     ]

@@ -68,6 +68,8 @@ class LeftOut(NamedTuple):
     checkpoints: Sequence[Checkpoint]
     probe: str
     how: str
+    components: Sequence[str] = ()
+    """Of which alone this holds, for want of the tokenizer that the others have; () for all that was measured."""
 
 
 class NotAsked(NamedTuple):

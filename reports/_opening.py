@@ -51,6 +51,8 @@ def _measured(data: RunData) -> Iterator[str]:
         yield f"Of {_which(found.imported)} all scores were read from files."
     if found.partly_imported:
         yield f"Some scores of {_which(found.partly_imported)} were read from files."
+    if found.unlike:
+        yield f"{_which(found.unlike)} was measured otherwise and is left out, see [Warnings](#warnings)."
     if found.copied:
         yield (
             f"Not measured, but carried over from another checkpoint that is byte for byte the same: "

@@ -164,10 +164,12 @@ def warnings(data: RunData) -> list[str]:
     found = [*_same_weights(data)]
     for odd in data.left_out:
         steps = listed([escape(one.when) for one in odd.checkpoints])
+        part = f" ({escape(listed(odd.components))})" if odd.components else ""
+        do = "give all checkpoints the same tokenizer" if part else "measure all checkpoints with the same settings"
         found.append(
-            f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)} at {steps} was measured with {escape(odd.how)} "
-            "and is left out of this report, because a curve through both would show the settings: measure all "
-            "checkpoints with the same settings to see them together."
+            f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)}{part} at {steps} was measured with "
+            f"{escape(odd.how)} and is left out of this report, because a curve through both would show the settings: "
+            f"{do} to see them together."
         )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])

@@ -40,7 +40,7 @@ def test_what_was_not_measured_is_counted_apart_and_named(tmp_path: Path) -> Non
         store.record_unmade("demo", "step16", 13)
         store.record_failure("demo", "step1", 1, "anisotropy", "NaN")
     found = origins(load([tmp_path]))
-    assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [2]]
+    assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [], [2]]
     text = said(tmp_path)
     assert text.startswith("6 checkpoints of 1 model, 1 without any value: demo (6 checkpoints, steps 0 to 16). ")
     assert "Of demo step 8 all scores were read from files." in text

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from lm_probe.probes import Reading
 from lm_probe.reports import write_report
 from lm_probe.reports._comparable import differences
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._provenance import per_checkpoint, warnings
-from lm_probe.sweeps import RunStore
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
 from tests.reporting import record, tables_of
 
 
@@ -33,10 +34,45 @@ def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
 
 
+def test_what_does_not_depend_on_the_missing_tokenizer_stays(tmp_path: Path) -> None:
+    names = {"condensation": ("embedding", "mlp_in"), "weight_spectra": ("mlp_in",), "head_spectrum": ("all_rows",)}
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2, 9):
+            rows = None if step == 9 else 312
+            measured = [
+                Measurement(
+                    probe,
+                    {},
+                    [Reading("rank", 3.0 + step, component=one) for one in parts],
+                    Conditions(details={"token_rows": rows}),
+                )
+                for probe, parts in names.items()
+            ]
+            store.record(CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"), measured)
+        store.record_failure("demo", "step9", 9, "loss", "no tokenizer")
+    data = load([tmp_path])
+    found = {part: [one.step for one in data.scores("condensation", "rank", part)] for part in names["condensation"]}
+    assert found == {"embedding": [1, 2], "mlp_in": [1, 2, 9]}
+    assert all(len(data.scores(probe, "rank", parts[-1])) == 3 for probe, parts in names.items())
+    (line,) = warnings(data)
+    assert "demo: condensation (embedding) at step 9 was measured with no tokenizer, so over all rows" in line
+    assert line.endswith("give all checkpoints the same tokenizer to see them together.")
+
+
+def test_a_checkpoint_that_was_measured_otherwise_is_not_called_unknown(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("loss",), sample="one")
+    record(tmp_path, "demo", (9,), probes=("loss",), sample="two", text="two.txt")
+    with RunStore.create(tmp_path) as store:
+        store.record_failure("demo", "step9", 9, "anisotropy", "NaN")
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "nothing is known" not in report and "without any value" not in report
+    assert "demo step 9 was measured otherwise and is left out, see [Warnings](#warnings)." in report
+
+
 def test_hashes_that_differ_are_told_in_words() -> None:
     def row(sample: str, context: int = 128, name: str = "a.txt", **config: object) -> dict[str, object]:
         asked = {"text": "0123", "seed": 1, **config}
-        return {"config": asked, "details": {"sample": sample, "context": context, "text": name}}
+        return {"probe": "loss", "config": asked, "details": {"sample": sample, "context": context, "text": name}}
 
     usual = row("f0b5")
     for other, said in (
