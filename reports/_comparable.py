@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
-from lm_probe.reports._markdown import setting
+from lm_probe.reports._markdown import listed, setting
 
 Row = Mapping[str, Any]
 """A row of `RunStore.measurements()`."""
@@ -94,9 +94,7 @@ def differences(row: Row, usual: Row) -> str:
     if len(names) > 1:
         names = [name for name in names if name != "asks"]  # options are part of what a task asks
     return ", ".join(
-        _IN_WORDS[name](row, usual)
-        if name in _IN_WORDS
-        else f"{name} {_short(this.get(name))} instead of {_short(usually.get(name))}"
+        _IN_WORDS[name](row, usual) if name in _IN_WORDS else f"{name} {_unlike(this.get(name), usually.get(name))}"
         for name in names
     )
 
@@ -143,9 +141,32 @@ def _single(config: Mapping[str, Any]) -> dict[str, Any]:
     return single
 
 
-def _short(value: object) -> str:
-    said = "the default" if value is None else setting(value)
-    return said if len(said) <= 16 else f"{said[:8]}…"
+def _unlike(this: object, usually: object) -> str:
+    """`600 instead of 500`; of two lists what only one of them holds, of long texts the place where they part."""
+    if isinstance(this, list) and isinstance(usually, list):
+        more, less = [one for one in this if one not in usually], [one for one in usually if one not in this]
+        if more and less:
+            return f"{_few(more)} instead of {_few(less)}"
+        if more or less:
+            return f"that add {_few(more)}" if more else f"that lack {_few(less)}"
+    texts = ["the default" if one is None else setting(one) for one in (this, usually)]
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
+    parting = len(list(alike)) if all(len(text) > _LONG for text in texts) else 0
+    return " instead of ".join(_short(text, parting) for text in texts)
+
+
+_LONG, _NAMED = 16, 3
+
+
+def _few(items: Sequence[object]) -> str:
+    shown = [setting(one) for one in items]
+    return listed(shown if len(shown) <= _NAMED + 1 else [*shown[:_NAMED], f"{len(shown) - _NAMED} more"])
+
+
+def _short(text: str, place: int) -> str:
+    begin = max(0, place - _LONG // 2)
+    shown = text[begin : begin + _LONG]
+    return "…" * (begin > 0) + shown + "…" * (begin + _LONG < len(text))
 
 
 def lines(

@@ -193,7 +193,11 @@ def _anisotropy(data: RunData) -> Iterator[str]:
     ]
     if said:
         more = f", of {len(peaks)} models" if len(peaks) > len(said) else ""
-        yield f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction): {'; '.join(said)}."
+        apart = {odd.probe for odd in data.left_out if odd.checkpoints[0].model in peaks}
+        alike = ", among those measured alike" if "anisotropy" in apart else ""
+        yield (
+            f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction){alike}: {'; '.join(said)}."
+        )
 
 
 def _place(place: Place, depth: int) -> str:

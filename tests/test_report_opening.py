@@ -82,6 +82,13 @@ def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_model
     assert "As many words, but more different ones, are harder for demo-d16 and demo-d32." in text
 
 
+def test_a_peak_among_some_of_the_checkpoints_is_not_called_that_of_all(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("anisotropy",), sample="one")
+    assert "1 is one direction): demo" in said(tmp_path)
+    record(tmp_path, "demo", (4,), probes=("anisotropy",), sample="two")
+    assert "1 is one direction), among those measured alike: demo" in said(tmp_path)
+
+
 def test_who_is_not_seen_to_count_is_named(tmp_path: Path) -> None:
     scores = {"mae": (3.0, 0.1), "mae_binary": (3.0, 0.1), "mae_gap": (0.0, 0.1)}
     scores |= {"floor_constant_mae": (2.0, 0.1), "floor_constant_mae_binary": (2.0, 0.1)}

@@ -88,6 +88,20 @@ def test_hashes_that_differ_are_told_in_words() -> None:
         assert differences(other, usual) == said
 
 
+def test_lists_and_long_texts_are_shown_where_they_differ() -> None:
+    def row(**config: object) -> dict[str, object]:
+        return {"probe": "anisotropy", "config": config, "details": {}}
+
+    usual = row(tasks=["m5", "m20"], prompts="a long name that ends in 2")
+    for other, said in (
+        ({"tasks": ["m5", "m10"]}, "tasks m10 instead of m20"),
+        ({"tasks": ["m5"]}, "tasks that lack m20"),
+        ({"tasks": ["m5", "m20", "t", "u", "v", "w", "x"]}, "tasks that add t, u, v and 2 more"),
+        ({"prompts": "a long name that ends in 1"}, "prompts …ends in 1 instead of …ends in 2"),
+    ):
+        assert differences(row(**{**usual["config"], **other}), usual) == said
+
+
 def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:
     record(tmp_path, "narrow", (1, 2), probes=("loss", "anisotropy"), sample="one")
     record(tmp_path, "wider", (1, 2), probes=("loss", "anisotropy"), sample="two", width=20)
