@@ -13,7 +13,7 @@ from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import has_lines, trend
 from lm_probe.reports._markdown import number, sentences
 from lm_probe.reports._numbers import Address
-from lm_probe.reports._provenance import clustered, conditions
+from lm_probe.reports._provenance import clustered, conditions, machine
 from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
@@ -65,7 +65,7 @@ def loss_picture(data: RunData) -> list[Picture]:
     losses = data.scores("loss", "loss")
     if not losses:
         return []
-    made = conditions(data, "loss", sizes=(score.n for score in losses.values()))
+    made = conditions(data, "loss", (score.n for score in losses.values()), "predicted tokens")
     errors = f"; {_band(losses)}{clustered(data, 'loss')}" if any(score.stderr for score in losses.values()) else ""
     caption = f"Mean next-token cross-entropy{errors}.{made}"
     name = "loss (nats per token)"
@@ -133,7 +133,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
     """Singular values, and singular entropy over steps."""
     sigmas = {one: sigma for one, sigma in data.vectors["singular_values"].items() if len(sigma) and sigma.max() > 0}
     entropies = data.scores("head_spectrum", "singular_entropy", "all_rows")
-    made = conditions(data, "head_spectrum", "Weights as stored: ")
+    made = machine(data, "head_spectrum", "Weights as stored: ")
     pictures = []
     if sigmas:
         chosen = lines_of(data, sigmas, _SPECTRUM_LINES)
@@ -187,7 +187,7 @@ def condensation_pictures(data: RunData) -> list[Picture]:
         "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
         f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
         "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
-        f"{conditions(data, 'condensation')}"
+        f"{machine(data, 'condensation')}"
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 

@@ -80,7 +80,9 @@ def test_what_holds_for_all_models_and_figures_is_said_once(tmp_path: Path) -> N
     lead = report.split("## Summary")[0]
     assert [line.split("**")[1] for line in lead.splitlines() if line.startswith("- **demo")] == load([tmp_path]).models
     assert report.count("hidden states of a layer") == report.count("the same question and the same answers") == 1
-    assert report.count("n = 50,000 tokens in 40 documents") == 2  # of the loss, and of the hidden states
+    assert report.count("n = 50,000 tokens in 40 documents") == 1  # of the hidden states
+    predicted = [score.n for score in load([tmp_path]).scores("loss", "loss").values()]
+    assert report.count(f"n = {min(predicted):,} to {max(predicted):,} predicted tokens in 40 documents") == 1
     texts = [line for line in report.splitlines() if line and line[0] not in "|#!<-"]
     said = Counter(part for line in texts for part in re.split(r"(?<=[.:]) ", line) if len(part) > 90)
     assert {part: times for part, times in said.items() if times > 1} == {}

@@ -4,9 +4,10 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lm_probe.probes import Reading
+from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._comparable import differences
 from lm_probe.reports._load import load
@@ -100,6 +101,17 @@ def test_lists_and_long_texts_are_shown_where_they_differ() -> None:
         ({"prompts": "a long name that ends in 1"}, "prompts …ends in 1 instead of …ends in 2"),
     ):
         assert differences(row(**{**usual["config"], **other}), usual) == said
+
+
+def test_weights_that_were_read_beside_a_text_have_none(tmp_path: Path) -> None:
+    details = {"text": "a text", "tokens": 400, "context": 64, "clusters": 7, "cluster_unit": "window"}
+    made = Conditions("float32", "cpu", details=details)
+    values = [VectorReading("singular_values", np.array([2.0, 1.0]), component="all_rows")]
+    with RunStore.create(tmp_path) as store:
+        key = CheckpointKey("demo", "step1", 1, "sha256:1", "demo")
+        store.record(key, [Measurement("head_spectrum", {}, values, made)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "over the largest one. Weights as stored: float32 on cpu." in report
 
 
 def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:
