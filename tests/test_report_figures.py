@@ -11,6 +11,7 @@ from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Checkpoint, Place, Score
 from lm_probe.reports._figure_condensation import _square
+from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
@@ -46,6 +47,17 @@ def test_colours_stand_out_from_the_page(page: str) -> None:
 
     assert contrast(GREY, page) > 4
     assert min(contrast(colour, page) for colour in COLOURS) > 3
+
+
+@pytest.mark.parametrize("smallest", [0.95, 0.6, 0.3, 0.05])
+def test_the_axis_of_a_flat_spectrum_can_be_read(smallest: float) -> None:
+    one = Checkpoint("demo", "step1", 1)
+    figure = spectra({one: np.linspace(2, 2 * smallest, 16)}, {"demo": [one]})
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    low, high = axis.get_view_interval()
+    shown = [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert len(set(filter(None, shown))) >= 3
 
 
 def test_the_last_site_follows_the_literature() -> None:
