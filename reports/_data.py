@@ -149,6 +149,16 @@ class RunData:
         return self.indexed.get(Address(probe, metric, None), {})
 
     @cached_property
+    def cosine_probe(self) -> str:
+        """Which probe the mean cosine is of: `geometry` has it too, for runs that left `anisotropy` out."""
+        return "anisotropy" if self.profiles("anisotropy", "mean_cosine") else "geometry"
+
+    @property
+    def mean_cosines(self) -> Profiles:
+        """The mean cosine at every layer and site."""
+        return self.profiles(self.cosine_probe, "mean_cosine")
+
+    @cached_property
     def checkpoints(self) -> dict[str, list[Checkpoint]]:
         """The checkpoints of each model by step, also those that failed; narrow models first, then small ones."""
         seen = {made.checkpoint for made in self.made} | {failed.checkpoint for failed in self.failed}

@@ -181,7 +181,7 @@ def _kind(one: Verdict) -> str:
 def _anisotropy(data: RunData) -> Iterator[str]:
     """Where the hidden states of each model point most alike, over all of its checkpoints and layers."""
     peaks: dict[str, tuple[float, Checkpoint, Place, int]] = {}
-    for one, profile in data.profiles("anisotropy", "mean_cosine").items():
+    for one, profile in data.mean_cosines.items():
         depth = final_place(profile).layer
         for place, score in profile.items():
             if one.model not in peaks or score.value > peaks[one.model][0]:
@@ -194,7 +194,7 @@ def _anisotropy(data: RunData) -> Iterator[str]:
     if said:
         more = f", of {len(peaks)} models" if len(peaks) > len(said) else ""
         apart = {odd.probe for odd in data.left_out if odd.checkpoints[0].model in peaks}
-        alike = ", among those measured alike" if "anisotropy" in apart else ""
+        alike = ", among those measured alike" if data.cosine_probe in apart else ""
         yield (
             f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction){alike}: {'; '.join(said)}."
         )

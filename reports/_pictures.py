@@ -83,17 +83,17 @@ def loss_picture(data: RunData) -> list[Picture]:
 
 def anisotropy_said(data: RunData) -> list[str]:
     """What all figures of the mean cosine show, and on how much of which text."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     if not profiles:
         return []
-    made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
-    errors = clustered(data, "anisotropy").replace(", ", "; errors are ")
+    made = conditions(data, data.cosine_probe, sizes=(score.n for own in profiles.values() for score in own.values()))
+    errors = clustered(data, data.cosine_probe).replace(", ", "; errors are ")
     return [f"Mean cosine over all ordered pairs of hidden states of a layer{errors}.{made}"]
 
 
 def anisotropy_pictures(data: RunData) -> list[Picture]:
     """Heat map and curves of the mean cosine."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     if not profiles:
         return []
     chosen = lines_of(data, profiles, _DEPTH_LINES)
@@ -106,7 +106,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 "Anisotropy by layer and step",
                 lambda: heat_map(profiles, data.checkpoints),
                 "A column is a checkpoint, so steps are not to scale.",
-                View("map", "anisotropy", "mean_cosine", "mean cosine"),
+                View("map", data.cosine_probe, "mean_cosine", "mean cosine"),
                 sentences("An empty column has no value." * empty, _SITES),
             )
         )
@@ -116,7 +116,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             "Anisotropy over depth",
             lambda: depth_curves(profiles, chosen),
             "",
-            View("profile", "anisotropy", "mean_cosine", "mean cosine"),
+            View("profile", data.cosine_probe, "mean_cosine", "mean cosine"),
             sentences(
                 "Depth is relative, l/L.",
                 "Standard errors are in tables/anisotropy.csv.",

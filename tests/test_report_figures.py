@@ -60,6 +60,22 @@ def test_the_axis_of_a_flat_spectrum_can_be_read(smallest: float) -> None:
     assert len(set(filter(None, shown))) >= 3
 
 
+def test_the_hidden_states_of_geometry_are_drawn_where_anisotropy_was_not_measured(tmp_path: Path) -> None:
+    sites = [(0, "embedding"), (1, "block"), (1, "final_norm")]
+    readings = [Reading("mean_cosine", 0.2 + 0.1 * place, *site) for place, site in enumerate(sites)]
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2):
+            key = CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo")
+            store.record(key, [Measurement("geometry", {}, readings)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "## Hidden states" in report and "(figures/anisotropy_depth.svg)" in report
+    assert "demo after the final norm at step 1 (0.400)" in report
+    more = [Measurement("anisotropy", {}, [Reading("mean_cosine", 0.9, 1, "final_norm")])]
+    with RunStore.create(tmp_path) as store:
+        store.record(CheckpointKey("demo", "step1", 1, "sha256:1", "demo"), more)
+    assert load([tmp_path]).mean_cosines == load([tmp_path]).profiles("anisotropy", "mean_cosine")
+
+
 def test_the_last_site_follows_the_literature() -> None:
     def profile(*sites: tuple[int, str]) -> dict[Place, Score]:
         return {Place(*site): Score(float(place), None, None) for place, site in enumerate(sites)}
