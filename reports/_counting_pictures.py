@@ -9,7 +9,7 @@ from lm_probe.reports._data import RunData
 from lm_probe.reports._figure_counting import arms, gaps
 from lm_probe.reports._markdown import sentences
 from lm_probe.reports._pictures import Picture, View
-from lm_probe.reports._provenance import conditions
+from lm_probe.reports._provenance import machine
 
 _ARMS = (
     ("counting_error", "count_query", "mae", "Counting a word", "mean absolute error (words)"),
@@ -28,7 +28,7 @@ def counting_said(data: RunData) -> list[str]:
     blind = " A blind answer is the best constant or one of the words in the list: dotted, of the control dash-dotted."
     return [
         "Full lists of m different words stand against controls of two words with the same length, the same question "
-        f"and the same answers; bars are 95 % intervals.{blind * floors}{conditions(data, 'lm_eval', 'Measured in ')}"
+        f"and the same answers; bars are 95 % intervals.{blind * floors}{machine(data, 'lm_eval')}"
     ]
 
 

@@ -68,6 +68,8 @@ class LeftOut(NamedTuple):
     checkpoints: Sequence[Checkpoint]
     probe: str
     how: str
+    components: Sequence[str] = ()
+    """Of which alone this holds, for want of the tokenizer that the others have; () for all that was measured."""
 
 
 class NotAsked(NamedTuple):
@@ -145,6 +147,16 @@ class RunData:
     def profiles(self, probe: str, metric: str) -> Profiles:
         """The values of a metric at every layer and site."""
         return self.indexed.get(Address(probe, metric, None), {})
+
+    @cached_property
+    def cosine_probe(self) -> str:
+        """Which probe the mean cosine is of: `geometry` has it too, for runs that left `anisotropy` out."""
+        return "anisotropy" if self.profiles("anisotropy", "mean_cosine") else "geometry"
+
+    @property
+    def mean_cosines(self) -> Profiles:
+        """The mean cosine at every layer and site."""
+        return self.profiles(self.cosine_probe, "mean_cosine")
 
     @cached_property
     def checkpoints(self) -> dict[str, list[Checkpoint]]:

@@ -17,6 +17,8 @@ _LOWEST = 1e-6
 _FEW_DECADES = 200
 """Range of a logarithmic axis below which 1, 2 and 5 of each decade have their number."""
 
+_FEWEST_TICKS = 3
+
 
 def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figure:
     """A panel a model: each singular value over the largest, by rank."""
@@ -61,8 +63,11 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
 
 
 def _plain_ticks(axis: Axis) -> None:
-    """Numbers in place of powers of ten, of which a short axis would have two."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    """Numbers in place of powers of ten, of which a short axis would have two; evenly spaced where 1, 2, 5 are few."""
+    low, high = axis.get_view_interval()
+    some = LogLocator(subs=(1.0, 2.0, 5.0))
+    seen = [tick for tick in some.tick_values(low, high) if low <= tick <= high]
+    axis.set_major_locator(some if len(seen) >= _FEWEST_TICKS else MaxNLocator(5))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("")
 

@@ -34,7 +34,7 @@ def findings(data: RunData, analysis: Analysis) -> list[str]:
 
 
 def _main(data: RunData, analysis: Analysis) -> list[_Main]:
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     losses, entropies = data.scores("loss", "loss"), data.scores("head_spectrum", "singular_entropy", "all_rows")
     found = []
     for model, known in data.checkpoints.items():

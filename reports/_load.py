@@ -1,7 +1,7 @@
 """Reads one or several runs into what a report works on."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lm_probe.reports._audit import Audited, read_audits
-from lm_probe.reports._comparable import beside, left_out, lines
+from lm_probe.reports._comparable import beside, left_out, lines, of_token_rows, other_rows, rows_for_tokens
 from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, NotAsked, RunData, Vectors
 from lm_probe.reports._numbers import Numbers, by_step
 from lm_probe.reports._outcomes import Samples, sample_files
@@ -33,6 +33,7 @@ class _Run:
         self._left_out = left_out(measured)
         omitted = {row["id"] for row, _ in self._left_out}
         self._measured = [row for row in measured if row["id"] not in omitted]
+        self._other_rows = other_rows(self._measured)
         self._left_out += beside(_records(store.measurements(on_any_prompts=True)), measured, self._measured)
         self.models = {str(row["model"]) for row in (*measured, *self._failures)}
         self.shared: set[str] = set()
@@ -48,6 +49,12 @@ class _Run:
     @property
     def owners(self) -> dict[int, tuple[Checkpoint, str]]:
         return {row["id"]: (self.checkpoint(row), str(row["probe"])) for row in self._measured}
+
+    def value_rows(self) -> Iterator[list[tuple[Any, ...]]]:
+        """As `RunStore.value_rows`, without the components that are over other rows than elsewhere."""
+        parts = {row["id"]: of_token_rows(row) for row, _ in self._other_rows}
+        for chunk in self._store.value_rows(_AT_A_TIME):
+            yield [row for row in chunk if row[4] not in parts.get(row[0], ())] if parts else chunk
 
     def vectors(self, metric: str) -> Vectors:
         kept = {(row["model"], row["revision"], row["probe"], row["config_hash"]) for row in self._measured}
@@ -98,8 +105,12 @@ class _Run:
         ]
 
     def omitted(self) -> list[LeftOut]:
-        return [
+        whole = [
             LeftOut([self.checkpoint(row) for row in rows], name, how) for _, name, rows, how in lines(self._left_out)
+        ]
+        return whole + [
+            LeftOut([self.checkpoint(row) for row in rows], name, how, sorted(of_token_rows(rows[0])))
+            for _, name, rows, how in lines(self._other_rows, rows_for_tokens)
         ]
 
     def audits(self) -> list[Audited]:
@@ -137,9 +148,7 @@ def load(runs: Sequence[Path]) -> RunData:
         for part in parts:
             part.shared = {model for model in part.models if holders[model] > 1}
         return RunData(
-            indexed=Numbers(
-                (store.value_rows(_AT_A_TIME), part.owners) for store, part in zip(stores, parts, strict=True)
-            ),
+            indexed=Numbers((part.value_rows(), part.owners) for part in parts),
             vectors={
                 metric: {one: vector for part in parts for one, vector in part.vectors(metric).items()}
                 for metric in _VECTORS

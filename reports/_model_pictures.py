@@ -11,7 +11,7 @@ _ONE_PANEL = 6
 
 def model_pictures(data: RunData) -> list[Picture]:
     """Mean cosine over relative depth, a line a model: all in one panel, or many in a panel for each family."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     last: dict[str, Checkpoint] = {}
     for model, known in data.checkpoints.items():
         own = {one: next(iter(profiles[one].values())) for one in known if one in profiles}
@@ -32,7 +32,7 @@ def model_pictures(data: RunData) -> list[Picture]:
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""
     )
     title = "Anisotropy of all models over depth"
-    view = View("models", "anisotropy", "mean_cosine", "mean cosine")
+    view = View("models", data.cosine_probe, "mean_cosine", "mean cosine")
     return [
         Picture(
             "anisotropy_models", title, lambda: models_over_depth(profiles, groups, data.models), caption, view, drawing

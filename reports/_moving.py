@@ -42,7 +42,7 @@ def moving(data: RunData) -> list[Moving]:
 
 def _measures(data: RunData) -> Iterator[tuple[str, Scores]]:
     for probe, metric, name in (
-        ("anisotropy", "mean_cosine", "mean cosine, last site"),
+        (data.cosine_probe, "mean_cosine", "mean cosine, last site"),
         ("geometry", "mean_cosine_centred", "mean cosine after centring, last site"),
         ("geometry", "effective_rank", "effective rank of the states, last site"),
     ):

@@ -14,6 +14,8 @@ _KEPT = 200_000
 """Values that are kept as objects for the next look."""
 _MOST = 1 << 32
 """More pairs of metric and component than any run has."""
+_ROUNDING = 1e-13
+"""Of a value: a standard error below it is what sums of equal numbers leave over in float64, here or in a file."""
 _ROW = np.dtype([("address", "i8"), ("owner", "i4"), ("place", "i4"), ("value", "f8"), ("stderr", "f8"), ("n", "i8")])
 
 
@@ -113,6 +115,7 @@ class Numbers(Mapping[Address, Profiles]):
                 part["address"] = kinds[made] * _MOST + quantities.of(zip(metric, component, strict=True))
                 part["place"] = places.of(zip(layer, site, strict=True))
                 part["value"], part["stderr"], n = (np.array(one, dtype=float) for one in numbers)
+                part["stderr"][part["stderr"] < _ROUNDING * np.abs(part["value"])] = 0
                 part["n"] = np.nan_to_num(n, nan=-1)
                 parts.append(part)
         table = np.concatenate(parts)

@@ -51,6 +51,8 @@ def _measured(data: RunData) -> Iterator[str]:
         yield f"Of {_which(found.imported)} all scores were read from files."
     if found.partly_imported:
         yield f"Some scores of {_which(found.partly_imported)} were read from files."
+    if found.unlike:
+        yield f"{_which(found.unlike)} was measured otherwise and is left out, see [Warnings](#warnings)."
     if found.copied:
         yield (
             f"Not measured, but carried over from another checkpoint that is byte for byte the same: "
@@ -179,7 +181,7 @@ def _kind(one: Verdict) -> str:
 def _anisotropy(data: RunData) -> Iterator[str]:
     """Where the hidden states of each model point most alike, over all of its checkpoints and layers."""
     peaks: dict[str, tuple[float, Checkpoint, Place, int]] = {}
-    for one, profile in data.profiles("anisotropy", "mean_cosine").items():
+    for one, profile in data.mean_cosines.items():
         depth = final_place(profile).layer
         for place, score in profile.items():
             if one.model not in peaks or score.value > peaks[one.model][0]:
@@ -191,7 +193,11 @@ def _anisotropy(data: RunData) -> Iterator[str]:
     ]
     if said:
         more = f", of {len(peaks)} models" if len(peaks) > len(said) else ""
-        yield f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction): {'; '.join(said)}."
+        apart = {odd.probe for odd in data.left_out if odd.checkpoints[0].model in peaks}
+        alike = ", among those measured alike" if data.cosine_probe in apart else ""
+        yield (
+            f"Hidden states point most alike (highest mean cosine{more}; 1 is one direction){alike}: {'; '.join(said)}."
+        )
 
 
 def _place(place: Place, depth: int) -> str:

@@ -16,6 +16,8 @@ class Origins(NamedTuple):
     """All that is known of them was read from files."""
     failed: list[Checkpoint]
     """They have no number at all."""
+    unlike: list[Checkpoint]
+    """All that is known of them was measured otherwise than the rest, and is left out."""
     partly_imported: list[Checkpoint]
     """Those of `measured` and `copied` of which some scores were read from files."""
 
@@ -25,7 +27,8 @@ def origins(data: RunData) -> Origins:
     made: dict[Checkpoint, set[str]] = {}
     for row in data.made:
         made.setdefault(row.checkpoint, set()).add(_origin(row))
-    found = Origins([], [], [], [], [])
+    unlike = {one for odd in data.left_out for one in odd.checkpoints}
+    found = Origins([], [], [], [], [], [])
     for one in (one for known in data.checkpoints.values() for one in known):
         ways = made.get(one, set())
         if "measured" in ways:
@@ -34,6 +37,8 @@ def origins(data: RunData) -> Origins:
             found.copied.append(one)
         elif "imported" in ways:
             found.imported.append(one)
+        elif one in unlike:
+            found.unlike.append(one)
         else:
             found.failed.append(one)
         if "imported" in ways and len(ways) > 1:

@@ -13,7 +13,7 @@ from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import has_lines, trend
 from lm_probe.reports._markdown import number, sentences
 from lm_probe.reports._numbers import Address
-from lm_probe.reports._provenance import clustered, conditions
+from lm_probe.reports._provenance import clustered, conditions, machine
 from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
@@ -65,7 +65,7 @@ def loss_picture(data: RunData) -> list[Picture]:
     losses = data.scores("loss", "loss")
     if not losses:
         return []
-    made = conditions(data, "loss", sizes=(score.n for score in losses.values()))
+    made = conditions(data, "loss", (score.n for score in losses.values()), "predicted tokens")
     errors = f"; {_band(losses)}{clustered(data, 'loss')}" if any(score.stderr for score in losses.values()) else ""
     caption = f"Mean next-token cross-entropy{errors}.{made}"
     name = "loss (nats per token)"
@@ -83,17 +83,17 @@ def loss_picture(data: RunData) -> list[Picture]:
 
 def anisotropy_said(data: RunData) -> list[str]:
     """What all figures of the mean cosine show, and on how much of which text."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     if not profiles:
         return []
-    made = conditions(data, "anisotropy", sizes=(score.n for own in profiles.values() for score in own.values()))
-    errors = clustered(data, "anisotropy").replace(", ", "; errors are ")
+    made = conditions(data, data.cosine_probe, sizes=(score.n for own in profiles.values() for score in own.values()))
+    errors = clustered(data, data.cosine_probe).replace(", ", "; errors are ")
     return [f"Mean cosine over all ordered pairs of hidden states of a layer{errors}.{made}"]
 
 
 def anisotropy_pictures(data: RunData) -> list[Picture]:
     """Heat map and curves of the mean cosine."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     if not profiles:
         return []
     chosen = lines_of(data, profiles, _DEPTH_LINES)
@@ -106,7 +106,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 "Anisotropy by layer and step",
                 lambda: heat_map(profiles, data.checkpoints),
                 "A column is a checkpoint, so steps are not to scale.",
-                View("map", "anisotropy", "mean_cosine", "mean cosine"),
+                View("map", data.cosine_probe, "mean_cosine", "mean cosine"),
                 sentences("An empty column has no value." * empty, _SITES),
             )
         )
@@ -116,7 +116,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             "Anisotropy over depth",
             lambda: depth_curves(profiles, chosen),
             "",
-            View("profile", "anisotropy", "mean_cosine", "mean cosine"),
+            View("profile", data.cosine_probe, "mean_cosine", "mean cosine"),
             sentences(
                 "Depth is relative, l/L.",
                 "Standard errors are in tables/anisotropy.csv.",
@@ -133,7 +133,7 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
     """Singular values, and singular entropy over steps."""
     sigmas = {one: sigma for one, sigma in data.vectors["singular_values"].items() if len(sigma) and sigma.max() > 0}
     entropies = data.scores("head_spectrum", "singular_entropy", "all_rows")
-    made = conditions(data, "head_spectrum", "Weights as stored: ")
+    made = machine(data, "head_spectrum", "Weights as stored: ")
     pictures = []
     if sigmas:
         chosen = lines_of(data, sigmas, _SPECTRUM_LINES)
@@ -187,7 +187,7 @@ def condensation_pictures(data: RunData) -> list[Picture]:
         "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
         f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
         "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
-        f"{conditions(data, 'condensation')}"
+        f"{machine(data, 'condensation')}"
     )
     return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 

@@ -22,37 +22,45 @@ class Cost(NamedTuple):
     peak_memory: int
 
 
-def conditions(data: RunData, probe: str, before: str = "", sizes: Iterable[int | None] = ()) -> str:
-    """A sentence for captions, after a space: how many tokens of which text, context, dtype and device.
+def conditions(data: RunData, probe: str, sizes: Iterable[int | None] = (), unit: str = "tokens") -> str:
+    """A sentence for captions of what read a text, after a space: over how much of which, context, dtype and device.
 
     Empty where nothing of it is known, as of numbers from a file that does not say.
 
     Args:
         data: what the runs hold.
         probe: the one that measured.
-        before: what the sentence begins with.
-        sizes: over how many tokens each value is, for where the measurement does not say.
+        sizes: over how many of `unit` each value is; where no value says so, the tokens of the sample are told.
+        unit: what a value is over.
     """
     made = [row for row in data.made if row.probe == probe]
     parts = []
-    tokens, contexts = _details(made, "tokens"), _details(made, "context")
+    tokens, contexts, clusters = (_details(made, name) for name in ("tokens", "context", "clusters"))
+    known = sorted({size for size in sizes if size is not None})
+    if known or tokens:
+        kinds = _several(made, lambda row: row.details.get("cluster_unit"))
+        said = f"{_span(known)} {unit}" if known else f"{_span(tokens)} tokens"
+        parts.append(f"n = {said}" + (f" in {_span(clusters)} {kinds}s" if clusters else ""))
     if tokens:
-        clusters = _details(made, "clusters")
-        unit = _several(made, lambda row: row.details.get("cluster_unit"))
-        parts.append(f"n = {_span(tokens)} tokens" + (f" in {_span(clusters)} {unit}s" if clusters else ""))
         parts.append(f"text: {_several(made, lambda row: row.details.get('text'))}")
-    elif known := sorted({size for size in sizes if size is not None}):
-        parts.append(f"n = {_span(known)} tokens")
     if prompts := sorted({task for row in made if "prompts" in row.config for task in row.config.get("tasks", ())}):
         shown = [*prompts[:_TASKS], f"{len(prompts) - _TASKS} more"] if len(prompts) > _TASKS + 1 else prompts
         parts.append(f"text: the prompts of {listed([escape(one) for one in shown])}")
     if contexts:
         parts.append(f"context {_span(contexts)}")
-    where = {"": lambda row: row.dtype, "on ": lambda row: row.device}
+    return f" {', '.join([*parts, *_machine(made)])}." if parts else machine(data, probe)
+
+
+def machine(data: RunData, probe: str, before: str = "Measured in ") -> str:
+    """A sentence for captions of what read no text, after a space: dtype and device; empty where they are not known."""
+    said = _machine([row for row in data.made if row.probe == probe])
+    return f" {before}{said[0]}." if said else ""
+
+
+def _machine(made: Sequence[Made]) -> list[str]:
+    where: dict[str, Callable[[Made], object]] = {"": lambda row: row.dtype, "on ": lambda row: row.device}
     told = [f"{how}{said}" for how, of in where.items() if (said := _several(made, of)) != MISSING]
-    begin = before or ("" if parts else "Measured in ")
-    parts += [" ".join(told)] * bool(told)
-    return f" {begin}{', '.join(parts)}." if parts else ""
+    return [" ".join(told)] * bool(told)
 
 
 def clustered(data: RunData, probe: str) -> str:
@@ -164,10 +172,12 @@ def warnings(data: RunData) -> list[str]:
     found = [*_same_weights(data)]
     for odd in data.left_out:
         steps = listed([escape(one.when) for one in odd.checkpoints])
+        part = f" ({escape(listed(odd.components))})" if odd.components else ""
+        do = "give all checkpoints the same tokenizer" if part else "measure all checkpoints with the same settings"
         found.append(
-            f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)} at {steps} was measured with {escape(odd.how)} "
-            "and is left out of this report, because a curve through both would show the settings: measure all "
-            "checkpoints with the same settings to see them together."
+            f"{escape(odd.checkpoints[0].model)}: {escape(odd.probe)}{part} at {steps} was measured with "
+            f"{escape(odd.how)} and is left out of this report, because a curve through both would show the settings: "
+            f"{do} to see them together."
         )
     for model in data.models:
         found += _mixed(model, [row for row in data.made if row.checkpoint.model == model])

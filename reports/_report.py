@@ -122,11 +122,7 @@ def _tables(data: RunData, analysis: Analysis) -> dict[str, list[Sequence[object
         "summary": [csv_header(shown), *csv_rows(shown, data.checkpoints)],
         "anisotropy": [
             ["model", "revision", "step", "layer", "site", "mean_cosine", "stderr", "n"],
-            *(
-                [*one, *place, *score]
-                for one, profile in data.profiles("anisotropy", "mean_cosine").items()
-                for place, score in profile.items()
-            ),
+            *([*one, *place, *score] for one, profile in data.mean_cosines.items() for place, score in profile.items()),
         ],
         "best_and_final": [list(saturation_section.HEADER), *saturation_section.csv_rows(data, analysis)],
         "emergence": [list(scaling_section.CURVE_HEADER), *scaling_section.curve_rows(analysis)],

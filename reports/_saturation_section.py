@@ -39,7 +39,7 @@ _RANGE = (
 )
 MOST_ROWS = 60
 MOST_NAMED = 6
-_ROW = ("model", "task", "metric", "verdict", "final less best", "%", "best at step", "final at step")
+_ROW = ("model", "task", "metric", "verdict", "final less best", "% of best", "best at step", "final at step")
 HEADER = (
     *("model", "task", "metric", "checkpoints", "best_step", "best", "best_corrected", "final_step", "final"),
     *("final_minus_best", "difference_corrected", "low", "high", "p", "p_adjusted", "tests", "verdict", "reason"),
@@ -140,8 +140,8 @@ def _explained(analysis: Analysis) -> list[str]:
     """The section before says what holds for both, where there is one."""
     told = [] if analysis.headline else [sentences(_RANGE, _LEVEL)]
     return [
-        "The best of many checkpoints flatters; final less best has that taken off, in % of the best it is as "
-        "observed. A row without p is not tested, for the reason that stands there.",
+        "The best of many checkpoints flatters; final less best has that taken off, and % of best is that difference "
+        "over the best as shown. A row without p is not tested, for the reason that stands there.",
         reading(
             *told,
             sentences(
@@ -280,8 +280,8 @@ def _change(one: Verdict) -> str:
 
 
 def _relative(one: Verdict) -> str:
-    best = one.found.best_value
-    return number(100 * one.found.final_minus_best / abs(best), 3) if best else MISSING
+    best, difference = one.found.best_value, one.found.difference
+    return MISSING if difference is None or not best else number(100 * difference / abs(best), 3)
 
 
 def _turn(one: Verdict) -> str:

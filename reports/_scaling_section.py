@@ -38,7 +38,7 @@ def scaling(data: RunData, analysis: Analysis) -> list[str]:
     found = analysis.scaling
     if found is None:
         return []
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     last = {one: profile[final_place(profile)] for one, profile in profiles.items()}
     entropy = data.scores("head_spectrum", "singular_entropy", "all_rows")
     rows = [

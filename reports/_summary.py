@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
 def columns(data: RunData) -> list[Column]:
     """The quantities that at least one checkpoint has."""
-    profiles = data.profiles("anisotropy", "mean_cosine")
+    profiles = data.mean_cosines
     last = {one: profile[final_place(profile)] for one, profile in profiles.items() if final_place(profile) in profile}
     blocks = {one: score for one, profile in profiles.items() if (score := last_block(profile)) is not None}
     found = [

@@ -8,9 +8,8 @@ _SITES = "Blocks 1 to L are before any final norm"
 def how(data: RunData) -> str:
     """What holds for all figures, of what the figures of this run have."""
     known = [one for own in data.checkpoints.values() for one in own]
-    series = any(len(own) > 1 for own in data.checkpoints.values())
+    series = _has_series(data)
     slider = "A slider chooses the step: each model stands with its last checkpoint up to there."
-    ends = "Of curves of several checkpoints the first is dotted and the last one heavy."
     zero = "On a logarithmic axis step 0 stands at half of the first step after it."
     late = (
         "The last nine tenths of training, eight checkpoints at least, are where verdicts read the scatter of "
@@ -18,7 +17,6 @@ def how(data: RunData) -> str:
     )
     said = [
         slider if len({one.when for one in known}) > 1 else "",
-        ends if series else "",
         zero if any(one.step == 0 for one in known) else "",
         late if series else "",
     ]
@@ -28,13 +26,20 @@ def how(data: RunData) -> str:
 def captions(data: RunData) -> dict[str, str]:
     """A text for each kind of view."""
     bands = "Of more than six models the bands are left out, and what is pointed at tells its interval."
+    ends = "Pale, behind the chosen checkpoint: the first one dotted, the last one heavy." * _has_series(data)
+    depth = (
+        f"Bars are 95 % intervals, where an error is known. {_SITES}; hollow, also at layer L, is what comes after it."
+    )
     return {
         "trend": bands if len(data.models) > 6 else "",
-        "profile": f"Bars are 95 % intervals, where an error is known. {_SITES}; hollow, also at layer L, is what "
-        "comes after it.",
+        "profile": f"{depth} {ends}".strip(),
         "models": "",
         "map": f"{_SITES}, which follows them.",
-        "spectrum": "",
+        "spectrum": ends,
         "arms": "Full lists are solid, their controls dashed.",
         "gap": "",
     }
+
+
+def _has_series(data: RunData) -> bool:
+    return any(len(own) > 1 for own in data.checkpoints.values())

@@ -61,10 +61,12 @@ def test_captions_say_of_imported_values_what_is_known_of_them(tmp_path: Path) -
         silent.pop(name, None)
     imported(tmp_path / "run", written(tmp_path / "r.json", changed(HARNESS_4, config=silent)))
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
-    text = "n = 500 tokens, text: the prompts of gsm8k."
-    assert f"Mean next-token cross-entropy; the bars are the 95 % interval. {text}\n" in report
+    text = "text: the prompts of gsm8k."
     assert (
-        f"Mean cosine over all ordered pairs of hidden states of a layer. {text}\n" in report
+        f"Mean next-token cross-entropy; the bars are the 95 % interval. n = 500 predicted tokens, {text}\n" in report
+    )
+    assert (
+        f"Mean cosine over all ordered pairs of hidden states of a layer. n = 500 tokens, {text}\n" in report
         and f"{MISSING} on" not in report
     )
     assert not re.search(r"\S  +\S", re.sub(r"^[|].*$", "", report, flags=re.MULTILINE))

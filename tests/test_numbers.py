@@ -44,6 +44,15 @@ def write(run: Path, model: str = "demo") -> None:
             )
 
 
+def test_an_error_that_is_rounding_beside_its_value_is_none_to_speak_of(tmp_path: Path) -> None:
+    errors = {"equal": 5.5e-16, "small": 1e-9, "lacking": None}
+    with RunStore.create(tmp_path) as store:
+        readings = [Reading(name, -4.592, stderr=error) for name, error in errors.items()]
+        store.record(CheckpointKey("demo", None, None, "sha256:1", "demo"), [Measurement("probe", {}, readings)])
+    found = [score for name in errors for score in load([tmp_path]).scores("probe", name).values()]
+    assert [score.stderr for score in found] == [0.0, 1e-9, None]
+
+
 def test_numbers_are_those_of_the_store(tmp_path: Path) -> None:
     write(tmp_path)
     numbers = load([tmp_path]).indexed

@@ -11,6 +11,7 @@ from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import Checkpoint, Place, Score
 from lm_probe.reports._figure_condensation import _square
+from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
 from lm_probe.reports._layers import final_place, literature_layers
 from lm_probe.reports._load import load
@@ -46,6 +47,33 @@ def test_colours_stand_out_from_the_page(page: str) -> None:
 
     assert contrast(GREY, page) > 4
     assert min(contrast(colour, page) for colour in COLOURS) > 3
+
+
+@pytest.mark.parametrize("smallest", [0.95, 0.6, 0.3, 0.05])
+def test_the_axis_of_a_flat_spectrum_can_be_read(smallest: float) -> None:
+    one = Checkpoint("demo", "step1", 1)
+    figure = spectra({one: np.linspace(2, 2 * smallest, 16)}, {"demo": [one]})
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    low, high = axis.get_view_interval()
+    shown = [tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert len(set(filter(None, shown))) >= 3
+
+
+def test_the_hidden_states_of_geometry_are_drawn_where_anisotropy_was_not_measured(tmp_path: Path) -> None:
+    sites = [(0, "embedding"), (1, "block"), (1, "final_norm")]
+    readings = [Reading("mean_cosine", 0.2 + 0.1 * place, *site) for place, site in enumerate(sites)]
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2):
+            key = CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo")
+            store.record(key, [Measurement("geometry", {}, readings)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "## Hidden states" in report and "(figures/anisotropy_depth.svg)" in report
+    assert "demo after the final norm at step 1 (0.400)" in report
+    more = [Measurement("anisotropy", {}, [Reading("mean_cosine", 0.9, 1, "final_norm")])]
+    with RunStore.create(tmp_path) as store:
+        store.record(CheckpointKey("demo", "step1", 1, "sha256:1", "demo"), more)
+    assert load([tmp_path]).mean_cosines == load([tmp_path]).profiles("anisotropy", "mean_cosine")
 
 
 def test_the_last_site_follows_the_literature() -> None:

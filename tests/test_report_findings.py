@@ -80,7 +80,9 @@ def test_what_holds_for_all_models_and_figures_is_said_once(tmp_path: Path) -> N
     lead = report.split("## Summary")[0]
     assert [line.split("**")[1] for line in lead.splitlines() if line.startswith("- **demo")] == load([tmp_path]).models
     assert report.count("hidden states of a layer") == report.count("the same question and the same answers") == 1
-    assert report.count("n = 50,000 tokens in 40 documents") == 2  # of the loss, and of the hidden states
+    assert report.count("n = 50,000 tokens in 40 documents") == 1  # of the hidden states
+    predicted = [score.n for score in load([tmp_path]).scores("loss", "loss").values()]
+    assert report.count(f"n = {min(predicted):,} to {max(predicted):,} predicted tokens in 40 documents") == 1
     texts = [line for line in report.splitlines() if line and line[0] not in "|#!<-"]
     said = Counter(part for line in texts for part in re.split(r"(?<=[.:]) ", line) if len(part) > 90)
     assert {part: times for part, times in said.items() if times > 1} == {}
@@ -120,6 +122,16 @@ def test_a_fall_must_outlive_the_other_tests(tmp_path: Path) -> None:
     assert tables_of(report, "## Best and final")[1][-2:] == ["---:", "---"]  # a sentence stands to the left
     (row,) = [row for row in tables_of(report, "## Best and final") if row[1] == "a"]
     assert row[3] == "cannot tell" and row[-2].endswith(" (21)") and "and not among 21 tests (adjusted p 0." in row[-1]
+
+
+def test_the_percentage_is_that_of_the_difference_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "demo", {"a acc": rise_and_fall(0.0, noise=0.05)})
+    (found,) = [one.found for one in analysed(tmp_path).tasks]
+    assert found.difference is not None and abs(found.difference) < 0.9 * abs(found.final_minus_best)
+    write_report([tmp_path])
+    (row,) = tables_of((tmp_path / "report.md").read_text(encoding="utf-8"), "## Best and final")[2:]
+    percent = float(row[5].replace("\N{MINUS SIGN}", "-"))
+    assert percent == pytest.approx(100 * found.difference / found.best_value, rel=0.01)
 
 
 def test_tasks_of_other_models_parts_of_suites_and_further_metrics_are_no_further_tests(tmp_path: Path) -> None:

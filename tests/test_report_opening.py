@@ -40,7 +40,7 @@ def test_what_was_not_measured_is_counted_apart_and_named(tmp_path: Path) -> Non
         store.record_unmade("demo", "step16", 13)
         store.record_failure("demo", "step1", 1, "anisotropy", "NaN")
     found = origins(load([tmp_path]))
-    assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [2]]
+    assert [[one.step for one in group] for group in found] == [[0, 1, 2], [4], [8], [16], [], [2]]
     text = said(tmp_path)
     assert text.startswith("6 checkpoints of 1 model, 1 without any value: demo (6 checkpoints, steps 0 to 16). ")
     assert "Of demo step 8 all scores were read from files." in text
@@ -80,6 +80,13 @@ def test_counting_and_the_height_of_anisotropy_are_said_in_plain_words(two_model
     assert f"{one.model} after the final norm at step {one.step} ({value:.3f})" in text
     assert "Counting in lists of two words, better than a blind answer: demo-d16 (most frequent word) and " in text
     assert "As many words, but more different ones, are harder for demo-d16 and demo-d32." in text
+
+
+def test_a_peak_among_some_of_the_checkpoints_is_not_called_that_of_all(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("anisotropy",), sample="one")
+    assert "1 is one direction): demo" in said(tmp_path)
+    record(tmp_path, "demo", (4,), probes=("anisotropy",), sample="two")
+    assert "1 is one direction), among those measured alike: demo" in said(tmp_path)
 
 
 def test_who_is_not_seen_to_count_is_named(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._comparable import differences
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._provenance import per_checkpoint, warnings
-from lm_probe.sweeps import RunStore
+from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
 from tests.reporting import record, tables_of
 
 
@@ -33,10 +35,45 @@ def test_what_was_asked_otherwise_stands_on_no_curve(tmp_path: Path) -> None:
     assert losses.step.tolist() == [1, 2, 4, 8, 16] and losses.settings.nunique() == 2
 
 
+def test_what_does_not_depend_on_the_missing_tokenizer_stays(tmp_path: Path) -> None:
+    names = {"condensation": ("embedding", "mlp_in"), "weight_spectra": ("mlp_in",), "head_spectrum": ("all_rows",)}
+    with RunStore.create(tmp_path) as store:
+        for step in (1, 2, 9):
+            rows = None if step == 9 else 312
+            measured = [
+                Measurement(
+                    probe,
+                    {},
+                    [Reading("rank", 3.0 + step, component=one) for one in parts],
+                    Conditions(details={"token_rows": rows}),
+                )
+                for probe, parts in names.items()
+            ]
+            store.record(CheckpointKey("demo", f"step{step}", step, f"sha256:{step}", "demo"), measured)
+        store.record_failure("demo", "step9", 9, "loss", "no tokenizer")
+    data = load([tmp_path])
+    found = {part: [one.step for one in data.scores("condensation", "rank", part)] for part in names["condensation"]}
+    assert found == {"embedding": [1, 2], "mlp_in": [1, 2, 9]}
+    assert all(len(data.scores(probe, "rank", parts[-1])) == 3 for probe, parts in names.items())
+    (line,) = warnings(data)
+    assert "demo: condensation (embedding) at step 9 was measured with no tokenizer, so over all rows" in line
+    assert line.endswith("give all checkpoints the same tokenizer to see them together.")
+
+
+def test_a_checkpoint_that_was_measured_otherwise_is_not_called_unknown(tmp_path: Path) -> None:
+    record(tmp_path, "demo", (1, 2), probes=("loss",), sample="one")
+    record(tmp_path, "demo", (9,), probes=("loss",), sample="two", text="two.txt")
+    with RunStore.create(tmp_path) as store:
+        store.record_failure("demo", "step9", 9, "anisotropy", "NaN")
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "nothing is known" not in report and "without any value" not in report
+    assert "demo step 9 was measured otherwise and is left out, see [Warnings](#warnings)." in report
+
+
 def test_hashes_that_differ_are_told_in_words() -> None:
     def row(sample: str, context: int = 128, name: str = "a.txt", **config: object) -> dict[str, object]:
         asked = {"text": "0123", "seed": 1, **config}
-        return {"config": asked, "details": {"sample": sample, "context": context, "text": name}}
+        return {"probe": "loss", "config": asked, "details": {"sample": sample, "context": context, "text": name}}
 
     usual = row("f0b5")
     for other, said in (
@@ -50,6 +87,31 @@ def test_hashes_that_differ_are_told_in_words() -> None:
         (row("f0b5", asks="ab" * 32, options={"arm": "rare"}), "arm rare instead of the default"),
     ):
         assert differences(other, usual) == said
+
+
+def test_lists_and_long_texts_are_shown_where_they_differ() -> None:
+    def row(**config: object) -> dict[str, object]:
+        return {"probe": "anisotropy", "config": config, "details": {}}
+
+    usual = row(tasks=["m5", "m20"], prompts="a long name that ends in 2")
+    for other, said in (
+        ({"tasks": ["m5", "m10"]}, "tasks m10 instead of m20"),
+        ({"tasks": ["m5"]}, "tasks that lack m20"),
+        ({"tasks": ["m5", "m20", "t", "u", "v", "w", "x"]}, "tasks that add t, u, v and 2 more"),
+        ({"prompts": "a long name that ends in 1"}, "prompts …ends in 1 instead of …ends in 2"),
+    ):
+        assert differences(row(**{**usual["config"], **other}), usual) == said
+
+
+def test_weights_that_were_read_beside_a_text_have_none(tmp_path: Path) -> None:
+    details = {"text": "a text", "tokens": 400, "context": 64, "clusters": 7, "cluster_unit": "window"}
+    made = Conditions("float32", "cpu", details=details)
+    values = [VectorReading("singular_values", np.array([2.0, 1.0]), component="all_rows")]
+    with RunStore.create(tmp_path) as store:
+        key = CheckpointKey("demo", "step1", 1, "sha256:1", "demo")
+        store.record(key, [Measurement("head_spectrum", {}, values, made)])
+    report = write_report([tmp_path]).read_text(encoding="utf-8")
+    assert "over the largest one. Weights as stored: float32 on cpu." in report
 
 
 def test_models_that_were_asked_different_things_are_pointed_out(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from lm_probe.probes import Reading
+from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._load import load
@@ -196,6 +197,17 @@ def test_ranks_are_read_off_the_axis_of_a_spectrum(wide: Opened) -> None:
     ticks = wide.page.locator("#figure-head_spectrum .xtick text").all_text_contents()
     assert 10**low > 0.8 and 10**high < 40 and ticks == ["1", "2", "5", "10", "20"]
     box.uncheck()
+
+
+def test_the_axis_of_a_flat_spectrum_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    values = [VectorReading("singular_values", np.linspace(2, 1.4, 16), component="all_rows")]
+    with RunStore.create(tmp_path / "run") as store:
+        for step in (1, 2):
+            key = CheckpointKey("tiny", f"step{step}", step, f"sha256:{step}", "flat")
+            store.record(key, [Measurement("head_spectrum", {}, values, Conditions("float32", "cpu"))])
+    with Opened(browser, write_page([tmp_path / "run"], tmp_path)) as opened:
+        ticks = opened.page.locator("#figure-head_spectrum .ytick text").all_text_contents()
+        assert len(set(ticks)) >= 3 and all(0.6 < float(tick) < 1.1 for tick in ticks)
 
 
 def test_models_at_one_step_stand_side_by_side(browser: Browser, tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def test_spectra_too_stand_with_the_last_checkpoint_up_to_there(browser: Browser
     with Opened(browser, write_page([tmp_path / "run"], tmp_path)) as opened:
         lines = [opened.line("head_spectrum", place) for place in range(2)]
         assert sorted(line["name"] for line in lines) == ["long", "short, step 8"]
+        caption = opened.page.locator("#figure-head_spectrum figcaption").inner_text()
+        assert "Pale, behind the chosen checkpoint: the first one dotted, the last one heavy." in caption
         short = next(line for line in lines if "short" in line["name"])
         assert short["text"][0].startswith("short, step 8 (its last up to step 512)<br>rank 1<br>")
 

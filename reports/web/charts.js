@@ -211,8 +211,14 @@ function rangeOf(low, high, log) {
   if (!(low <= high)) return { type: log ? "log" : "linear" };
   const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
   const margin = 0.05 * (to - from) || 0.05 * Math.abs(to) || 1;
-  const ticks = log ? { dtick: to - from > 2 ? Math.ceil((to - from) / 8) : "D2", tickformat: "~g" } : {};
-  return { type: log ? "log" : "linear", range: [from - margin, to + margin], ...ticks };
+  return { type: log ? "log" : "linear", range: [from - margin, to + margin], ...(log ? logTicks(to - from) : {}) };
+}
+
+// On a logarithmic axis every tick is a whole number: plotly would write a 5 for 0.005. Of 1, 2 and 5 less than a decade
+// may have one: there plotly spaces them evenly.
+function logTicks(decades) {
+  const dtick = decades > 2 ? Math.ceil(decades / 8) : "D2";
+  return { ...(decades > 0.9 ? { dtick } : {}), tickformat: "~g" };
 }
 
 function map(data, view) {

@@ -214,11 +214,9 @@ function spansDecades(data, grids, place) {
   return all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > DECADES * Math.min(...all);
 }
 
-// On a logarithmic axis every tick is a whole number: plotly would write a 5 for 0.005.
 function valueTicks(traces) {
   const all = traces.flatMap(({ y }) => y).filter((value) => value > 0);
-  const range = Math.max(...all) / Math.min(...all);
-  return { dtick: range > DECADES ? Math.ceil(Math.log10(range) / 8) : "D2", tickformat: "~g" };
+  return logTicks(Math.log10(Math.max(...all) / Math.min(...all)));
 }
 
 // The place that stands for a model where one number is shown: its last.
