@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
-from lm_probe.model_adapters import UserError
+from lm_probe.model_adapters import UserError, in_short
 from lm_probe.sweeps._ray import LOCAL, Spread
 from lm_probe.sweeps._ray_driver import CLOSE, Driver
 
@@ -96,8 +96,8 @@ class _Apart:
         except _Gone as gone:
             where = "Ray on this machine" if self._address == LOCAL else f"the Ray cluster at {self._address}"
             raise UserError(
-                f"{where} is gone: what was finished is stored; run the same command again to go on, and see with "
-                f"--debug what Ray says"
+                f"{where} is gone ({gone}): what was finished is stored; run the same command again to go on, and see "
+                f"with --debug what Ray says"
             ) from gone
 
     def _ask(self, method: str, given: Sequence[Any]) -> Any:
@@ -107,9 +107,11 @@ class _Apart:
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             time.sleep(_SIGNAL)
             raise _Gone("Ray ended its driver") from error
-        if failed:
-            raise answer
-        return answer
+        if not failed:
+            return answer
+        if type(answer).__module__.startswith("ray."):
+            raise _Gone(in_short(answer)) from answer
+        raise answer
 
     def _write(self, method: str, given: Sequence[Any]) -> None:
         pickle.dump((method, given), self._questions)
@@ -117,7 +119,7 @@ class _Apart:
 
 
 class _Gone(Exception):
-    """The driver's process has ended."""
+    """The driver's process has ended, or Ray there says that it cannot go on."""
 
 
 @contextmanager
