@@ -109,7 +109,7 @@ class _Apart:
             raise _Gone("Ray ended its driver") from error
         if not failed:
             return answer
-        if type(answer).__module__.startswith("ray."):
+        if isinstance(answer, OSError) or type(answer).__module__.startswith("ray."):
             raise _Gone(in_short(answer)) from answer
         raise answer
 

@@ -116,7 +116,9 @@ def ray(plugin: Path) -> Iterator[SimpleNamespace]:
             (node,) = driver.nodes()
             assert node["Resources"]["CPU"] >= 1
             logs = Path(node["RayletSocketName"]).parents[1]
-            port = next(logs.glob("gcs_server_port*")).read_text()
+            (head,) = (one for one in psutil.Process().children(recursive=True) if one.name() == "gcs_server")
+            told = next(word for word in head.cmdline() if word.startswith("--gcs_server_port=")).partition("=")[2]
+            port = told if told != "0" else next(logs.glob("gcs_server_port*")).read_text()
             yield SimpleNamespace(spread=Spread(f"{node['NodeManagerAddress']}:{port}"), logs=logs)
 
 
