@@ -98,7 +98,7 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
         write_report([tmp_path])
     record(tmp_path / "run", "demo", (1,), probes=("loss",))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another place with --out"):
+    with pytest.raises(UserError, match="is a file: choose another --out"):
         write_report([tmp_path / "run"], out=tmp_path / "file")
 
 
