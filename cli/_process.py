@@ -14,7 +14,7 @@ def command() -> NoReturn:
     """Runs `lm-probe` and ends the process with its status.
 
     Everything that a command or a library registers for the end from here on runs (what was registered before does
-    not); then the process leaves without taking the interpreter apart. Threads of torch, pyarrow, tokenizers and Ray
+    not); then the process leaves without taking the interpreter apart. Threads of torch, pyarrow and tokenizers
     are at work until then, they cannot be joined, and now and then one of them touched what was gone: SIGSEGV after
     the last line.
     """

@@ -12,7 +12,7 @@ _SOON = 0.05  # seconds: out of the destructor, and whoever waits will not notic
 class StopSignals:
     """While it is entered, SIGTERM is what Ctrl-C is: a KeyboardInterrupt, which no one loses.
 
-    It is no error that a sweep would record and go on from, and Ray, which waits in C++, passes on no other exception.
+    It is no error that a sweep would record and go on from.
     A signal that comes while a destructor runs raises there, and Python drops what a destructor raises: it is raised
     again, or the command would go on, deaf to SIGTERM.
     """
