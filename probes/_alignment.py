@@ -7,8 +7,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lm_probe.probes._eigen import leading
-from lm_probe.probes._gram import BLOCK_ROWS, Gram
+from lm_probe.probes._gram import Gram
 from lm_probe.probes._spectrum import Directions
+from lm_probe.probes._symmetric import rows_at_once
 
 
 def top_directions(gram: Gram, k: int) -> Directions:
@@ -19,7 +20,7 @@ def top_directions(gram: Gram, k: int) -> Directions:
     """
     if not gram.is_finite():
         raise ValueError("a matrix that holds NaN or infinite values has no directions")
-    return leading(gram.upper(), k)[1]
+    return leading(gram.lower(), k)[1]
 
 
 def alignment(directions: Directions, vector: Float[np.ndarray, " d"]) -> Float[np.ndarray, " k"]:
@@ -107,7 +108,7 @@ def project(
     """The coordinates of some rows along directions, and the lengths of these rows, in float64 by row blocks."""
     basis = torch.from_numpy(np.ascontiguousarray(directions)).to(weight.device)
     coordinates, lengths = [], []
-    for wanted in torch.from_numpy(rows).to(weight.device).split(BLOCK_ROWS):
+    for wanted in torch.from_numpy(rows).to(weight.device).split(rows_at_once(weight.device)):
         block = weight.detach()[wanted].double()
         coordinates.append((block @ basis).cpu().numpy())
         lengths.append(torch.linalg.vector_norm(block, dim=1).cpu().numpy())

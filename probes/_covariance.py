@@ -6,10 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# On a CPU a block that stays in its cache takes a tenth less time; on a GPU fewer calls are the quicker.
-_CACHED_ROWS, _BLOCK_ROWS = 256, 2048
-# Wide enough for the product to run at full speed, narrow enough that little of the second half is computed.
-_BLOCK_COLUMNS = 96
+from lm_probe.probes._symmetric import add_product, block_of, new_strips, rows_at_once, square_of
+
 # Roundings between two computations of one state. In half precision products are summed in single precision, and a
 # state differs by 2 units in the last place at the most (16 layers, 768 wide); where sums are rounded too, by 10.
 _ROUNDINGS_OF_HALF = 4
@@ -28,21 +26,21 @@ class Covariance:
     """Streaming mean and covariance in float64, exact to rounding and merged by the rule of Chan et al. 1983.
 
     Every block is centred about its own mean before its products are taken, so a large common mean costs no digits.
-    The matrix is symmetric and kept by column blocks down to the diagonal: that halves the products and the memory,
-    to little more than half of d^2 numbers. O(n d^2) time: n d^2 multiplications and little more.
+    The matrix is symmetric, and half of it is kept and computed: little more than d^2 / 2 numbers, and n d^2
+    multiplications. O(n d^2) time.
     """
 
     def __init__(self) -> None:
         """Starts empty."""
         self._n: Tensor | None = None
         self._mean: Tensor | None = None
-        self._blocks: list[Tensor] = []
+        self._strips: list[Tensor] = []
 
     def update(self, vectors: Float[Tensor, "*n d"], mask: Bool[Tensor, "*n"] | None = None) -> None:
         """Adds vectors of any floating dtype; `mask` is False where one must not count."""
         flat = vectors.detach().reshape(-1, vectors.shape[-1])
         counted = None if mask is None else mask.reshape(-1)
-        rows = _CACHED_ROWS if flat.device.type == "cpu" else _BLOCK_ROWS
+        rows = rows_at_once(flat.device)
         for start in range(0, len(flat), rows):
             part = slice(start, start + rows)
             self._add(flat[part], None if counted is None else counted[part])
@@ -54,9 +52,9 @@ class Covariance:
         n, mean = self._totals(other._mean)
         other_n, other_mean = other._n.to(n.device), other._mean.to(n.device)
         shift = self._move_mean(n, mean, other_n, other_mean)
-        for block, columns, theirs in zip(self._blocks, self._columns(), other._blocks, strict=True):
-            block += theirs.to(n.device)
-            block.addmm_(shift[None, : columns.stop].T, shift[None, columns])
+        for mine, theirs in zip(self._strips, other._strips, strict=True):
+            mine += theirs.to(n.device)
+        add_product(self._strips, shift[None])
 
     def result(self) -> CovarianceResult:
         """Mean and covariance of everything seen, on the device where they were gathered; see `varies`.
@@ -69,12 +67,7 @@ class Covariance:
             raise ValueError(f"a covariance needs two vectors: found {seen}")
         if not bool(torch.isfinite(self._mean).all()):
             raise ValueError("the vectors hold NaN or infinite values: they have no covariance")
-        d = len(self._mean)
-        matrix = torch.empty(d, d, dtype=torch.float64, device=self._mean.device)
-        for block, columns in zip(self._blocks, self._columns(), strict=True):
-            matrix[: columns.stop, columns] = block
-            matrix[columns, : columns.stop] = block.T
-        matrix.div_(self._n)
+        matrix = square_of(self._strips).div_(self._n)
         constant = ~varies(self._mean, matrix.diagonal())
         matrix[constant] = 0.0
         matrix[:, constant] = 0.0
@@ -87,14 +80,13 @@ class Covariance:
         n, mean = self._totals(rows[0])
         added = torch.full_like(n, len(rows)) if counted is None else counted.sum().double()
         block_mean = rows.sum(0) / added.clamp_min(1)
-        centred = torch.empty(len(rows) + 1, rows.shape[1], dtype=torch.float64, device=rows.device)
+        centred = block_of(len(rows) + 1, rows.shape[1], rows.device)
         torch.sub(rows, block_mean, out=centred[:-1])
         if counted is not None:
             centred[:-1].masked_fill_(~counted[:, None], 0.0)
         # The last row makes up for the block's own mean, and rides along in the same product.
         centred[-1] = self._move_mean(n, mean, added, block_mean)
-        for block, columns in zip(self._blocks, self._columns(), strict=True):
-            block.addmm_(centred[:, : columns.stop].T, centred[:, columns])
+        add_product(self._strips, centred)
 
     @staticmethod
     def _move_mean(n: Tensor, mean: Tensor, added: Tensor, added_mean: Tensor) -> Tensor:
@@ -106,19 +98,11 @@ class Covariance:
         n += added
         return shift
 
-    def _columns(self) -> list[slice]:
-        assert self._mean is not None
-        d = len(self._mean)
-        return [slice(start, min(d, start + _BLOCK_COLUMNS)) for start in range(0, d, _BLOCK_COLUMNS)]
-
     def _totals(self, like: Float[Tensor, " d"]) -> tuple[Tensor, Tensor]:
         if self._n is None or self._mean is None:
             self._n = torch.zeros((), dtype=torch.float64, device=like.device)
             self._mean = torch.zeros_like(like)
-            self._blocks = [
-                torch.zeros(columns.stop, columns.stop - columns.start, dtype=torch.float64, device=like.device)
-                for columns in self._columns()
-            ]
+            self._strips = new_strips(len(like), like.device)
         return self._n, self._mean
 
 

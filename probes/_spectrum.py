@@ -65,7 +65,7 @@ def spectrum_from(gram: Gram, tall: Float[Tensor, "m n"]) -> Spectrum:
     """
     _refuse_infinite(gram, tall)
     driver = "evd" if tall.shape[1] > 1 else "ev"  # scipy before 1.12 gives evd too little room for a 1 x 1 matrix
-    squares = eigvalsh(gram.upper(), lower=False, overwrite_a=True, check_finite=False, driver=driver)[::-1]
+    squares = eigvalsh(gram.lower(), lower=True, overwrite_a=True, check_finite=False, driver=driver)[::-1]
     return _resolved(squares, tall)
 
 
@@ -78,7 +78,7 @@ def spectrum_and_directions(
         ValueError: the matrix holds NaN or infinite values.
     """
     _refuse_infinite(gram, tall)
-    squares, directions = leading(gram.upper(), k)
+    squares, directions = leading(gram.lower(), k)
     return _resolved(squares, tall), directions
 
 

@@ -123,16 +123,17 @@ def test_singular_values_equal_numpys(entries: np.ndarray, dtype: torch.dtype) -
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=2 * resolution(expected, max(weight.shape)) + 1e-300)
 
 
-@pytest.mark.parametrize("rows", [1, 207, 208, 209, 3000])
-def test_the_gram_matrix_is_the_product_however_it_is_cut(rows: int) -> None:
-    weight = torch.randn(rows, 7, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
-    whole, parts = Gram(7, sums=True), Gram(7, sums=True)
+@pytest.mark.parametrize("columns", [7, 48, 49, 130])
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 3000])
+def test_the_gram_matrix_is_the_product_however_it_is_cut(rows: int, columns: int) -> None:
+    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
+    whole, parts = Gram(columns, sums=True), Gram(columns, sums=True)
     whole.update(weight)
     for part in (weight[:0], weight[: rows // 3], weight[rows // 3 :]):
         parts.update(part)
-    expected = np.triu(weight.numpy().T @ weight.numpy())
-    np.testing.assert_allclose(whole.upper(), expected, atol=1e-11)
-    np.testing.assert_allclose(parts.upper(), expected, atol=1e-11)
+    expected = np.tril(weight.numpy().T @ weight.numpy())
+    np.testing.assert_allclose(np.tril(whole.lower()), expected, atol=1e-11)
+    np.testing.assert_allclose(np.tril(parts.lower()), expected, atol=1e-11)
     for gram in (whole, parts):
         np.testing.assert_allclose(gram.row_sum(), weight.sum(0), atol=1e-11)
 
@@ -283,12 +284,12 @@ def test_power_two_reproduces_the_published_curve_and_power_one_does_not() -> No
 )
 def test_leading_eigenvectors_of_half_a_matrix(entries: np.ndarray, k: int) -> None:
     matrix = entries.T @ entries
-    upper = np.asfortranarray(np.triu(matrix) + np.tril(np.full(matrix.shape, 7.0), -1))
-    before = upper.copy()
-    values, vectors = leading(upper, k)
+    lower = np.asfortranarray(np.tril(matrix) + np.triu(np.full(matrix.shape, 7.0), 1))
+    before = lower.copy()
+    values, vectors = leading(lower, k)
     scale = max(1.0, float(matrix.max()))
     k = min(k, len(matrix))
-    np.testing.assert_array_equal(upper, before)
+    np.testing.assert_array_equal(lower, before)
     np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix)[::-1], atol=1e-12 * scale)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(k), atol=1e-12)
     np.testing.assert_allclose(matrix @ vectors, vectors * values[:k], atol=1e-12 * scale)
