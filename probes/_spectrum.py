@@ -23,8 +23,8 @@ def singular_values(weight: Float[Tensor, "m n"]) -> Float[Tensor, " k"]:
     """All singular values, in float64, descending.
 
     Computed from the float64 Gram matrix by row blocks, so that only min(m, n)^2 numbers and a block of rows are held
-    beside the weight; where the smallest value is below 1e-4 of the largest, by QR by row blocks instead (about four
-    times the time). Relative error below 1e-10 for condition numbers to 1e3 and below 1e-7 to 1e6;
+    beside the weight; where the smallest value is below 1e-4 of the largest, by QR by row blocks instead (four to
+    five times the time). Relative error below 1e-10 for condition numbers to 1e3 and below 1e-7 to 1e6;
     values below `resolution` are rounding noise. O(m n^2) for m >= n.
 
     Args:
