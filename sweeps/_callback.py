@@ -84,7 +84,8 @@ class ProbeCallback(TrainerCallback):
             out: a run's folder; every value of every layer is stored there. None stores nothing.
             name: what the model is called in the run.
             log: takes a dictionary of numbers, as `trainer.log` does; gets values without a layer and those of the
-                last site, named `probe/metric`.
+                last site, named `probe/metric` or `probe/metric/component` (`head_spectrum` alone has some 50). A
+                function of yours may choose: `lambda found: trainer.log({k: found[k] for k in wanted if k in found})`.
             batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
 
         Raises:
