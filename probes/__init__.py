@@ -80,7 +80,7 @@ if TYPE_CHECKING:
         top_share,
         w_error,
     )
-    from lm_probe.probes._statistics_device import statistics_device
+    from lm_probe.probes._statistics_device import statistics_device, unrounded
     from lm_probe.probes._weight_spectra import WeightSpectraProbe
 
 __all__ = [
@@ -170,6 +170,7 @@ __all__ = [
     "top_ratio",
     "top_share",
     "two_nn_dimension",
+    "unrounded",
     "w_error",
 ]
 
@@ -251,7 +252,7 @@ __getattr__ = lazily(
             "top_share",
             "w_error",
         ),
-        "_statistics_device": ("statistics_device",),
+        "_statistics_device": ("statistics_device", "unrounded"),
         "_weight_spectra": ("WeightSpectraProbe",),
     },
 )

@@ -91,7 +91,8 @@ def log_frequency_alignment(
 def norm_frequency_correlation(norms: Float[np.ndarray, " V"], counts: Int[np.ndarray, " V"]) -> float:
     """Spearman correlation of the tokens' row lengths with their frequency, over the tokens that occur: [-1, 1].
 
-    Invariant to any rising function of either. Source: as `log_frequency_alignment`. O(V log V) time.
+    Invariant to any rising function of either. It does not show which tokens make it, nor directions: `project` and the
+    alignments do. Source: as `log_frequency_alignment`. O(V log V) time.
 
     Raises:
         ValueError: fewer than three different tokens occur, or all lengths or all counts are the same.

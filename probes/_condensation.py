@@ -66,10 +66,10 @@ def _one(
 ) -> Iterator[Reading | VectorReading]:
     site = "block" if layer else "embedding"
     try:
-        if int((weight != 0).any(1).sum()) < 2:
-            return  # a zero matrix, as some start out: no directions, and so no readings
+        if not _has_directions(weight):
+            return  # a zero matrix, as some start out: no readings
         found = _measured(weight)
-        before = None if first is None or not first.any() else _measured(first)
+        before = None if first is None or not _has_directions(first) else _measured(first)
         for metric, value, n in _numbers(found, before, weight.shape):
             yield Reading(metric, value, layer, site, component, n=n)
         yield from _heat_map(weight, found[0].order, layer, site, component)
@@ -77,6 +77,11 @@ def _one(
             yield from _per_head(weight, head_size, layer, site, f"{component}_per_head")
     except ValueError as error:
         raise ValueError(f"{component} of layer {layer}: {error}") from error
+
+
+def _has_directions(weight: Float[Tensor, "out in"]) -> bool:
+    """Whether two of the rows that are compared are not zero."""
+    return int((_chosen(weight) != 0).any(1).sum()) > 1
 
 
 _Measured = tuple[Likeness, float, float]
@@ -159,7 +164,7 @@ def _per_head(
 ) -> Iterator[Reading | VectorReading]:
     if len(weight) == head_size:
         return
-    heads = [_measured(head) for head in weight.split(head_size) if int((head != 0).any(1).sum()) > 1]
+    heads = [_measured(head) for head in weight.split(head_size) if _has_directions(head)]
     if not heads:
         return
     stable, effective = _gaussian_ranks(max(head_size, weight.shape[1]), min(head_size, weight.shape[1]))

@@ -27,7 +27,8 @@ def movement(weight: Float[Tensor, "m n"], first: Float[Tensor, "k l"]) -> Movem
 
     Both are invariant to a common scale and to a common rotation; the cosine also to the scale of either. They are not
     invariant to a rotation of one alone: what two networks compute can be the same at any distance, so this compares
-    checkpoints of one run, not runs. O(m n) time, one block of memory.
+    checkpoints of one run, not runs. O(m n) time, one block of memory. Source: Nagarajan and Kolter 2019 (arXiv
+    1901.01672), who measure training by its distance from the start.
 
     Raises:
         ValueError: the shapes differ.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lm_probe.model_adapters import Architecture, Site
 from lm_probe.probes._protocol import Batch, ForwardProbe, ForwardState
-from lm_probe.probes._statistics_device import statistics_device
+from lm_probe.probes._statistics_device import statistics_device, unrounded
 from lm_probe.probes._surprisal import HEAD_ROWS, Surprisal
 
 
@@ -31,8 +31,9 @@ def run_forward(
 
         def see(site: Site, vectors: Tensor, batch: Batch = shown) -> None:
             vectors = vectors.to(statistics_device(vectors.device))
-            for state in hidden_states:
-                state.see_hidden(site, vectors, batch)
+            with unrounded(vectors.device):
+                for state in hidden_states:
+                    state.see_hidden(site, vectors, batch)
 
         with torch.no_grad():
             if hidden_states:
@@ -84,8 +85,9 @@ def _show_logits(architecture: Architecture, successors: _Successors, states: li
         logits = architecture.logits(part.hidden)
         logits = logits.to(statistics_device(logits.device))
         part = part.beside(logits)
-        for state in states:
-            state.see_logits(logits, part.targets, part.clusters, part.target_bytes)
+        with unrounded(logits.device):
+            for state in states:
+                state.see_logits(logits, part.targets, part.clusters, part.target_bytes)
 
 
 def _show_surprisals(surprisal: Surprisal, successors: _Successors, states: list[ForwardState]) -> None:
@@ -93,5 +95,6 @@ def _show_surprisals(surprisal: Surprisal, successors: _Successors, states: list
         nats = surprisal(successors.hidden, successors.targets)
         nats = nats.to(statistics_device(nats.device))
         successors = successors.beside(nats)
-        for state in states:
-            state.see_surprisals(nats, successors.clusters, successors.target_bytes)
+        with unrounded(nats.device):
+            for state in states:
+                state.see_surprisals(nats, successors.clusters, successors.target_bytes)

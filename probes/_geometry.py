@@ -1,6 +1,7 @@
 """The `geometry` probe: what hidden states look like at every layer and site, in one pass."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import torch
@@ -146,13 +147,13 @@ class GeometryState(ForwardState):
         self._sites[site].update(vectors, labels, self._scratch, padded=batch.mask is not None)
 
     def merge(self, other: ForwardState) -> None:
-        """Adds what a twin has seen. A site that only the twin has seen is taken over as it is."""
+        """Adds what a twin has seen; the twin stays as it is."""
         assert isinstance(other, GeometryState)
         for site, geometry in other._sites.items():
             if site in self._sites:
                 self._sites[site].merge(geometry)
             else:
-                self._sites[site] = geometry
+                self._sites[site] = deepcopy(geometry)
 
     def samples(self) -> dict[Site, SampledVectors]:
         """Each site's bounded sample: what another checkpoint's probe takes as its `reference`."""

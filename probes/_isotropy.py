@@ -70,8 +70,9 @@ def shrinkage_weight(eigenvalues: Tensor | Spectrum, mean_fourth_power: float, n
     r"""Weight of the scaled identity in the best shrunk covariance, by Ledoit and Wolf.
 
     $z = \min(1, \frac1n (\overline{\|x\|^4} - \operatorname{tr} C^2) / (\operatorname{tr} C^2 -
-    (\operatorname{tr} C)^2/d))$, x centred, C divided by n. Range [0, 1], near 0 for n far above d. It takes vectors
-    as independent: tokens of one document are not, so the weight is too small rather than too large.
+    (\operatorname{tr} C)^2/d))$, x centred, C divided by n. Range [0, 1], near 0 for n far above d. Invariant to a
+    common scale, rotation and shift of the vectors; O(d) time. It takes vectors as independent: tokens of one document
+    are not, so the weight is too small rather than too large.
     Source: Ledoit and Wolf 2004 (J. Multivariate Analysis 88), section 3.
 
     Args:

@@ -52,8 +52,8 @@ def marchenko_pastur(sigma: Float[np.ndarray, " k"], rows: int, columns: int) ->
     to half of it being signal does not move far (Gavish and Donoho 2014, arXiv 1305.5870). The largest value of noise
     fluctuates about the edge by the Tracy-Widom law; an outlier lies beyond its 99 % quantile (Johnstone 2001, theorem
     1.1). Of matrices of pure noise one in a hundred shows one, and more where the median itself scatters: two in a
-    hundred of square ones with 512 rows, five with 32. Noise scales with the matrix; the counts do not.
-    O(k) time.
+    hundred of square ones with 512 rows, five with 32. The edge is > 0, outliers number 0 to k, their share is in
+    [0, 1]. Noise scales with the matrix; the counts do not. O(k) time.
 
     It does not show structure inside the bulk, and it takes rows to be alike: rows of very different length (of rare
     and frequent tokens) push values over the edge without any shared direction.
@@ -98,7 +98,7 @@ def abs_cosine_of_gaussians(dimensions: int) -> tuple[float, float]:
     r"""Mean and standard deviation of $|\cos|$ between two independent Gaussian vectors.
 
     The mean is $\Gamma(d/2) / (\sqrt\pi\,\Gamma((d+1)/2))$, close to $\sqrt{2/(\pi d)}$, and the mean square 1/d: exact
-    for every d, because the directions are uniform on the sphere.
+    for every d, because the directions are uniform on the sphere (Cai, Fan and Jiang 2013, arXiv 1306.0256). O(1) time.
     """
     half = dimensions / 2
     mean = math.exp(gammaln(half) - gammaln(half + 0.5)) / math.sqrt(math.pi)
@@ -109,6 +109,7 @@ def share_above_of_gaussians(dimensions: int, threshold: float) -> float:
     r"""Probability that $|\cos|$ between two independent Gaussian vectors exceeds a threshold in [0, 1].
 
     $I_{1-\tau^2}((d-1)/2, 1/2)$, the regularised incomplete beta function: $\cos^2$ is Beta(1/2, (d-1)/2).
+    Source: Li 2011 (Asian Journal of Mathematics and Statistics 4). O(1) time.
     """
     if dimensions == 1:
         return 1.0

@@ -11,9 +11,10 @@ from lm_probe.probes._covariance import identical, varies
 def cosine_contributions(vectors: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
     r"""What each dimension adds to the mean cosine over all ordered pairs; the contributions sum to it.
 
-    With unit vectors $u_i$: $c_j = ((\sum_i u_{ij})^2 - \sum_i u_{ij}^2) / (n (n - 1))$. Exact over all pairs, where
-    the source samples pairs; O(n d). Invariant to a positive scale of each vector; not to rotation, since it is about
-    the basis that the network computes in. A dimension that adds much need not matter to prediction.
+    With unit vectors $u_i$: $c_j = ((\sum_i u_{ij})^2 - \sum_i u_{ij}^2) / (n (n - 1))$, in [-1/(n-1), 1]. Exact
+    over all pairs, where the source samples pairs; O(n d). Invariant to a positive scale of each vector; not to
+    rotation, since it is about the basis that the network computes in. A dimension that adds much need not matter to
+    prediction.
     Source: Timkey and van Schijndel 2021 (arXiv 2109.04404), eq. 3.
 
     Raises:

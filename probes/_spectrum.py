@@ -15,6 +15,8 @@ Directions = Float[np.ndarray, "d k"]
 
 # The Gram matrix squares the singular values: below this ratio to the largest they lose digits that QR keeps.
 _GRAM_RESOLVES = 1e-4
+# Below this size their squares vanish.
+_GRAM_SEES = 1e-140
 # LAPACK goes through the whole triangle for every block: fewer rows would cost time in proportion.
 _QR_ROWS = 1024
 
@@ -92,7 +94,7 @@ def _refuse_infinite(gram: Gram, tall: Float[Tensor, "m n"]) -> None:
 def _resolved(squares: Float[np.ndarray, " n"], tall: Float[Tensor, "m n"]) -> Float[np.ndarray, " s"]:
     """Singular values from their squares, or by QR where the squares have lost too many digits."""
     sigma = np.sqrt(squares.clip(min=0.0))
-    if sigma[-1] < _GRAM_RESOLVES * sigma[0]:
+    if sigma[-1] < max(_GRAM_RESOLVES * sigma[0], _GRAM_SEES):
         sigma = svdvals(_triangle(tall), overwrite_a=True, check_finite=False)
     return np.ascontiguousarray(sigma[: min(tall.shape)])
 

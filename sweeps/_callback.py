@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from lm_probe.model_adapters import Architecture, UserError, architecture_of, device_of
+from lm_probe.model_adapters import Architecture, Site, UserError, architecture_of, device_of
 from lm_probe.probes import ForwardProbe, Need, Probe, Reading
 from lm_probe.sweeps._first_weights import FirstWeights
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
@@ -84,8 +84,9 @@ class ProbeCallback(TrainerCallback):
             out: a run's folder; every value of every layer is stored there. None stores nothing.
             name: what the model is called in the run.
             log: takes a dictionary of numbers, as `trainer.log` does; gets values without a layer and those of the
-                last site, named `probe/metric` or `probe/metric/component` (`head_spectrum` alone has some 50). A
-                function of yours may choose: `lambda found: trainer.log({k: found[k] for k in wanted if k in found})`.
+                last site, or of the last block for weights, named `probe/metric` or `probe/metric/component`
+                (`head_spectrum` alone has some 50). A function of yours may choose:
+                `lambda found: trainer.log({k: found[k] for k in wanted if k in found})`.
             batch_size: rows in a forward pass at most; on a CPU long ones go by fewer, which is quicker.
 
         Raises:
@@ -96,6 +97,8 @@ class ProbeCallback(TrainerCallback):
             raise UserError(f"every={every} is no interval: give a whole number of steps, 1 or more, e.g. every=100")
         if out is None and log is None:
             raise UserError("ProbeCallback has nowhere to write: give out= a run's folder, log=trainer.log, or both")
+        if not self._probes:
+            raise UserError('ProbeCallback has nothing to measure: name a probe, e.g. ["loss", "anisotropy"]')
         reads = any(isinstance(probe, ForwardProbe) for probe in self._probes)
         if (reads or text is not None) and (token_ids is None) == (text is None):
             raise UserError("ProbeCallback needs either token_ids or text for its forward probes: give one of them")
@@ -241,12 +244,17 @@ def _told(step: int, what: str) -> Iterator[None]:
         _log.warning("ProbeCallback at step %d: what was measured is not %s: %s", step, what, _line(error))
 
 
-def _scalars(outcomes: Mapping[Probe, Outcome], last: tuple[int, str]) -> dict[str, float]:
+def _scalars(outcomes: Mapping[Probe, Outcome], last: Site) -> dict[str, float]:
+    """What has no layer, and what is of the last one: for weights that is the last block, behind which is no site."""
     return {
         "/".join(part for part in (probe.name, reading.metric, reading.component) if part): reading.value
         for probe, outcome in outcomes.items()
         for reading in outcome.readings
-        if isinstance(reading, Reading) and (reading.layer is None or (reading.layer, reading.site) == tuple(last))
+        if isinstance(reading, Reading)
+        and (
+            reading.layer is None
+            or (reading.layer == last.layer and (reading.site == last.site or not isinstance(probe, ForwardProbe)))
+        )
     }
 
 

@@ -18,6 +18,7 @@ from lm_probe.probes import (
     find_probes,
     probe_names,
     statistics_device,
+    unrounded,
 )
 from lm_probe.sweeps._lm_eval_rows import Row, tokens_that_count
 from lm_probe.sweeps._measure import Outcome, only_finite, result_of
@@ -48,8 +49,7 @@ class TaskProbes:
 
         def see(site: Site, vectors: Tensor) -> None:
             vectors = vectors.to(statistics_device(vectors.device))
-            # lm-eval's mixed precision is the model's business: a statistic is not to be rounded.
-            with torch.autocast(device.type, enabled=False):
+            with unrounded(vectors.device):
                 for state in self._states.values():
                     state.see_hidden(site, vectors, batch)
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -22,6 +23,7 @@ from lm_probe.probes import (
     WeightProbe,
     WeightsByRole,
     run_forward,
+    unrounded,
 )
 from lm_probe.sweeps._given import check_fit, chosen_probes, given_sample, weight_context
 from lm_probe.sweeps._in_memory import WeightsInMemory
@@ -78,7 +80,8 @@ def read_forward(
 def result_of(probe: ForwardProbe, state: ForwardState, seconds: float = 0.0) -> Outcome:
     """What a forward probe says in the end, or why it says nothing."""
     try:
-        return Outcome(list(state.result()), None, seconds)
+        with unrounded(torch.device("cpu")):  # where the last sums are taken
+            return Outcome(list(state.result()), None, seconds)
     except ValueError as error:
         return Outcome([], f"{probe.name}: {error}", seconds)
 

@@ -343,10 +343,22 @@ def test_nothing_is_stored_where_only_a_log_is_given(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] in ([], ["trainer"])
 
 
+def test_of_projections_the_last_block_is_logged(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path / "trainer", steps=1)
+    seen: list[dict[str, float]] = []
+    trainer.add_callback(ProbeCallback(["condensation"], every=10, log=seen.append))
+    trainer.train()
+    layers = trainer.model.config.num_hidden_layers
+    found = {(r.metric, r.layer, r.component): r.value for r in measure(trainer.model, ["condensation"])}
+    assert len(seen) == 2
+    assert seen[-1]["condensation/mean_cosine/mlp_in"] == found["mean_cosine", layers, "mlp_in"]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"probes": ["gloss"]}, "no probe gloss"),
+        ({"probes": []}, "nothing to measure"),
         ({"probes": "loss"}, r"probes is one text: give a list, e.g. probes=\['loss'\]"),
         ({"every": 0}, "every=0 is no interval"),
         ({"every": 1.5}, "every=1.5 is no interval: give a whole number"),

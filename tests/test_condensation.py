@@ -177,3 +177,22 @@ def test_the_heat_map_is_the_cosines_in_sorted_order(monkeypatch: pytest.MonkeyP
     assert (np.diff(member[neurons]) != 0).sum() == 2  # three blocks
     scalars = {r.metric: r for r in readings if isinstance(r, Reading)}
     assert scalars["groups"].value == 3 and scalars["groups"].n == 60 and scalars["stable_rank"].n == 100
+
+
+def test_a_first_checkpoint_without_directions_is_not_compared_with() -> None:
+    weight = torch.randn(12, 5, generator=torch.Generator().manual_seed(2))
+    first = torch.zeros(12, 5)
+    first[3] = 1.0
+
+    def metrics(first: torch.Tensor | None) -> list[str]:
+        return [reading.metric for reading in condensation_module._one(weight, first, "query", 1, None)]
+
+    assert metrics(first) == metrics(None)
+    assert "mean_abs_cosine_over_first" in metrics(weight)
+    assert not list(condensation_module._one(first, weight, "query", 1, None))
+
+
+def test_rows_that_are_not_among_those_compared_do_not_count() -> None:
+    weight = torch.zeros(9000, 3)
+    weight[[1, 4]] = 1.0
+    assert not list(condensation_module._one(weight, None, "embedding", 0, None))

@@ -156,8 +156,10 @@ def test_merged_parts_are_one_pass(neox: PreTrainedModel, sample_rows: int) -> N
     # One worker saw only the start: its twin brings sites and tokens.
     first, second = run(neox, batches[:1], sampled, probe), run(neox, batches[1:], sampled, probe)
     empty = probe.start(architecture_of(neox), sampled)
+    before = by_address(second.result())
     empty.merge(second)
     empty.merge(first)
+    assert by_address(second.result()) == before
     expected, found = by_address(whole.result()), by_address(empty.result())
     assert expected.keys() == found.keys()
     for address, reading in expected.items():

@@ -64,7 +64,7 @@ def test_covariance_is_numpys(width: int, offset: float) -> None:
     torch.testing.assert_close(found.covariance, found.covariance.T, rtol=1e-12, atol=1e-12)
 
 
-@given(st.integers(1, 29), st.integers(2, 6), st.floats(-50, 50))
+@given(st.integers(1, 29), st.sampled_from([1, 2, 6, 48, 49, 97]), st.floats(-50, 50))
 def test_covariance_merges_to_one_pass(cut: int, width: int, offset: float) -> None:
     vectors = torch.randn(30, width, generator=torch.Generator().manual_seed(cut)).double() + offset
     mask = torch.arange(30) % 7 != 3

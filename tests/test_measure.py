@@ -101,6 +101,17 @@ def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool, monkeypat
         assert len(shapes[1, "cpu"]) > len(shapes[4, "cpu"]) > 2
 
 
+def test_mixed_precision_of_the_model_rounds_no_statistic(neox: PreTrainedModel) -> None:
+    ids = torch.randint(0, 300, (6, 20), generator=torch.Generator().manual_seed(0))
+
+    def of_the_embedding() -> list[tuple[float, float | None]]:
+        return [(r.value, r.stderr) for r in measure(neox, ["geometry"], token_ids=ids) if r.layer == 0]
+
+    plain = of_the_embedding()  # which mixed precision does not touch
+    with torch.autocast("cpu", torch.bfloat16):
+        assert of_the_embedding() == plain
+
+
 def test_the_head_is_not_computed_for_geometry_alone(neox: PreTrainedModel) -> None:
     calls: list[int] = []
     neox.get_output_embeddings().register_forward_hook(lambda *_: calls.append(1))

@@ -310,6 +310,12 @@ def test_directions_of_weights_of_any_size(size: float, alone: bool) -> None:
     assert np.linalg.norm(weight.numpy() / sigma[0] @ directions[:, 0]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("size", [1e-160, 1e-200, 1e-300])
+def test_weights_whose_squares_vanish(size: float) -> None:
+    weight = torch.randn(90, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    torch.testing.assert_close(singular_values(weight * size) / size, singular_values(weight), rtol=1e-12, atol=0)
+
+
 def test_no_directions_of_what_is_no_number() -> None:
     gram = Gram(3)
     gram.update(torch.tensor([[1.0, torch.nan, 2.0]]))
