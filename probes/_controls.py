@@ -110,8 +110,9 @@ def token_curve(
     """What a probe reads after growing numbers of tokens, in one pass: does a value depend on how many there are?
 
     Ranks and dimensions grow with the number of vectors until it is far above the width; a value that still moves at
-    the end of the curve is about the sample's size. Batches should come in a random order: a sweep's come longest
-    window first. Their size does not matter: a batch is cut after the row in which a number is reached.
+    the end of the curve is about the sample's size. Rows should come in a random order, and not document by document: a
+    point of few documents is about them, and its standard error with it. The size of batches does not matter: one is
+    cut after the row in which a number is reached.
 
     Args:
         architecture: of the model.

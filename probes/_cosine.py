@@ -42,7 +42,7 @@ class CosineResult(NamedTuple):
 
     value: float
     stderr: float | None
-    """From half-samples of the groups; None with fewer than two groups."""
+    """From half-samples of the groups; None with fewer than four groups."""
     n: int
     """Vectors that counted."""
     zeros: int

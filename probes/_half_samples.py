@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_probe.probes._jackknife import Estimate
+from lm_probe.probes._jackknife import FEWEST_GROUPS, Estimate
 
 # One more than a prime that leaves 3 divided by 4 (or than 1): Paley's construction needs no more.
-_ORDERS = (20, 12, 8, 4, 2)
+_ORDERS = (20, 12, 8, FEWEST_GROUPS)
 
 
 class HalfSamples(NamedTuple):
@@ -33,7 +33,7 @@ class HalfSamples(NamedTuple):
         Where documents are unequal so are halves; a bias of order 1/n, which would make that a difference, is taken
         from them first. Halves also see a rank change its holder, which leaving out one group does not.
 
-        None for the error with fewer than two groups, or where a half has no value.
+        None for the error with fewer than four groups, or where a half has no value.
         """
         whole, halves = values[0], values[1:]
         if not len(halves):
@@ -66,7 +66,8 @@ def estimates_of_sums(
 def half_samples(sizes: Float[Tensor, " g"]) -> HalfSamples:
     """Halves of the groups that hold anything: rows of a Hadamard matrix, so each two groups meet in half of them.
 
-    Such matrices have 2, 4, 8, 12 or 20 columns here; of other numbers some groups go together. One group has no half.
+    Such matrices have 4, 8, 12 or 20 columns here; of other numbers some groups go together. Fewer than four groups are
+    not halved.
 
     Args:
         sizes: vectors in each group.
@@ -74,7 +75,7 @@ def half_samples(sizes: Float[Tensor, " g"]) -> HalfSamples:
     used = sizes > 0
     number = int(used.sum())
     members = used[None].double()
-    if number > 1:
+    if number >= FEWEST_GROUPS:
         order = next(order for order in _ORDERS if order <= number)
         column = torch.zeros(len(used), dtype=torch.int64)
         column[used] = torch.arange(number) % order

@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Fewer say next to nothing of their spread: of two, alike by chance, the error would be 0.
+FEWEST_GROUPS = 4
+
 
 class Estimate(NamedTuple):
     """A value, its standard error where it has one, and the number of vectors behind it."""
@@ -22,7 +25,7 @@ def jackknife(
     r"""Values of a statistic of sums, with the error from leaving out one group of documents after the other.
 
     $\sqrt{(g-1)/g \sum_j (\theta_{-j} - \bar\theta)^2}$ (Shao and Tu 1995, eq. 1.10), over the groups that hold
-    anything. None for the error of fewer than two groups, and where a left-out value does not exist.
+    anything. None for the error of fewer than four groups, and where a left-out value does not exist.
 
     Args:
         statistic: takes the totals summed over groups and gives k values.
@@ -33,7 +36,7 @@ def jackknife(
     sums = [total.sum(0) for total in kept]
     values = statistic(*sums)
     groups = int(used.sum())
-    if groups < 2:
+    if groups < FEWEST_GROUPS:
         return [Estimate(float(value)) for value in values]
     left_out = torch.stack(
         [statistic(*(whole - total[g] for whole, total in zip(sums, kept, strict=True))) for g in range(groups)]

@@ -82,14 +82,13 @@ class TokenSample:
         counts = torch.from_numpy(self.token_counts()).to(where)
         return Sampled(self.n_clusters, str(where), self.sizes is not None, counts)
 
-    def batches(self, batch_size: int, device: str, *, as_drawn: bool = False) -> Iterator[Batch]:
-        """Right-padded batches, longest windows first, so that little is padded; or in the order they were drawn.
+    def batches(self, batch_size: int, device: str, *, order: Sequence[int] | None = None) -> Iterator[Batch]:
+        """Right-padded batches, longest windows first, so that little is padded; or windows in a given order.
 
         Of at most `batch_size` rows; on a CPU of fewer where they are long, because that is quicker.
         """
-        order = list(range(len(self.windows)))
-        if not as_drawn:
-            order.sort(key=lambda index: (-len(self.windows[index]), index))
+        if order is None:
+            order = sorted(range(len(self.windows)), key=lambda index: (-len(self.windows[index]), index))
         most = max(_CACHED, _CACHED_A_THREAD * torch.get_num_threads()) if device == "cpu" else None
         start = 0
         while start < len(order):

@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from lm_probe.model_adapters import architecture_of
 from lm_probe.probes import (
+    AnisotropyProbe,
     GeometryProbe,
     NormMatchedGaussian,
     Reading,
@@ -15,6 +16,9 @@ from lm_probe.probes import (
     token_curve,
 )
 from lm_probe.probes._controls import gaussian_noise
+from lm_probe.sweeps import TokenSample
+from lm_probe.sweeps._controls import controlled
+from lm_probe.sweeps._memory import Passes
 from tests.conftest import make_model
 from tests.test_geometry import by_address, make_batches, run
 
@@ -111,3 +115,27 @@ def test_a_curve_counts_what_is_not_padding(neox: PreTrainedModel) -> None:
     batches, sampled = make_batches([10])
     curve = token_curve(architecture_of(neox), GeometryProbe(), batches, sampled, at=lengths)
     assert list(curve) == lengths
+
+
+# Eight documents of eight windows; in each document every token is the same one.
+WINDOWS = [[token] * 6 for token in range(8) for _ in range(8)]
+SAMPLE = TokenSample(WINDOWS, [window // 8 for window in range(64)], None, "document", 6, False)
+
+
+def test_a_sweeps_curve_takes_windows_of_all_documents(neox: PreTrainedModel) -> None:
+    ((probe, control),) = controlled([AnisotropyProbe()], ["curve"]).values()
+    outcome = control(probe, architecture_of(neox), SAMPLE, Passes(8), 0)
+    found = {r.component: r for r in outcome.readings if isinstance(r, Reading) and r.layer == 0}
+    assert found["024 tokens"].value < 0.9  # of the one token of one document it is 1
+    assert found["024 tokens"].stderr is None  # of three documents
+    middle = found["192 tokens"].stderr
+    assert middle is not None and middle > 0.01
+
+
+def test_checkpoints_of_one_configuration_share_their_random_twin() -> None:
+    ((probe, control),) = controlled([AnisotropyProbe()], ["random"]).values()
+    first, second = (architecture_of(make_model("gpt_neox", seed=seed)) for seed in (1, 2))
+    found, passes = control(probe, first, SAMPLE, Passes(8), 0), Passes(8)
+    assert control(probe, second, SAMPLE, passes, 0) is found and passes.most == 8
+    other = control(probe, architecture_of(make_model("gpt2")), SAMPLE, Passes(8), 0)
+    assert other.readings != found.readings

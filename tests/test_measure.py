@@ -88,7 +88,7 @@ def test_on_a_cpu_long_rows_go_by_few(batch_size: int, as_drawn: bool, monkeypat
     shapes = {}
     for number, device in ((1, "cpu"), (4, "cpu"), (1, "meta")):
         monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
-        batches = list(sample.batches(batch_size, device, as_drawn=as_drawn))
+        batches = list(sample.batches(batch_size, device, order=range(9) if as_drawn else None))
         shapes[number, device] = [tuple(batch.token_ids.shape) for batch in batches]
         if device == "cpu":
             seen = [cluster for batch in batches for cluster in batch.clusters.tolist()]
