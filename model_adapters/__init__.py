@@ -93,7 +93,7 @@ __all__ = [
     "why_not_loaded",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_adapter_files": ("adapter_identity",),

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 
-def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], object]:
-    """The `__getattr__` of a package.
+def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The `__getattr__` and the `__dir__` of a package; the second is what Tab completion asks.
 
     Args:
         package: its `__name__`.
@@ -21,4 +21,4 @@ def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], 
         setattr(sys.modules[package], name, value)
         return value
 
-    return load
+    return load, lambda: sorted(sys.modules[package].__all__)

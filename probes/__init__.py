@@ -174,7 +174,7 @@ __all__ = [
     "w_error",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_alignment": (

@@ -55,7 +55,7 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_best_final": ("best_and_final_table",),

@@ -74,7 +74,7 @@ __all__ = [
     "sweep",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_audit": ("Audit", "audit"),

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -104,6 +105,13 @@ def test_who_watches_is_told_that_it_begins_and_a_file_is_not(
         assert capsys.readouterr().err == ""
         assert main([*argv, "--revisions", "7"]) == 2
         assert "loading" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["model_adapters", "probes", "sweeps", "reports"])
+def test_tab_finds_every_name_of_a_package(package: str) -> None:
+    module = import_module(f"lm_probe.{package}")
+    assert dir(module) == sorted(module.__all__)
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_the_controls_that_are_known_are_those_there_are() -> None:
