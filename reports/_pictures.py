@@ -7,7 +7,6 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from lm_probe.reports._data import Checkpoint, Profiles, RunData, Scores, Vectors
-from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import has_lines, trend
@@ -18,7 +17,6 @@ from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
 _SPECTRUM_LINES = 16
-_HEAT_MAPS = 16
 _SITES = (
     "Layers as in transformers' `hidden_states` and in the figures of the literature: embedding, blocks 1 to L - 1, "
     "and the final norm in the place of block L, which the summary table gives separately."
@@ -168,28 +166,6 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
             )
         )
     return pictures
-
-
-def condensation_pictures(data: RunData) -> list[Picture]:
-    """Sorted cosines between neurons, of each role in the first block."""
-    first = min((one.layer for one in data.heat_maps if one.layer > 0), default=None)
-    maps = {
-        model: [one for one in data.heat_maps if one.layer == first and one.checkpoint.model == model]
-        for model in data.models
-    }
-    having = [own for own in maps.values() if own]
-    if not having:
-        return []
-    most = max(1, _HEAT_MAPS // max(map(len, having)))
-    shown = [one for own in having[:most] for one in own]
-    some = "" if most >= len(having) else f" of {most} of {len(having)} models"
-    caption = (
-        "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
-        f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
-        "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
-        f"{machine(data, 'condensation')}"
-    )
-    return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 
 
 def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> str:
