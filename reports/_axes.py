@@ -1,8 +1,7 @@
 """Axes of every figure, on the page and in drawings alike: what they are called, and when they are logarithmic."""
 
-from collections.abc import Iterable
-
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -13,9 +12,10 @@ NAMES = {
     "layer": "layer",
     "relative": "relative depth l / L",
     "rank": "rank i",
+    "parameters": "parameters",
     "m": "vocabulary size m (different words in the list)",
 }
-LOG = " (log scale)"
+LOG = ", log scale"
 """Follows the name of an axis."""
 _DECADES = 100.0
 FEW_DECADES = 200
@@ -28,10 +28,9 @@ def logged(name: str) -> str:
     return name + LOG
 
 
-def spans_decades(values: Iterable[float]) -> bool:
+def spans_decades(values: Float[np.ndarray, " k"]) -> bool:
     """Whether values are so far apart that on a linear axis the small ones are one line; all must be positive."""
-    known = np.array(list(values), dtype=float)
-    known = known[np.isfinite(known)]
+    known = values[np.isfinite(values)]
     return bool(len(known) and known.min() > 0 and known.max() > _DECADES * known.min())
 
 

@@ -1,6 +1,6 @@
 """The singular values of the head, a line a checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +13,8 @@ from lm_probe.reports._style import label, panels
 
 _MOST_RANKS = 128
 _LINEAR_RANKS = 40  # up to this width of all models every rank is seen on a linear axis
-_LOWEST = 1e-6
+LOWEST = 1e-6
+"""Where the axis of ratios begins at the lowest."""
 
 
 def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figure:
@@ -24,7 +25,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
     colours = step_colours(shown)
     smallest = min(float(sigma[sigma > 0].min() / sigma.max()) for sigma in map(sigmas.__getitem__, shown))
     # One kind of axis for all panels: side by side, a linear one and a logarithmic one read as two shapes of spectrum.
-    log_ranks = max(len(sigmas[one]) for one in shown) > _LINEAR_RANKS
+    log_ranks = over_log_ranks(len(sigmas[one]) for one in shown)
     for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
         own = [one for one in chosen[model] if one in sigmas]
         for index, one in enumerate(own):
@@ -47,7 +48,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
         else:
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_yscale("log")
-        panel.set_ylim(max(smallest / 1.3, _LOWEST), 1.2)
+        panel.set_ylim(max(smallest / 1.3, LOWEST), 1.2)
         if smallest > 1 / FEW_DECADES:
             plain_ticks(panel.yaxis)
         label(panel.set_title(""), f"{model}, d = {width}")
@@ -56,6 +57,11 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
         panel.set_xlabel(logged(NAMES["rank"]) if log_ranks else NAMES["rank"])
     add_step_bar(figure, axes, colours)
     return figure
+
+
+def over_log_ranks(widths: Iterable[int]) -> bool:
+    """Whether the axis of ranks is logarithmic, for spectra of these widths."""
+    return max(widths, default=0) > _LINEAR_RANKS
 
 
 def ranks_shown(width: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from lm_probe.reports._data import Checkpoint, Place, Score
 from lm_probe.reports._figure_condensation import _square
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
-from lm_probe.reports._layers import final_place, literature_layers
+from lm_probe.reports._layers import all_layers, final_place, literature_layers, place_name
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
 from lm_probe.reports._step_axis import step_axis
@@ -81,11 +81,12 @@ def test_the_last_site_follows_the_literature() -> None:
         return {Place(*site): Score(float(place), None, None) for place, site in enumerate(sites)}
 
     normal = profile((0, "embedding"), (1, "block"), (2, "block"), (2, "final_norm"))
-    assert [(layer.name, layer.depth) for layer in literature_layers(normal)] == [
+    assert [(place_name(layer.place), layer.depth) for layer in literature_layers(normal)] == [
         ("embedding", 0.0),
-        ("1", 0.5),
+        ("block 1", 0.5),
         ("final norm", 1.0),
     ]
+    assert [layer.place for layer in all_layers(normal)] == list(normal)
     assert final_place(profile((0, "embedding"), (1, "block"), (1, "head_input"))) == Place(1, "head_input")
     assert final_place(profile((0, "embedding"), (1, "block"))) == Place(1, "block")
 

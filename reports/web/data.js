@@ -53,12 +53,9 @@ function numberAt(data, grid, row, column) {
   return { value, stderr, n, low, high, stored: grid.low !== undefined };
 }
 
-const SITES = { embedding: "embedding", final_norm: "final norm", head_input: "head input" };
-
+// As place_name of _layers.py has it.
 function placeName(data, place) {
-  const [layer, site] = data.places[place];
-  if (layer < 0) return "";
-  return site === "block" ? `block ${layer}` : SITES[site] ?? `${site} ${layer}`;
+  return data.places[place][2];
 }
 
 const AFTER = ["final_norm", "head_input"];
