@@ -13,6 +13,7 @@ NAMES = {
     "relative": "relative depth l / L",
     "rank": "rank i",
     "parameters": "parameters",
+    "tokens": "tokens",
     "m": "vocabulary size m (different words in the list)",
 }
 LOG = ", log scale"

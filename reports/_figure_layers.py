@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lm_probe.reports._axes import NAMES, logged
 from lm_probe.reports._data import Checkpoint, Place, Profiles, Score
+from lm_probe.reports._intervals import Z
 from lm_probe.reports._layers import all_layers, depths_differ, place_name
 from lm_probe.reports._numbers import from_below
 from lm_probe.reports._step_axis import StepAxis, short, step_axis
@@ -90,15 +91,30 @@ def depth_curves(profiles: Profiles, chosen: Mapping[str, Sequence[Checkpoint]],
     return figure
 
 
-def layer_line(panel: Axes, profile: Mapping[Place, Score], relative: bool, **style: Any) -> Line2D:
-    """A line over all sites; markers of what follows the last block, at whose layer it stands, are hollow."""
+def layer_line(
+    panel: Axes, profile: Mapping[Place, Score], relative: bool, *, bars: bool = False, aside: float = 0.0, **style: Any
+) -> Line2D:
+    """A line over all sites; markers of what follows the last block, at whose layer it stands, are hollow.
+
+    Args:
+        panel: where it is drawn.
+        profile: what is drawn.
+        relative: over relative depth.
+        bars: with 95 % intervals, where an error is known.
+        aside: how far from its layer, so that intervals of several lines do not cover one another.
+        style: of the line.
+    """
     layers = all_layers(profile)
-    across, values = [layer.across(relative) for layer in layers], [layer.score.value for layer in layers]
+    across, values = [layer.across(relative) + aside for layer in layers], [layer.score.value for layer in layers]
     filled = [at for at, layer in enumerate(layers) if not layer.after]
     (line,) = panel.plot(across, values, markevery=filled, **style)
     for at, layer in enumerate(layers):
         if layer.after:
             panel.plot(across[at], values[at], **style | {"linestyle": ""}, markerfacecolor="none")
+    errors = [Z * (layer.score.stderr or 0.0) for layer in layers]
+    if bars and any(errors):
+        look_of_bars = {"fmt": "none", "ecolor": style["color"], "elinewidth": 1.0, "capsize": 2}
+        panel.errorbar(across, values, yerr=errors, **look_of_bars)
     return line
 
 
