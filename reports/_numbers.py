@@ -29,7 +29,7 @@ class Checkpoint(NamedTuple):
     @property
     def when(self) -> str:
         """How it is called among the checkpoints of its model."""
-        return f"step {self.step}" if self.step is not None else self.revision or "only checkpoint"
+        return f"step {self.step:,}" if self.step is not None else self.revision or "only checkpoint"
 
 
 class Score(NamedTuple):

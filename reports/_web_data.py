@@ -98,6 +98,7 @@ def _model(number: int, model: str, known: Sequence[Checkpoint], made: "_Measure
         "dash": dash or "solid",
         "steps": [one.step for one in known],
         "whens": [plain(one.when, 60) for one in known],
+        "ticks": [plain(one.when, 60) if one.step is None else short(one.step) for one in known],
         "identities": [made.identity(one) for one in known],
     }
 

@@ -34,7 +34,7 @@ def test_the_slider_moves_the_profile(wide: Opened, web_run: Path) -> None:
     assert wide.line("anisotropy_depth", 1)["y"] == near(stored(web_run, "demo-d32", "mean_cosine", step=2))
     assert slider.get_attribute("aria-valuetext") == "step 2"
     said = wide.page.locator("#said-figure-anisotropy_depth").inner_text()
-    assert said.startswith("step 2: demo-d16: 0.02 at embedding")
+    assert said.startswith("step 2: demo-d16: 0.02000 at embedding")
     slider.press("End")
 
 
@@ -262,7 +262,7 @@ def test_models_at_one_step_stand_side_by_side(browser: Browser, tmp_path: Path)
         assert [opened.line("loss", place)["x"] for place in range(3)] == [[0], [1], [2]]
         names = {opened.line("loss", place)["name"] for place in range(3)}
         assert set(opened.axis("loss", "xaxis")["ticktext"]) == names == {"big", "middle", "small"}
-        assert "step 1000" in opened.line("loss")["text"][0]
+        assert "step 1,000" in opened.line("loss")["text"][0]
         assert opened.page.locator("#figure-loss").get_by_label("log steps").count() == 0
         assert opened.troubles == []
 

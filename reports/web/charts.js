@@ -19,7 +19,7 @@ function hoverText(data, grid, row, column, checkpointName = data.models[grid.mo
     `value ${shown(value)}`,
   ];
   if (Number.isFinite(number.low)) lines.push(`95 % interval ${intervalText(number)}`);
-  if (Number.isFinite(n)) lines.push(`n = ${n.toLocaleString("en")}`);
+  if (Number.isFinite(n)) lines.push(`n = ${whole(n)}`);
   if (model.identities[checkpoint]) lines.push(`checkpoint ${shortIdentity(model.identities[checkpoint])}`);
   if (origin) lines.push(`measurement ${origin.id}${data.runs > 1 ? ` of ${origin.run}` : ""}`);
   if (grid.derived) lines.push("computed for the report from stored scores");
@@ -245,7 +245,7 @@ function map(data, view) {
   return {
     traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: view.name, side: "right" } } }],
     said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model.name, all) : "no value"}`,
-    xaxis: { title: { text: data.names[stepped ? "columns" : "checkpoints"] }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
+    xaxis: { title: { text: data.names[stepped ? "columns" : "checkpoints"] }, showgrid: false, ...someTicks(grid.rows.map((checkpoint) => model.ticks[checkpoint]), 8) },
     yaxis: { showgrid: false, ...someTicks(names, 9) },
   };
 }
@@ -275,10 +275,10 @@ function spectrum(data, view) {
     const y = Array.from(ratiosOf(row));
     const { name, checkpoint } = view.standing.get(one.model);
     const head = harmless(`${model.name}, ${checkpoint}`);
-    const text = y.map((ratio, place) => `${head}<br>rank ${one.ranks[place]}<br>σ / σ₁ ${shown(ratio)}`);
+    const text = y.map((ratio, place) => `${head}<br>rank ${whole(one.ranks[place])}<br>σ / σ₁ ${shown(ratio)}`);
     traces.push(lineOf(model, { x: one.ranks, y, text, name: harmless(name) }));
     const tenth = one.ranks[y.findIndex((ratio) => ratio < 0.1)];
-    said.push(`${name}: ${tenth ? `below a tenth of the largest from rank ${tenth}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${one.ranks.at(-1)}`);
+    said.push(`${name}: ${tenth ? `below a tenth of the largest from rank ${whole(tenth)}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${whole(one.ranks.at(-1))}`);
   }
   return {
     traces,
