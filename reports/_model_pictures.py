@@ -26,9 +26,10 @@ def model_pictures(data: RunData) -> list[Picture]:
     ends = [score for one in last.values() for score in profiles[one].values()]
     bars = " Bars are 95 % intervals." * any(score.stderr for score in ends)
     caption = (
-        "What the figure above does not show: all models on one scale of depth and without their other checkpoints, as "
-        "in figure 2 of arXiv 2404.07647. Sites are those of the literature: embedding, blocks 1 to L - 1, and the "
-        f"final norm (or in a model without one what the head multiplies) in the place of block L.{bars}"
+        "All models over one another on relative depth, each with one checkpoint, as in figure 2 of arXiv 2404.07647; "
+        "the figure above has their other checkpoints and every site. Sites here are those of the literature: "
+        "embedding, blocks 1 to L - 1, and the final norm (or in a model without one what the head multiplies) in the "
+        f"place of block L.{bars}"
     )
     drawing = "The last checkpoint of each." + (
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""
