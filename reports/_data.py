@@ -106,7 +106,7 @@ class RunData:
     """What the last sweep over its model did not ask for again."""
     not_asked: Sequence[NotAsked] = ()
     heat_maps: Sequence[HeatMap] = ()
-    """Of the last checkpoint of each model: all of a long series would be hundreds of megabytes."""
+    """Of the first and the last checkpoint of each model: all of a long series would be hundreds of megabytes."""
     left_out: Sequence[LeftOut] = ()
     """Measurements that no figure or table shows beside the others, because they were asked otherwise."""
     audits: Sequence[Audited] = ()

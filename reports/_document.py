@@ -7,6 +7,8 @@ from lm_probe.reports import _audit_section as audit_section
 from lm_probe.reports import _counting_section as counting_section
 from lm_probe.reports import _sections as sections
 from lm_probe.reports._analysis import Analysis
+from lm_probe.reports._condensation_pictures import condensation_pictures
+from lm_probe.reports._control_pictures import control_pictures
 from lm_probe.reports._counting_pictures import counting_pictures, counting_said
 from lm_probe.reports._data import RunData
 from lm_probe.reports._differences_section import between_runs
@@ -20,7 +22,6 @@ from lm_probe.reports._pictures import (
     Picture,
     anisotropy_pictures,
     anisotropy_said,
-    condensation_pictures,
     loss_picture,
     spectrum_pictures,
 )
@@ -74,7 +75,7 @@ def document(data: RunData, analysis: Analysis, tables: Sequence[str]) -> Docume
         Section("Loss", pictures=loss_picture(data)),
         Section(
             "Hidden states",
-            pictures=[*anisotropy_pictures(data), *model_pictures(data)],
+            pictures=[*anisotropy_pictures(data), *model_pictures(data), *control_pictures(data)],
             above=anisotropy_said(data),
         ),
         Section("Output head", pictures=spectrum_pictures(data)),

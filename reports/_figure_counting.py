@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from lm_probe.reports._axes import NAMES
 from lm_probe.reports._counting import Cell
 from lm_probe.reports._data import Score
 from lm_probe.reports._intervals import interval
@@ -77,7 +78,7 @@ def _panels(cells: Mapping[str, Sequence[Cell]], ylabel: str) -> tuple[Figure, S
         label(
             panel.set_title(""), f"{model}, {own[0].checkpoint.when}" if own[0].checkpoint.step is not None else model
         )
-        panel.set_xlabel("vocabulary size m (different words in the list)")
+        panel.set_xlabel(NAMES["m"])
         if index % 2 == 0:
             panel.set_ylabel(ylabel)
     return figure, axes, {m: index for index, m in enumerate(sizes)}

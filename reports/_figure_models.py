@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lm_probe.reports._axes import NAMES
 from lm_probe.reports._data import Checkpoint, Profiles
 from lm_probe.reports._intervals import Z
 from lm_probe.reports._layers import literature_layers
@@ -50,7 +51,7 @@ def models_over_depth(profiles: Profiles, groups: Mapping[str, Sequence[Checkpoi
         )
         if title:
             label(panel.set_title(""), title)
-        panel.set_xlabel("relative depth l / L")
+        panel.set_xlabel(NAMES["relative"])
         if place % columns == 0:
             panel.set_ylabel("mean cosine")
     return figure

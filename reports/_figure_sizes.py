@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from lm_probe.reports._axes import NAMES, logged
 from lm_probe.reports._data import Score
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._scaling_findings import Scaling, TaskCurve
@@ -55,7 +56,7 @@ def loss_by_size(found: Scaling, places: Mapping[str, int]) -> Figure:
         handles += axes.plot(line, fit.law.loss(line, 1.0), color=GREY, linestyle=dashes, linewidth=1.3)
         names.append(f"law of {fit.family}" if len(found.families) > 1 else "law")
     _over_sizes(axes, sizes)
-    axes.set_xlabel("parameters (log scale)")
+    axes.set_xlabel(logged(NAMES["parameters"]))
     axes.set_ylabel("loss (nats per token)")
     legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, handlelength=3.2)
     return figure
@@ -88,7 +89,7 @@ def scores_by_size(shown: Sequence[Sequence[TaskCurve]], families: Sequence[str]
         label(said, shapes, _LONGEST)
         _over_sizes(panel, sizes)
     for panel in axes[-_COLUMNS:]:
-        panel.set_xlabel("parameters (log scale)")
+        panel.set_xlabel(logged(NAMES["parameters"]))
     if len(handles) > 1:
         legend(figure, list(handles.values()), list(handles), loc="outside lower center", ncols=4, handlelength=3.2)
     return figure

@@ -1,23 +1,20 @@
 """The singular values of the head, a line a checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
+from lm_probe.reports._axes import FEW_DECADES, NAMES, logged, plain_ticks
 from lm_probe.reports._data import Checkpoint, Vectors
 from lm_probe.reports._figure_layers import add_step_bar, line_colour, line_emphasis, step_colours
 from lm_probe.reports._style import label, panels
 
 _MOST_RANKS = 128
 _LINEAR_RANKS = 40  # up to this width of all models every rank is seen on a linear axis
-_LOWEST = 1e-6
-_FEW_DECADES = 200
-"""Range of a logarithmic axis below which 1, 2 and 5 of each decade have their number."""
-
-_FEWEST_TICKS = 3
+LOWEST = 1e-6
+"""Where the axis of ratios begins at the lowest."""
 
 
 def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figure:
@@ -28,7 +25,7 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
     colours = step_colours(shown)
     smallest = min(float(sigma[sigma > 0].min() / sigma.max()) for sigma in map(sigmas.__getitem__, shown))
     # One kind of axis for all panels: side by side, a linear one and a logarithmic one read as two shapes of spectrum.
-    log_ranks = max(len(sigmas[one]) for one in shown) > _LINEAR_RANKS
+    log_ranks = over_log_ranks(len(sigmas[one]) for one in shown)
     for place, (panel, model) in enumerate(zip(axes, models, strict=True)):
         own = [one for one in chosen[model] if one in sigmas]
         for index, one in enumerate(own):
@@ -46,30 +43,25 @@ def spectra(sigmas: Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> Figu
         width = max(len(sigmas[one]) for one in own)
         if log_ranks:
             panel.set_xscale("log")
-            if width < _FEW_DECADES:
-                _plain_ticks(panel.xaxis)
+            if width < FEW_DECADES:
+                plain_ticks(panel.xaxis)
         else:
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.set_yscale("log")
-        panel.set_ylim(max(smallest / 1.3, _LOWEST), 1.2)
-        if smallest > 1 / _FEW_DECADES:
-            _plain_ticks(panel.yaxis)
+        panel.set_ylim(max(smallest / 1.3, LOWEST), 1.2)
+        if smallest > 1 / FEW_DECADES:
+            plain_ticks(panel.yaxis)
         label(panel.set_title(""), f"{model}, d = {width}")
         if place % 2 == 0:
-            panel.set_ylabel("σᵢ / σ₁ (log scale)")
-        panel.set_xlabel("rank i" + (" (log scale)" if log_ranks else ""))
+            panel.set_ylabel(logged("σᵢ / σ₁"))
+        panel.set_xlabel(logged(NAMES["rank"]) if log_ranks else NAMES["rank"])
     add_step_bar(figure, axes, colours)
     return figure
 
 
-def _plain_ticks(axis: Axis) -> None:
-    """Numbers in place of powers of ten, of which a short axis would have two; evenly spaced where 1, 2, 5 are few."""
-    low, high = axis.get_view_interval()
-    some = LogLocator(subs=(1.0, 2.0, 5.0))
-    seen = [tick for tick in some.tick_values(low, high) if low <= tick <= high]
-    axis.set_major_locator(some if len(seen) >= _FEWEST_TICKS else MaxNLocator(5))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter("")
+def over_log_ranks(widths: Iterable[int]) -> bool:
+    """Whether the axis of ranks is logarithmic, for spectra of these widths."""
+    return max(widths, default=0) > _LINEAR_RANKS
 
 
 def ranks_shown(width: int) -> np.ndarray:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from lm_probe.reports._axes import NAMES, logged, spans_decades
 from lm_probe.reports._data import Checkpoint, Scores
 from lm_probe.reports._intervals import Z
 from lm_probe.reports._noise import late_from
@@ -28,6 +30,8 @@ def trend(
 ) -> Figure:
     """Lines over steps; a checkpoint that has no step gets a row of its own below them, and so do all without a line.
 
+    Values are on a logarithmic axis where they span decades, except late in training.
+
     Args:
         scores: what to draw.
         checkpoints: of each model, in order.
@@ -39,6 +43,7 @@ def trend(
     lined = has_lines(scores)
     if late and lined:
         scores = _late(scores, checkpoints)
+    log = not late and spans_decades(np.array([score.value for score in scores.values()], dtype=float))
     stepped = {one: score for one, score in scores.items() if lined and one.step is not None}
     single = {one: score for one, score in scores.items() if one not in stepped}
     looks = {model: look(index) for index, model in enumerate(checkpoints)}
@@ -49,14 +54,14 @@ def trend(
         figure, _ = panels(1, high + low)
         figure.clear()
         upper, lower = figure.subplots(2, 1, height_ratios=[high, low])
-        _lines(upper, stepped, checkpoints, looks, ylabel, notes, late)
-        _points(lower, single, checkpoints, looks, ylabel)
+        _lines(upper, stepped, checkpoints, looks, ylabel, notes, late, log)
+        _points(lower, single, checkpoints, looks, ylabel, log)
     elif single:
         figure, axes = panels(1, 0.9 + 0.32 * len(single))
-        _points(axes[0], single, checkpoints, looks, ylabel)
+        _points(axes[0], single, checkpoints, looks, ylabel, log)
     else:
         figure, axes = panels(1, high)
-        _lines(axes[0], stepped, checkpoints, looks, ylabel, notes, late)
+        _lines(axes[0], stepped, checkpoints, looks, ylabel, notes, late, log)
     return figure
 
 
@@ -73,7 +78,8 @@ def _lines(
     looks: Mapping[str, Look],
     ylabel: str,
     notes: Mapping[str, str],
-    linear: bool,
+    late: bool,
+    log: bool,
 ) -> None:
     axis = step_axis([one.step for one in scores if one.step is not None])
     handles: list[Artist] = []
@@ -81,15 +87,15 @@ def _lines(
     for model, known in checkpoints.items():
         own = of_model(scores, known)
         if own:
-            handles.append(_line(axes, own, float if linear else axis.place, looks[model]))
+            handles.append(_line(axes, own, float if late else axis.place, looks[model]))
             names.append(f"{model}{notes.get(model, '')}")
-    if linear:
+    if late:
         axes.xaxis.set_major_formatter(lambda step, _: short(round(step)))
-        axes.set_xlabel("training step")
+        axes.set_xlabel(NAMES["step"])
     else:
         axis.apply(axes)
-        axes.set_xlabel("training step (log scale)")
-    label(axes.set_ylabel(""), ylabel)
+        axes.set_xlabel(logged(NAMES["step"]))
+    _values(axes.yaxis, axes.set_yscale, ylabel, log)
     if len(names) > _ONE_ROW:
         legend(axes, handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, handlelength=3.2)
     else:
@@ -127,6 +133,7 @@ def _points(
     checkpoints: Mapping[str, Sequence[Checkpoint]],
     looks: Mapping[str, Look],
     xlabel: str,
+    log: bool,
 ) -> None:
     shown = [one for known in checkpoints.values() for one in known if one in scores]
     for place, one in enumerate(shown):
@@ -135,7 +142,15 @@ def _points(
         axes.errorbar([score.value], [place], xerr=error, fmt=style.marker, color=style.color, capsize=3)
     tick_names(axes.yaxis, range(len(shown)), [point_name(one) for one in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    label(axes.set_xlabel(""), xlabel)
+    _values(axes.xaxis, axes.set_xscale, xlabel, log)
+
+
+def _values(axis: Axis, scale: Callable[[str], None], name: str, log: bool) -> None:
+    """The axis of the values."""
+    label(axis.label, logged(name) if log else name)
+    if log:
+        scale("log")
+        axis.set_major_formatter("{x:g}")
 
 
 def point_name(checkpoint: Checkpoint) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lm_probe.reports._analysis import Analysis, Verdict
 from lm_probe.reports._data import Checkpoint, RunData, Scores
 from lm_probe.reports._layers import final_place
-from lm_probe.reports._markdown import count, counted, escape, listed, number, sentences, with_error, with_interval
+from lm_probe.reports._markdown import counted, escape, listed, number, sentences, with_error, with_interval
 from lm_probe.reports._statistics import extreme, final, of_model
 
 
@@ -84,8 +84,8 @@ def _loss(one: _Main) -> list[str]:
     best, last = extreme(one.loss, min), final(one.loss)
     said = f"loss {with_error(one.loss[best])}"
     if len(one.loss) > 1:
-        said = f"loss lowest at {_when(best)}, {with_error(one.loss[best])}"
-        said += ", the last" if best == last else f", and at {_when(last)} {with_error(one.loss[last])}"
+        said = f"loss lowest at {escape(best.when)}, {with_error(one.loss[best])}"
+        said += ", the last" if best == last else f", and at {escape(last.when)} {with_error(one.loss[last])}"
     if one.verdict and one.verdict.found.interval:
         found = one.verdict.found
         paired = "not paired" if one.verdict.series.outcomes is None else "paired by document"
@@ -105,11 +105,7 @@ def _range(name: str, scores: Scores, remark: str = "") -> list[str]:
     ends = [number(scores[one].value, 3) for one in (low, high)]
     if ends[0] == ends[1]:
         return [f"{name} {ends[0]}{' throughout' * (len(scores) > 1)}{remark}"]
-    said = f"{name} {ends[0]} (at {_when(low)}) to {ends[1]} (at {_when(high)})"
+    said = f"{name} {ends[0]} (at {escape(low.when)}) to {ends[1]} (at {escape(high.when)})"
     if last not in (low, high):
         said += f", {number(scores[last].value, 3)} at the last"
     return [said + remark]
-
-
-def _when(one: Checkpoint) -> str:
-    return f"step {count(one.step)}" if one.step is not None else escape(one.when)

@@ -15,6 +15,7 @@ from lm_probe.reports._data import Checkpoint, Failed, HeatMap, LeftOut, Made, N
 from lm_probe.reports._numbers import Numbers, by_step
 from lm_probe.reports._outcomes import Samples, sample_files
 from lm_probe.reports._sizes import in_run
+from lm_probe.reports._statistics import final
 from lm_probe.sweeps import RunStore
 
 _AT_A_TIME = 2_000  # values: of more live tuples the garbage collector looks through the whole heap again and again
@@ -117,11 +118,22 @@ class _Run:
         return [row._replace(model=self._name(row.model)) for row in read_audits(self._store)]
 
     def heat_maps(self) -> list[HeatMap]:
-        last = {row["model"]: row for row in self._measured if row["probe"] == "condensation"}
+        """Of the first and the last checkpoint of each model."""
+        known: dict[str, list[Checkpoint]] = {}
+        keys = {}
+        for row in self._measured:
+            if row["probe"] == "condensation":
+                one = self.checkpoint(row)
+                known.setdefault(one.model, []).append(one)
+                keys[one] = row["model"], row["revision"]
+        ends: dict[Checkpoint, None] = {}
+        for own in known.values():
+            ordered = sorted(own, key=by_step)
+            ends |= dict.fromkeys((ordered[0], final(ordered)))
         return [
-            HeatMap(self.checkpoint(address), int(address["layer"]), str(address["component"]), cosines)
-            for row in last.values()
-            for address, cosines in self._store.vectors("heat_map_cosines", (row["model"], row["revision"]))
+            HeatMap(one, int(address["layer"]), str(address["component"]), cosines)
+            for one in ends
+            for address, cosines in self._store.vectors("heat_map_cosines", keys[one])
             if address["layer"] is not None
         ]
 

@@ -6,6 +6,7 @@ from lm_probe.reports._pictures import Picture, View
 from lm_probe.reports._sizes import family_in_name
 from lm_probe.reports._statistics import final
 
+_FEWEST = 3  # two stand in one figure on the page and side by side in the drawing of "Anisotropy over depth"
 _ONE_PANEL = 6
 
 
@@ -17,7 +18,7 @@ def model_pictures(data: RunData) -> list[Picture]:
         own = {one: next(iter(profiles[one].values())) for one in known if one in profiles}
         if own:
             last[model] = final(own)
-    if len(last) < 2:
+    if len(last) < _FEWEST:
         return []
     groups: dict[str, list[Checkpoint]] = {}
     for model, one in last.items():
@@ -25,8 +26,10 @@ def model_pictures(data: RunData) -> list[Picture]:
     ends = [score for one in last.values() for score in profiles[one].values()]
     bars = " Bars are 95 % intervals." * any(score.stderr for score in ends)
     caption = (
-        "Each model over relative depth l/L, as in figure 2 of arXiv 2404.07647: embedding, blocks 1 to L - 1, and the "
-        f"final norm (or in a model without one what the head multiplies) in the place of block L.{bars}"
+        "All models over one another on relative depth, each with one checkpoint, as in figure 2 of arXiv 2404.07647; "
+        "the figure above has their other checkpoints and every site. Sites here are those of the literature: "
+        "embedding, blocks 1 to L - 1, and the final norm (or in a model without one what the head multiplies) in the "
+        f"place of block L.{bars}"
     )
     drawing = "The last checkpoint of each." + (
         " A panel holds models whose names begin alike." if len(groups) > 1 else ""

@@ -29,7 +29,7 @@ class Checkpoint(NamedTuple):
     @property
     def when(self) -> str:
         """How it is called among the checkpoints of its model."""
-        return f"step {self.step}" if self.step is not None else self.revision or "only checkpoint"
+        return f"step {self.step:,}" if self.step is not None else self.revision or "only checkpoint"
 
 
 class Score(NamedTuple):
@@ -126,7 +126,7 @@ class Numbers(Mapping[Address, Profiles]):
             Address(kinds_of[code // _MOST], *named[code % _MOST]): number for number, code in enumerate(found.tolist())
         }
         known = [Place(-1 if layer is None else int(layer), site or "") for layer, site in places]
-        self._places, ranks = _sorted(known, _from_below)
+        self._places, ranks = _sorted(known, from_below)
         table["place"] = ranks[table["place"]]
         self._names, ranks = _sorted(list(checkpoints), by_step)
         table["owner"] = ranks[table["owner"]]
@@ -205,7 +205,8 @@ def by_step(checkpoint: Checkpoint) -> tuple[str, bool, int, str]:
     return checkpoint.model, checkpoint.step is None, checkpoint.step or 0, checkpoint.revision or ""
 
 
-def _from_below(place: Place) -> tuple[int, int]:
+def from_below(place: Place) -> tuple[int, int]:
+    """Orders places: in that of a forward pass."""
     sites = ("embedding", "block", "final_norm")
     return place.layer, sites.index(place.site) if place.site in sites else len(sites)
 

@@ -121,7 +121,7 @@ def _which(some: Sequence[Checkpoint]) -> str:
     return listed(
         [
             f"{escape(model)} "
-            + (f"({_range(own)})" if len(own) > _NAMED else listed([escape(_when(one)) for one in own]))
+            + (f"({_range(own)})" if len(own) > _NAMED else listed([escape(one.when) for one in own]))
             for model, own in models.items()
         ]
     )
@@ -133,10 +133,6 @@ def _range(known: Sequence[Checkpoint]) -> str:
         return counted(len(known), "checkpoint")
     where = f"step {count(steps[0])}" if len(steps) == 1 else f"steps {count(steps[0])} to {count(steps[-1])}"
     return f"{counted(len(known), 'checkpoint')}, {where}"
-
-
-def _when(one: Checkpoint) -> str:
-    return one.when if one.step is None else f"step {count(one.step)}"
 
 
 def _stands_out(data: RunData, analysis: Analysis) -> Iterator[str]:
@@ -188,7 +184,7 @@ def _anisotropy(data: RunData) -> Iterator[str]:
                 peaks[one.model] = score.value, one, place, depth
     by_height = sorted(peaks.items(), key=lambda peak: -peak[1][0])[:_NAMED]
     said = [
-        f"{escape(model)} {_place(place, depth)} at {escape(_when(one))} ({number(value, 3)})"
+        f"{escape(model)} {_place(place, depth)} at {escape(one.when)} ({number(value, 3)})"
         for model, (value, one, place, depth) in by_height
     ]
     if said:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from lm_probe.reports._data import Checkpoint, Profiles, RunData, Scores, Vectors
-from lm_probe.reports._figure_condensation import condensation
 from lm_probe.reports._figure_layers import depth_curves, heat_map
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import has_lines, trend
+from lm_probe.reports._layers import BEFORE_NORM, HOLLOW, depths_differ
 from lm_probe.reports._markdown import number, sentences
 from lm_probe.reports._numbers import Address
 from lm_probe.reports._provenance import clustered, conditions, machine
@@ -18,11 +18,6 @@ from lm_probe.reports._thin import lines_of
 
 _DEPTH_LINES = 6
 _SPECTRUM_LINES = 16
-_HEAT_MAPS = 16
-_SITES = (
-    "Layers as in transformers' `hidden_states` and in the figures of the literature: embedding, blocks 1 to L - 1, "
-    "and the final norm in the place of block L, which the summary table gives separately."
-)
 
 
 class View(NamedTuple):
@@ -40,6 +35,8 @@ class View(NamedTuple):
     """Whether it opens on the late part of training (see `late_from`)."""
     derived: Scores | None = None
     """Its values, where they are computed from stored ones and no run has them."""
+    relative: bool = False
+    """Whether it opens over relative depth."""
 
     @property
     def address(self) -> Address:
@@ -107,7 +104,7 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
                 lambda: heat_map(profiles, data.checkpoints),
                 "A column is a checkpoint, so steps are not to scale.",
                 View("map", data.cosine_probe, "mean_cosine", "mean cosine"),
-                sentences("An empty column has no value." * empty, _SITES),
+                sentences("An empty column has no value." * empty, f"{BEFORE_NORM}, which follows them."),
             )
         )
     pictures.append(
@@ -116,13 +113,12 @@ def anisotropy_pictures(data: RunData) -> list[Picture]:
             "Anisotropy over depth",
             lambda: depth_curves(profiles, chosen),
             "",
-            View("profile", data.cosine_probe, "mean_cosine", "mean cosine"),
+            View("profile", data.cosine_probe, "mean_cosine", "mean cosine", relative=depths_differ(profiles.values())),
             sentences(
-                "Depth is relative, l/L.",
+                f"{BEFORE_NORM}; {HOLLOW}.",
                 "Standard errors are in tables/anisotropy.csv.",
                 _few(data, profiles, chosen),
                 _emphasis(chosen),
-                "" if pictures else _SITES,
             ),
         )
     )
@@ -168,28 +164,6 @@ def spectrum_pictures(data: RunData) -> list[Picture]:
             )
         )
     return pictures
-
-
-def condensation_pictures(data: RunData) -> list[Picture]:
-    """Sorted cosines between neurons, of each role in the first block."""
-    first = min((one.layer for one in data.heat_maps if one.layer > 0), default=None)
-    maps = {
-        model: [one for one in data.heat_maps if one.layer == first and one.checkpoint.model == model]
-        for model in data.models
-    }
-    having = [own for own in maps.values() if own]
-    if not having:
-        return []
-    most = max(1, _HEAT_MAPS // max(map(len, having)))
-    shown = [one for own in having[:most] for one in own]
-    some = "" if most >= len(having) else f" of {most} of {len(having)} models"
-    caption = (
-        "Cosines between the incoming weights of up to 48 evenly spaced neurons of a projection, sorted so that "
-        f"neurons of one direction stand together: block {first} of the last checkpoint{some}. Blocks of red are "
-        "condensed neurons; between rows of a Gaussian matrix with d columns cosines scatter by 1/√d around 0."
-        f"{machine(data, 'condensation')}"
-    )
-    return [Picture("condensation", "Condensation of neurons", lambda: condensation(shown), caption)]
 
 
 def _few(data: RunData, having: Profiles | Vectors, chosen: Mapping[str, Sequence[Checkpoint]]) -> str:

@@ -55,8 +55,8 @@ def step_axis(steps: Collection[int]) -> StepAxis:
 
 
 def short(step: int) -> str:
-    """A step as a tick label: 143k."""
+    """A step, or another whole number, as a tick label: 143k, or 1,024 where that would cut it."""
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
         if step >= size and step % (size // 10) == 0:
             return f"{step / size:g}{letter}"
-    return str(step)
+    return f"{step:,}"

@@ -1,8 +1,7 @@
 """What a page says of how its figures work."""
 
 from lm_probe.reports._data import RunData
-
-_SITES = "Blocks 1 to L are before any final norm"
+from lm_probe.reports._layers import BEFORE_NORM, HOLLOW
 
 
 def how(data: RunData) -> str:
@@ -27,14 +26,12 @@ def captions(data: RunData) -> dict[str, str]:
     """A text for each kind of view."""
     bands = "Of more than six models the bands are left out, and what is pointed at tells its interval."
     ends = "Pale, behind the chosen checkpoint: the first one dotted, the last one heavy." * _has_series(data)
-    depth = (
-        f"Bars are 95 % intervals, where an error is known. {_SITES}; hollow, also at layer L, is what comes after it."
-    )
+    depth = f"Bars are 95 % intervals, where an error is known. {BEFORE_NORM}; {HOLLOW}."
     return {
         "trend": bands if len(data.models) > 6 else "",
         "profile": f"{depth} {ends}".strip(),
         "models": "",
-        "map": f"{_SITES}, which follows them.",
+        "map": f"{BEFORE_NORM}, which follows them.",
         "spectrum": ends,
         "arms": "Full lists are solid, their controls dashed.",
         "gap": "",

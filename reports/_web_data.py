@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from lm_probe.reports._axes import LOG, NAMES, spans_decades
 from lm_probe.reports._counting import (
     BETWEEN_TWO,
     FLOORS,
@@ -17,10 +18,11 @@ from lm_probe.reports._counting import (
     task_metrics,
 )
 from lm_probe.reports._data import Checkpoint, Place, RunData, Score, Scores
-from lm_probe.reports._figure_spectrum import ranks_shown
+from lm_probe.reports._figure_spectrum import LOWEST, over_log_ranks, ranks_shown
 from lm_probe.reports._intervals import Interval, Z, interval_of, normal
+from lm_probe.reports._layers import place_name
 from lm_probe.reports._markdown import plain
-from lm_probe.reports._numbers import Address, Grid
+from lm_probe.reports._numbers import Address, Grid, from_below
 from lm_probe.reports._pictures import View
 from lm_probe.reports._step_axis import short, step_axis
 from lm_probe.reports._style import look
@@ -46,22 +48,38 @@ def packed(data: RunData, derived: Sequence[View]) -> str:
     index: dict[str, Any] = {
         "z": Z,
         "axis": _axis(data),
+        "names": NAMES,
+        "log": LOG,
         "models": [_model(number, model, own, made) for number, (model, own) in enumerate(data.checkpoints.items())],
         "grids": [
-            _grid(pack, places, made, order[model], known[model], address, numbers)
+            _grid(pack, places, made, order[model], known[model], address, numbers) | {"log": log}
             for address in sorted(data.indexed, key=lambda address: (*address[:2], address[2] or ""))
-            for model, numbers in sorted(data.indexed.grids(address).items(), key=lambda one: order[one[0]])
+            for grids in (data.indexed.grids(address),)
+            for log in (_spans_decades(grids),)
+            for model, numbers in sorted(grids.items(), key=lambda one: order[one[0]])
         ],
         "derived": [
-            _grid(pack, places, made, order[model], known[model], view.address, numbers) | {"derived": True}
+            _grid(pack, places, made, order[model], known[model], view.address, numbers) | {"derived": True, "log": log}
             for view in derived
-            for model, numbers in _grids_of(view.derived or {}).items()
+            for grids in (_grids_of(view.derived or {}),)
+            for log in (_spans_decades(grids),)
+            for model, numbers in grids.items()
         ],
         "spectra": _spectra(pack, data),
+        "log_ranks": over_log_ranks(map(len, data.vectors["singular_values"].values())),
+        "lowest_ratio": LOWEST,
         "counting": _counting(data),
         "runs": len({row.run for row in data.made}),
     }
-    return pack.text(index | {"places": places.things, **made.columns()})
+    sites = [(*place, place_name(place)) for place in places.things]
+    return pack.text(index | {"places": sites, **made.columns()})
+
+
+def _spans_decades(grids: Mapping[str, Grid]) -> bool:
+    """Whether a quantity's values at its last place do, which stand for it over steps."""
+    last = max((place for grid in grids.values() for place in grid.places), key=from_below)
+    columns = [grid.value[:, grid.places.index(last)] for grid in grids.values() if last in grid.places]
+    return spans_decades(np.concatenate(columns))
 
 
 def _axis(data: RunData) -> dict[str, Any]:
@@ -80,6 +98,7 @@ def _model(number: int, model: str, known: Sequence[Checkpoint], made: "_Measure
         "dash": dash or "solid",
         "steps": [one.step for one in known],
         "whens": [plain(one.when, 60) for one in known],
+        "ticks": [plain(one.when, 60) if one.step is None else short(one.step) for one in known],
         "identities": [made.identity(one) for one in known],
     }
 

@@ -54,6 +54,8 @@ def plot_loss(run: Run) -> Figure:
 def plot_metric(run: Run, metric: str, *, probe: str | None = None, component: str | None = None) -> Figure:
     """Any metric over training steps, a line a model; of one with a value a layer the last site.
 
+    Values that span more than a factor of 100 are on a logarithmic axis.
+
     Args:
         run: a run, or a table of values.
         metric: name of the metric.
@@ -78,8 +80,7 @@ def plot_layers(
 ) -> Figure:
     """A metric by layer and step as a heat map, a panel a model with several checkpoints.
 
-    Layers as in transformers' `hidden_states`: embedding, blocks 1 to L - 1, and the final norm in the place
-    of block L.
+    Every site from the embedding up: blocks are before any final norm, which follows them. Colours span the values.
 
     Args:
         run: a run, or a table of values.
@@ -100,9 +101,10 @@ def plot_layers(
 def plot_depth(
     run: Run, metric: str = "mean_cosine", *, probe: str | None = "anisotropy", component: str | None = None
 ) -> Figure:
-    """A metric over relative depth l / L, a panel a model and a line for each of up to six checkpoints.
+    """A metric over layers, a panel a model and a line for each of up to six checkpoints.
 
-    The first checkpoint is dotted, the last one heavy; the one with the lowest loss is among them.
+    Over relative depth l / L where models are of different depth. What follows the last block stands at its layer,
+    hollow. The first checkpoint is dotted, the last one heavy; the one with the lowest loss is among them.
 
     Args:
         run: a run, or a table of values.

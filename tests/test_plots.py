@@ -77,9 +77,12 @@ def test_what_is_drawn_is_what_is_stored(run: Path, values: pd.DataFrame) -> Non
     assert plot_metric(values, "mae", component="count_query_m5").axes[0].get_ylabel() == "mae, count_query_m5"
     image = plot_layers(values).axes[0].images[0].get_array()
     assert image is not None
-    assert image[:, 0].tolist() == pytest.approx([0.25, 0.5 / 3, 0.1]), "embedding, block 1, final norm"
+    assert image[:, 0].tolist() == pytest.approx([0.25, 0.5 / 3, 0.125, 0.1]), "every site, from the embedding up"
     assert plot_layers(values, "rank", probe="geometry").axes[-1].get_ylabel() == "rank"
-    assert plot_depth(values).axes[0].lines[0].get_xdata().tolist() == [0, 0.5, 1]
+    assert plot_depth(values).axes[0].lines[0].get_xdata().tolist() == [0, 1, 2, 2]
+    image = plot_layers(values).axes[0].images[0]
+    cosines = values[(values.metric == "mean_cosine") & (values.probe == "anisotropy")].value
+    assert image.get_clim() == pytest.approx((cosines.min(), cosines.max())), "colours span what is there"
     first = plot_spectrum(run).axes[0].lines[0].get_ydata()
     assert first == pytest.approx(np.linspace(2, 0.5, WIDTH) / 2)
     assert len(plot_counting(values).axes) == len(plot_counting(run, "gap").axes) == 2

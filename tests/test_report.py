@@ -24,7 +24,7 @@ from tests.reporting import STEPS, everything, record
 
 def test_rendering_again_gives_the_same_bytes(two_models: Path, tmp_path: Path) -> None:
     once = everything(two_models)
-    assert len([name for name in once if name.endswith(".svg")]) == 9
+    assert len([name for name in once if name.endswith(".svg")]) == 8
     with matplotlib.rc_context({"xtick.direction": "in", "axes.titleweight": "bold", "lines.marker": "x"}):
         write_report([two_models])
         assert matplotlib.rcParams["xtick.direction"] == "in"  # the user's own settings stay

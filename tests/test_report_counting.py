@@ -110,13 +110,15 @@ def test_each_arm_has_its_own_blind_line(two_models: Path) -> None:
     assert [list(line.get_ydata()) for line in panel.lines if line.get_linestyle() == ":"] == [[2.4] * 3]
 
 
-def test_a_model_has_one_colour_in_every_figure(two_models: Path) -> None:
-    data = load([two_models])
+def test_a_model_has_one_colour_in_every_figure(tmp_path: Path) -> None:
+    for width in (16, 24, 32):
+        record(tmp_path, f"demo-d{width}", (0, 8), width=width)
+    data = load([tmp_path])
     pictures = [*counting_pictures(data), *model_pictures(data), *loss_picture(data)]
     assert len(pictures) == 5
     with house_style():
         drawn = {one.name: one.draw().axes for one in pictures}
-    for place in range(2):
+    for place in range(3):
         for name, axes in drawn.items():
             # A panel a model, or its line among those of one panel.
             solid = [[one for one in panel.lines if one.get_linestyle() != "None"] for panel in axes]

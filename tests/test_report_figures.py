@@ -9,14 +9,14 @@ import pytest
 
 from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
+from lm_probe.reports._condensation_pictures import condensation_pictures
 from lm_probe.reports._data import Checkpoint, Place, Score
 from lm_probe.reports._figure_condensation import _square
 from lm_probe.reports._figure_spectrum import spectra
 from lm_probe.reports._figure_trend import trend
-from lm_probe.reports._layers import final_place, literature_layers
+from lm_probe.reports._layers import all_layers, final_place, literature_layers, place_name
 from lm_probe.reports._load import load
 from lm_probe.reports._markdown import MISSING
-from lm_probe.reports._pictures import condensation_pictures
 from lm_probe.reports._step_axis import step_axis
 from lm_probe.reports._style import COLOURS, GREY
 from lm_probe.sweeps import CheckpointKey, Measurement, RunStore
@@ -81,11 +81,12 @@ def test_the_last_site_follows_the_literature() -> None:
         return {Place(*site): Score(float(place), None, None) for place, site in enumerate(sites)}
 
     normal = profile((0, "embedding"), (1, "block"), (2, "block"), (2, "final_norm"))
-    assert [(layer.name, layer.depth) for layer in literature_layers(normal)] == [
+    assert [(place_name(layer.place), layer.depth) for layer in literature_layers(normal)] == [
         ("embedding", 0.0),
-        ("1", 0.5),
+        ("block 1", 0.5),
         ("final norm", 1.0),
     ]
+    assert [layer.place for layer in all_layers(normal)] == list(normal)
     assert final_place(profile((0, "embedding"), (1, "block"), (1, "head_input"))) == Place(1, "head_input")
     assert final_place(profile((0, "embedding"), (1, "block"))) == Place(1, "block")
 
@@ -121,6 +122,7 @@ def test_measures_without_a_section_are_folded_tables_and_condensation_is_drawn(
                         {},
                         [
                             *(Reading("groups", layer + step, layer, "block", "query", n=9) for layer in (1, 2)),
+                            Reading("mean_abs_cosine_over_gaussian", 1 + step / 8, 1, "block", "query", n=9),
                             VectorReading("heat_map_cosines", pairs + step / 100, 1, "block", "query"),
                         ],
                     ),
@@ -135,17 +137,18 @@ def test_measures_without_a_section_are_folded_tables_and_condensation_is_drawn(
                 ],
             )
     report = write_report([tmp_path]).read_text(encoding="utf-8")
-    assert "<summary>condensation: 1 measure, mean over blocks (every block is in the export)</summary>" in report
+    assert "<summary>condensation: 2 measures, mean over blocks (every block is in the export)</summary>" in report
     assert "| groups | query | demo | 0 | 1.500 | 8 | 9.500 |" in report
     assert "<summary>geometry: 1 measure, at the last site</summary>" in report
     assert f"| isoscore | {MISSING} | demo | 0 | 0.5000 ± 0.0200 | 8 | 0.5000 ± 0.0200 |" in report
-    (drawn,) = load([tmp_path]).heat_maps
+    first, drawn = load([tmp_path]).heat_maps
+    assert first.checkpoint.step == 0 and np.array_equal(first.cosines, pairs)
     assert (drawn.checkpoint.step, drawn.layer, drawn.role) == (8, 1, "query")
     assert np.array_equal(drawn.cosines, pairs + 0.08)
     square = _square(drawn)
     assert square.shape == (neurons, neurons) and np.array_equal(square, square.T)
     assert square[0, 1] == drawn.cosines[0] and square[1, 2] == drawn.cosines[neurons - 1]
-    assert (tmp_path / "figures" / "condensation.svg").exists()
+    assert "(figures/condensation.svg)" in report and "(figures/condensed_neurons.svg)" in report
 
 
 def test_models_with_one_and_the_same_step_stand_side_by_side() -> None:
@@ -158,16 +161,56 @@ def test_models_with_one_and_the_same_step_stand_side_by_side() -> None:
     assert len(trend(scores, series, "loss", {}).axes[0].lines) == 4
 
 
-def test_condensation_shows_whole_models_in_the_order_of_the_report(tmp_path: Path) -> None:
-    roles = ("query", "key", "value", "attention_output", "mlp_in", "mlp_out")
-    with RunStore.create(tmp_path) as store:
-        for name, width in (("a-wide", 32), ("b-narrow", 8), ("c-wider", 64)):
-            maps = [VectorReading("heat_map_cosines", np.zeros(3), 1, "block", role) for role in roles]
-            sigma = VectorReading("singular_values", np.ones(width), component="all_rows")
-            measured = [Measurement("condensation", {}, maps), Measurement("head_spectrum", {}, [sigma])]
-            store.record(CheckpointKey(name, None, None, f"sha256:{name}", name), measured)
-    (picture,) = condensation_pictures(load([tmp_path]))
-    drawn = [axes for axes in picture.draw().axes if axes.get_title()]
-    assert [axes.get_title() for axes in drawn] == ["b-narrow"] * 6 + ["a-wide"] * 6
-    assert len({round(axes.get_position().x0, 2) for axes in drawn}) == 3  # so that a model begins a row
-    assert "last checkpoint of 2 of 3 models." in picture.caption
+ROLES = ("query", "key", "value", "attention_output", "mlp_in", "mlp_out")
+OVER_CHANCE = "mean_abs_cosine_over_gaussian"
+
+
+def _condensed(run: Path, model: str, width: int, step: int | None, strongest: tuple[str, int]) -> None:
+    """A checkpoint of two blocks; one projection is farther above chance than the others."""
+    readings: list[Reading | VectorReading] = [Reading(OVER_CHANCE, 9.0, 0, "embedding", "embedding")]
+    for layer in (1, 2):
+        for role in ROLES:
+            ratio = 1 + (1 if step is None else step) * (0.5 if (role, layer) == strongest else 0.1)
+            readings.append(Reading(OVER_CHANCE, ratio, layer, "block", role))
+            readings.append(Reading(OVER_CHANCE, 20.0, layer, "block", f"{role}_per_head"))
+            readings.append(VectorReading("heat_map_cosines", np.full(3, ratio / 10), layer, "block", role))
+    sigma = VectorReading("singular_values", np.ones(width), component="all_rows")
+    measured = [Measurement("condensation", {}, readings), Measurement("head_spectrum", {}, [sigma])]
+    with RunStore.create(run) as store:
+        store.record(CheckpointKey(model, f"step{step}", step, f"sha256:{model}{step}", model), measured)
+
+
+def test_condensation_shows_every_block_and_role_over_training(tmp_path: Path) -> None:
+    for step in (0, 4, 8):
+        _condensed(tmp_path, "b-narrow", 8, step, ("key", 2))
+        _condensed(tmp_path, "a-wide", 32, step, ("mlp_out", 1))
+    over_steps, neurons = condensation_pictures(load([tmp_path]))
+    figure = over_steps.draw()
+    assert [part.get_suptitle() for part in figure.subfigs] == ["b-narrow", "a-wide"]
+    for part in figure.subfigs:
+        panels = [axes for axes in part.axes if axes.get_title()]
+        assert [axes.get_title() for axes in panels] == ["embedding", *(role.replace("_", " ") for role in ROLES)]
+        layers = [[line for line in axes.lines if len(line.get_xdata()) == 3] for axes in panels]
+        assert [len(lines) for lines in layers] == [1, 2, 2, 2, 2, 2, 2]
+        assert len({line.get_color() for lines in layers for line in lines}) == 3
+        assert len({axes.get_ylim() for axes in panels}) == 1
+    key = next(axes for axes in figure.subfigs[0].axes if axes.get_title() == "key")
+    assert key.lines[1].get_ydata() == pytest.approx([1, 3, 5])
+    drawn = [axes for axes in neurons.draw().axes if axes.get_title()]
+    assert [(axes.get_title(), axes.get_xlabel()) for axes in drawn] == [
+        *((f"b-narrow, step {step}", "block 2, key") for step in (0, 8)),
+        *((f"a-wide, step {step}", "block 1, mlp out") for step in (0, 8)),
+    ]
+    assert "b-narrow block 2, key (5.00 times chance) and a-wide block 1, mlp out (5.00" in neurons.caption
+
+
+def test_condensation_of_single_checkpoints_is_drawn_over_layers(tmp_path: Path) -> None:
+    for place in range(5):
+        _condensed(tmp_path, f"m{place}", 8 + place, None, ("value", 2))
+    over_layers, neurons = condensation_pictures(load([tmp_path]))
+    panels = [axes for axes in over_layers.draw().axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["m0", "m1", "m2", "m3"]
+    assert "4 of 5 models are shown." in over_layers.caption
+    assert panels[0].lines[3].get_xdata().tolist() == [1, 2]
+    assert panels[0].lines[3].get_ydata() == pytest.approx([1.1, 1.5])
+    assert [axes.get_xlabel() for axes in neurons.draw().axes if axes.get_title()] == ["block 2, value"] * 5

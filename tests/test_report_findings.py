@@ -305,8 +305,8 @@ def test_a_copy_is_no_point_of_a_curve(tmp_path: Path) -> None:
         assert other and other.found.final_step == 16_000 and len(other.series.checkpoints) == 16
         assert other.found.final_minus_best != one.found.final_minus_best
     report = write_report([tmp_path / "told"]).read_text(encoding="utf-8")
-    assert "Copies of earlier checkpoints are left out: demo step 17000 (of step 3000)." in report
-    assert "demo step 3000 and demo step 17000 are the same weights" in report
+    assert "Copies of earlier checkpoints are left out: demo step 17,000 (of step 3,000)." in report
+    assert "demo step 3,000 and demo step 17,000 are the same weights" in report
     assert "Copies of" not in write_report([tmp_path / "untold"]).read_text(encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from lm_probe.model_adapters import install_words
-from lm_probe.probes import VectorReading
+from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports import write_report
 from lm_probe.reports._data import RunData
 from lm_probe.reports._document import Document, Section
@@ -80,10 +80,12 @@ def test_two_runs_in_one_page(browser: Browser, web_run: Path, tmp_path: Path) -
 def test_drawings_without_a_view_are_embedded(browser: Browser, tmp_path: Path) -> None:
     with RunStore.create(tmp_path) as store:
         pairs = VectorReading("heat_map_cosines", np.linspace(-1, 1, 15), 1, "block", "query")
-        store.record(CheckpointKey("demo", "step1", 1, "sha256:1", "demo"), [Measurement("condensation", {}, [pairs])])
+        ratio = Reading("mean_abs_cosine_over_gaussian", 2.0, 1, "block", "query")
+        measured = [Measurement("condensation", {}, [ratio, pairs])]
+        store.record(CheckpointKey("demo", "step1", 1, "sha256:1", "demo"), measured)
     write_report([tmp_path])
     opened = Opened(browser, tmp_path / "report.html")
-    image = opened.page.get_by_role("img", name="Condensation of neurons")
+    image = opened.page.get_by_role("img", name="Neurons of the most condensed projection")
     assert image.evaluate("one => one.naturalWidth") > 100 and opened.troubles == []
     opened.context.close()
 

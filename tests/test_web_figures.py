@@ -12,6 +12,7 @@ from lm_probe.probes import Reading, VectorReading
 from lm_probe.reports._data import Checkpoint
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._load import load
+from lm_probe.reports._pictures import anisotropy_pictures, loss_picture, spectrum_pictures
 from lm_probe.sweeps import CheckpointKey, Conditions, Measurement, RunStore
 from tests.browsing import Opened, stored, write_page
 from tests.reporting import record
@@ -33,7 +34,7 @@ def test_the_slider_moves_the_profile(wide: Opened, web_run: Path) -> None:
     assert wide.line("anisotropy_depth", 1)["y"] == near(stored(web_run, "demo-d32", "mean_cosine", step=2))
     assert slider.get_attribute("aria-valuetext") == "step 2"
     said = wide.page.locator("#said-figure-anisotropy_depth").inner_text()
-    assert said.startswith("step 2: demo-d16: 0.02 at embedding")
+    assert said.startswith("step 2: demo-d16: 0.02000 at embedding")
     slider.press("End")
 
 
@@ -128,6 +129,7 @@ def test_models_stand_beside_one_another_with_the_layers_of_the_literature(brows
     run = tmp_path / "run"
     record(run, "gpt2", [None], layers=4)
     record(run, "pythia-14m", (0, 8, 512), layers=6)
+    record(run, "pythia-31m", (0, 8, 512), layers=6, width=32)
     with Opened(browser, write_page([run], tmp_path)) as opened:
         slider = opened.page.locator("#figure-anisotropy_models input[type=range]")
         gpt2, pythia = (opened.line("anisotropy_models", place) for place in (0, 1))
@@ -137,9 +139,52 @@ def test_models_stand_beside_one_another_with_the_layers_of_the_literature(brows
         assert pythia["y"] == near([*blocks[:6], blocks[7]])  # the final norm in the place of block 6
         slider.focus()
         slider.press("Home")
-        assert [opened.line("anisotropy_models", place)["name"] for place in (0, 1)] == ["gpt2", "pythia-14m, step 0"]
+        named = [opened.line("anisotropy_models", place)["name"] for place in range(3)]
+        assert named == ["gpt2", "pythia-14m, step 0", "pythia-31m, step 0"]
         opened.page.locator("#models").get_by_label("gpt2").uncheck()
         assert opened.line("anisotropy_models")["name"] == "pythia-14m, step 0"
+        assert opened.troubles == []
+
+
+def test_the_page_and_its_drawings_have_the_same_axes(browser: Browser, tmp_path: Path) -> None:
+    """Names, kinds of scale, rows and colours come from one place each."""
+    depths = {"small": 2, "large": 4}
+    with RunStore.create(tmp_path) as store:
+        for model, depth in depths.items():
+            for step in (0, 1000, 2000):
+                sites = [(0, "embedding"), *((layer, "block") for layer in range(1, depth + 1)), (depth, "final_norm")]
+                cosines = [Reading("mean_cosine", 0.9 + 0.01 * place, *site) for place, site in enumerate(sites)]
+                entropy = Reading("singular_entropy", 1e-3 * (1 + step), component="all_rows")
+                sigma = VectorReading("singular_values", np.linspace(2, 1, 64), component="all_rows")
+                loss = Reading("loss", 9 - step / 1000, stderr=0.1, n=90)
+                probes = {"loss": [loss], "anisotropy": cosines, "head_spectrum": [entropy, sigma]}
+                measured = [Measurement(probe, {}, list(found)) for probe, found in probes.items()]
+                store.record(CheckpointKey(model, f"step{step}", step, f"sha256:{model}{step}", model), measured)
+    data = load([tmp_path])
+    drawn = {one.name: one for one in (*loss_picture(data), *anisotropy_pictures(data), *spectrum_pictures(data))}
+    assert len(drawn) == 5
+    with Opened(browser, write_page([tmp_path], tmp_path)) as opened:
+        for name, picture in drawn.items():
+            axes = picture.draw().axes[0]
+            assert opened.axis(name, "xaxis")["title"]["text"] == axes.get_xlabel(), name
+            if name == "anisotropy_heat_map":
+                opened.page.locator(f"#figure-{name}").get_by_label("Model").select_option(label=axes.get_title())
+                rows = opened.axis(name, "yaxis")["ticktext"]
+                assert rows == [one.get_text() for one in axes.get_yticklabels()]
+                assert rows[-2:] == [f"block {depths[axes.get_title()]}", "final norm"]
+                colours = (
+                    "() => {const [one] = document.querySelector('#figure-%s .plot').data; return [one.zmin, one.zmax]}"
+                )
+                assert opened.page.evaluate(colours % name) == pytest.approx(axes.images[0].get_clim())
+                continue
+            for which, label, scale in (
+                ("xaxis", axes.get_xlabel(), axes.get_xscale()),
+                ("yaxis", axes.get_ylabel(), axes.get_yscale()),
+            ):
+                seen = opened.axis(name, which)
+                assert (seen["title"]["text"], seen["type"]) == (label, scale), (name, which)
+        assert opened.axis("singular_entropy", "yaxis")["type"] == "log"
+        assert opened.axis("loss", "yaxis")["type"] == "linear"
         assert opened.troubles == []
 
 
@@ -217,7 +262,7 @@ def test_models_at_one_step_stand_side_by_side(browser: Browser, tmp_path: Path)
         assert [opened.line("loss", place)["x"] for place in range(3)] == [[0], [1], [2]]
         names = {opened.line("loss", place)["name"] for place in range(3)}
         assert set(opened.axis("loss", "xaxis")["ticktext"]) == names == {"big", "middle", "small"}
-        assert "step 1000" in opened.line("loss")["text"][0]
+        assert "step 1,000" in opened.line("loss")["text"][0]
         assert opened.page.locator("#figure-loss").get_by_label("log steps").count() == 0
         assert opened.troubles == []
 

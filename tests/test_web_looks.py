@@ -90,6 +90,23 @@ def test_wide_tables_say_so_and_scroll_by_keyboard(small: Opened, wide: Opened) 
     small.page.wait_for_function("() => document.querySelector('[aria-labelledby=summary] .table').scrollLeft > 0")
 
 
+def test_names_stay_where_a_table_scrolls(small: Opened, wide: Opened) -> None:
+    moved = (
+        "one => { one.scrollLeft = 1000; const left = one.getBoundingClientRect().left;"
+        "return [one.scrollLeft, ...[...one.querySelector('tbody tr').cells].slice(0, 3)"
+        ".map(cell => Math.round(cell.getBoundingClientRect().left - left))]; }"
+    )
+    for name in ("summary", "saturation", "every-number"):
+        table = small.page.locator(f"section[aria-labelledby={name}] .table").first
+        scrolled, first, second, third = table.evaluate(moved)
+        assert scrolled > 50 and first == 0 and third < max(0, second), name
+        if name != "every-number":  # model and measure are names, a loss is none
+            assert (second > 0) == (name == "saturation"), name
+    assert small.page.evaluate("document.documentElement.scrollWidth") == 360
+    seen = "one => getComputedStyle(one.querySelector('td')).position"
+    assert wide.page.locator("section[aria-labelledby=saturation] .table").first.evaluate(seen) == "static"
+
+
 def test_tables_fit_a_page_of_1200_and_only_they_scroll_at_400(browser: Browser, tmp_path: Path) -> None:
     for model, width in (("pythia-70m-deduped", 512), ("pythia-160m-deduped (run second)", 768)):
         record(tmp_path / "run", model, (0, *range(1000, 144_000, 11_000)), width=width, turn=90_000)

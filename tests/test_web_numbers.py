@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser
 
+from lm_probe import reports
 from lm_probe.probes import Reading
 from lm_probe.reports._data import Checkpoint, Made, Place, RunData
 from lm_probe.reports._document import Document
 from lm_probe.reports._intervals import interval
 from lm_probe.reports._load import load
+from lm_probe.reports._markdown import number
 from lm_probe.reports._numbers import Numbers
 from lm_probe.reports._web import page as page_of
 from lm_probe.reports._web_pack import shortened
@@ -161,6 +163,17 @@ def test_shortened_numbers_keep_their_order_and_their_digits(numbers: list[float
     assert shortened(np.array([np.nan]), dropped).tolist() == [0]
 
 
+@pytest.mark.parametrize("digits", [3, 4, 6])
+def test_the_page_writes_numbers_for_people_as_the_report_does(browser: Browser, digits: int) -> None:
+    values = [0.0, 0.5, 1.0, -0.25, 3.8, 1024.0, 9999.6, 0.99996, 123_456.7, 999_999.9, 1e6, -2.5e7, 1.2e-4, 9.9e-5]
+    source = (Path(reports.__file__).with_name("web") / "data.js").read_text(encoding="utf-8")
+    page = browser.new_page()
+    written = f"([values, many]) => {{ {source}; return values.map((one) => shown(one, many)); }}"
+    said = page.evaluate(written, [values, digits])
+    page.close()
+    assert said == [number(value, digits) for value in values]
+
+
 def test_errors_and_what_is_made_of_them_have_no_digits_that_are_not_stored(browser: Browser, tmp_path: Path) -> None:
     pairs = [(1_600_000.0, 1_536_425.14), (5.0, 12_345.67), (7.25, 0.0), (0.123456, 0.0012345678)]
     readings = [Reading("odd", value, layer, "block", stderr=error) for layer, (value, error) in enumerate(pairs, 1)]
@@ -172,7 +185,7 @@ def test_errors_and_what_is_made_of_them_have_no_digits_that_are_not_stored(brow
         cells = rows.evaluate_all("all => all.map(one => one.cells[6].textContent)")
         assert cells == ["1536000", "12346", "0", "0.001235"]
         hovers = [text.split("interval ")[1].split("<br>")[0] for text in opened.line("any-profile")["text"]]
-        assert hovers[0] == "-1,411,000 to 4,611,000" and hovers[3] == "0.121036 to 0.125876"
+        assert hovers[0] == "\N{MINUS SIGN}1,411,000 to 4,611,000" and hovers[3] == "0.121036 to 0.125876"
         rows.first.get_by_role("button").click()
         assert hovers[0] in opened.page.get_by_role("dialog").inner_text()
 

@@ -81,9 +81,11 @@ def test_models_are_chosen_and_points_tell_what_they_are(opened: Opened) -> None
     assert [opened.line(figure)["name"] for figure in (PERPLEXITY, MEAN)] == ["short", "short"]
     box.check()
     stored, mean = (opened.line(figure)["text"][-1] for figure in (PERPLEXITY, MEAN))
-    assert "long, step 20000<br>ppl (lambada)<br>value" in stored
+    assert "long, step 20,000<br>ppl (lambada)<br>value" in stored
     assert "n = 5,000" in stored and "measurement" in stored and "95 % interval" in stored
-    assert mean.startswith("long, step 20000<br>acc (mean of 2 tasks)<br>value 0.5<br>95 % interval 0.486141 to 0.5138")
+    assert mean.startswith(
+        "long, step 20,000<br>acc (mean of 2 tasks)<br>value 0.500000<br>95 % interval 0.486141 to 0.5138"
+    )
     assert mean.endswith("computed for the report from stored scores")
     assert "mean of 2" not in opened.page.locator("#numbers").inner_text()
     assert "mean of 2" not in opened.page.locator("#quantity").inner_text()
@@ -111,15 +113,15 @@ def test_each_model_stands_with_its_last_checkpoint_up_to_there(browser: Browser
         named = {"other, step 450": 0.45, "small, step 600": 0.6, "solo": 1.0}
         shown = [opened.line("anisotropy_depth", place) for place in range(3)]
         assert {line["name"]: line["y"][0] for line in shown} == pytest.approx(named)
-        assert shown[1]["text"][0].startswith("small, step 600 (its last up to step 1000)<br>")
-        assert shown[2]["text"][0].startswith("solo, step 1000<br>")
+        assert shown[1]["text"][0].startswith("small, step 600 (its last up to step 1,000)<br>")
+        assert shown[2]["text"][0].startswith("solo, step 1,000<br>")
         gaps = [opened.line("counting_gap", place) for place in range(3)]
         assert [line["name"].removesuffix(", full less control") for line in gaps] == list(named)
         assert len(gaps[1]["y"]) == 1  # what step 600 has, without an earlier answer to m = 10 beside it
         full = [opened.line("counting_error", place) for place in range(9)]
         arms = {line["name"]: line["y"][0] for line in full if line["name"].endswith(", full list")}
         assert arms["other, step 450, full list"] == pytest.approx(8.55) and arms["solo, full list"] == pytest.approx(8)
-        assert full[0]["text"][0].startswith("other, step 450 (its last up to step 1000)<br>")
+        assert full[0]["text"][0].startswith("other, step 450 (its last up to step 1,000)<br>")
         slider = opened.page.locator("#figure-counting_gap input[type=range]")
         slider.focus()
         slider.press("Home")

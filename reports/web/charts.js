@@ -19,7 +19,7 @@ function hoverText(data, grid, row, column, checkpointName = data.models[grid.mo
     `value ${shown(value)}`,
   ];
   if (Number.isFinite(number.low)) lines.push(`95 % interval ${intervalText(number)}`);
-  if (Number.isFinite(n)) lines.push(`n = ${n.toLocaleString("en")}`);
+  if (Number.isFinite(n)) lines.push(`n = ${whole(n)}`);
   if (model.identities[checkpoint]) lines.push(`checkpoint ${shortIdentity(model.identities[checkpoint])}`);
   if (origin) lines.push(`measurement ${origin.id}${data.runs > 1 ? ` of ${origin.run}` : ""}`);
   if (grid.derived) lines.push("computed for the report from stored scores");
@@ -49,9 +49,9 @@ function faint(color) {
 
 function stepAxis(data, log, late) {
   const { zero, ticks } = data.axis;
-  const title = { text: log ? "training step (log scale)" : "training step" };
-  if (late) return { title, ...(log ? { type: "log", dtick: "D2", tickformat: "~s" } : {}) }; // few of the ticks below are in it
-  if (!log) return { title, rangemode: "tozero" };
+  const title = { text: data.names.step };
+  if (late) return { title, tickformat: "~s", ...(log ? { type: "log", dtick: "D2" } : {}) }; // few of the ticks below are in it
+  if (!log) return { title, rangemode: "tozero", tickformat: "~s" };
   const tickvals = ticks.map(([step]) => step || zero);
   return { title, type: "log", tickmode: "array", tickvals, ticktext: ticks.map(([, text]) => text) };
 }
@@ -158,7 +158,7 @@ function profile(data, view) {
     const finite = seen.filter(({ value }) => Number.isFinite(value));
     if (finite.length) said.push(course(name, finite));
   }
-  const title = { text: view.relative ? "relative depth l / L" : "layer" };
+  const title = { text: data.names[view.relative ? "relative" : "layer"] };
   const few = !view.relative && Math.max(...traces.flatMap(({ x }) => x)) < FEW_LAYERS;
   return {
     traces,
@@ -193,6 +193,11 @@ function ghosts(model, count, draw) {
 
 // The same axis at every step, so that what moves is the curve.
 function fixedRange(view, data) {
+  return rangeOf(...extent(view, data), view.logY);
+}
+
+// The lowest and the highest value of all checkpoints.
+function extent(view, data) {
   let low = Infinity;
   let high = -Infinity;
   for (const grid of view.grids)
@@ -204,7 +209,7 @@ function fixedRange(view, data) {
         high = Math.max(high, value);
       }
     }
-  return rangeOf(low, high, view.logY);
+  return [low, high];
 }
 
 function rangeOf(low, high, log) {
@@ -229,7 +234,9 @@ function map(data, view) {
   const whens = grid.rows.map((checkpoint) => model.whens[checkpoint]);
   const stepped = grid.rows.every((checkpoint) => model.steps[checkpoint] !== null);
   const cells = names.map((_, column) => grid.rows.map((_, row) => valueAt(data, grid, row, column)));
-  const [low, high] = fixedRange({ ...view, logY: false }, data).range ?? [0, 1];
+  const [least, most] = extent(view, data);
+  const around = least === most ? 0.5 : 0; // one value is in the middle of a scale
+  const [low, high] = least <= most ? [least - around, most + around] : [0, 1];
   const text = names.map((_, column) => grid.rows.map((_, row) => hoverText(data, grid, row, column)));
   const look = { zmin: low, zmax: high, colorscale: "Viridis", hoverongaps: false, hovertemplate: "%{text}<extra></extra>" };
   const all = cells.flatMap((row, place) =>
@@ -238,7 +245,7 @@ function map(data, view) {
   return {
     traces: [{ type: "heatmap", z: cells, text, ...look, colorbar: { thickness: 14, outlinewidth: 0, title: { text: view.name, side: "right" } } }],
     said: `${whens.length} checkpoints by ${names.length} places. ${all.length ? course(model.name, all) : "no value"}`,
-    xaxis: { title: { text: stepped ? "training step (a column a checkpoint)" : "checkpoint (a column each)" }, showgrid: false, ...someTicks(whens.map((w) => w.replace(/^step /, "")), 8) },
+    xaxis: { title: { text: data.names[stepped ? "columns" : "checkpoints"] }, showgrid: false, ...someTicks(grid.rows.map((checkpoint) => model.ticks[checkpoint]), 8) },
     yaxis: { showgrid: false, ...someTicks(names, 9) },
   };
 }
@@ -268,15 +275,15 @@ function spectrum(data, view) {
     const y = Array.from(ratiosOf(row));
     const { name, checkpoint } = view.standing.get(one.model);
     const head = harmless(`${model.name}, ${checkpoint}`);
-    const text = y.map((ratio, place) => `${head}<br>rank ${one.ranks[place]}<br>σ / σ₁ ${shown(ratio)}`);
+    const text = y.map((ratio, place) => `${head}<br>rank ${whole(one.ranks[place])}<br>σ / σ₁ ${shown(ratio)}`);
     traces.push(lineOf(model, { x: one.ranks, y, text, name: harmless(name) }));
     const tenth = one.ranks[y.findIndex((ratio) => ratio < 0.1)];
-    said.push(`${name}: ${tenth ? `below a tenth of the largest from rank ${tenth}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${one.ranks.at(-1)}`);
+    said.push(`${name}: ${tenth ? `below a tenth of the largest from rank ${whole(tenth)}` : "all above a tenth of the largest"}, ${shown(y.at(-1), 4)} at rank ${whole(one.ranks.at(-1))}`);
   }
   return {
     traces,
     said: said.join(". "),
-    xaxis: { title: { text: view.logX ? "rank i (log scale)" : "rank i" }, ...rangeOf(1, last, view.logX) },
-    yaxis: { title: { text: view.name }, ...rangeOf(view.logY ? Math.max(low, 1e-8) : 0, 1, view.logY) },
+    xaxis: { title: { text: data.names.rank }, ...rangeOf(1, last, view.logX) },
+    yaxis: { title: { text: view.name }, ...rangeOf(view.logY ? Math.max(low, data.lowest_ratio) : 0, 1, view.logY) },
   };
 }

@@ -36,7 +36,7 @@ function counting(data, view, lines) {
   const apart = Math.min(0.05, 0.7 / barred.length);
   for (const [place, trace] of barred.entries()) trace.x = trace.x.map((x) => x + apart * (place - (barred.length - 1) / 2));
   const ticks = { tickmode: "array", tickvals: sizes.map((_, place) => place), ticktext: sizes.map(String) };
-  const xaxis = { title: { text: "m, different words in the list" }, range: [-0.4, sizes.length - 0.6], ...ticks };
+  const xaxis = { title: { text: data.names.m }, range: [-0.4, sizes.length - 0.6], ...ticks };
   return { traces, said: said.join(". "), xaxis, yaxis: { title: { text: view.name }, rangemode: "tozero", type: view.logY ? "log" : "linear" } };
 }
 

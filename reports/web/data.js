@@ -53,12 +53,9 @@ function numberAt(data, grid, row, column) {
   return { value, stderr, n, low, high, stored: grid.low !== undefined };
 }
 
-const SITES = { embedding: "embedding", final_norm: "final norm", head_input: "head input" };
-
+// As place_name of _layers.py has it.
 function placeName(data, place) {
-  const [layer, site] = data.places[place];
-  if (layer < 0) return "";
-  return site === "block" ? `block ${layer}` : SITES[site] ?? `${site} ${layer}`;
+  return data.places[place][2];
 }
 
 const AFTER = ["final_norm", "head_input"];
@@ -98,19 +95,40 @@ function digits(value, many) {
 
 const WRITERS = new Map(); // to make one takes longer than to write a number
 
-// 0.1234, 12,345 or 1.2e-7, for reading.
+// With so many decimals, thousands separated.
+function fixed(value, decimals) {
+  if (!WRITERS.has(decimals)) {
+    const places = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    WRITERS.set(decimals, new Intl.NumberFormat("en", { ...places, signDisplay: "negative" })); // no -0.00
+  }
+  return WRITERS.get(decimals).format(value).replace("-", "−");
+}
+
+// A whole number: 12,345.
+function whole(value) {
+  return fixed(value, 0);
+}
+
+// For reading, as number of _markdown.py writes it: 0.1230, 12,345 or 1.200e−07.
 function shown(value, digits = 6) {
   if (!Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  if (value !== 0 && (size < 1e-4 || size >= 1e9)) return value.toExponential(digits - 1);
-  if (!WRITERS.has(digits)) WRITERS.set(digits, new Intl.NumberFormat("en", { maximumSignificantDigits: digits }));
-  return WRITERS.get(digits).format(value);
+  if (value === 0) return "0";
+  const [head, exponent] = value.toExponential(digits - 1).split("e");
+  if (exponent >= -4 && exponent < 6) return fixed(value, Math.max(digits - 1 - exponent, 0));
+  return `${head}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`.replaceAll("-", "−");
 }
+
+const MOST_DECIMALS = 9;
 
 // To the decimal place of the standard error's last digit: what is beyond it was made up by the calculation.
 function intervalText({ low, high, stderr, stored }) {
-  const unit = stored || !(stderr > 0) ? 0 : 10 ** (Math.floor(Math.log10(stderr)) - ERROR + 1);
-  const [from, to] = [low, high].map((end) => shown(unit ? Math.round(end / unit) * unit : end));
+  const decimals = stored || !(stderr > 0) ? NaN : ERROR - 1 - Math.floor(Math.log10(stderr));
+  const unit = 10 ** -decimals;
+  const [from, to] = [low, high].map((end) => {
+    if (Number.isNaN(decimals)) return shown(end);
+    const rounded = Math.round(end / unit) * unit;
+    return decimals <= MOST_DECIMALS && Math.abs(end) < 1e9 ? fixed(rounded, Math.max(decimals, 0)) : shown(rounded);
+  });
   return `${from} to ${to}`;
 }
 

@@ -55,7 +55,7 @@ function namesOf({ name, steps, whens }, at, { when, step }) {
 class Figure {
   constructor(page, node) {
     Object.assign(this, { page, node, kind: node.dataset.kind, drawn: 1 });
-    this.settings = { logX: false, logY: false, late: "late" in node.dataset, relative: this.kind === "models" };
+    this.settings = { logX: false, logY: false, late: "late" in node.dataset, relative: this.kind === "models" || "relative" in node.dataset };
     for (const part of ["controls", "plot", "said"]) this[part] = node.querySelector(`.${part}`);
   }
 
@@ -69,7 +69,7 @@ class Figure {
     this.settings.moment = this.moments.length - 1;
     this.over = this.kind === "trend" && this.moments.length > 1 && this.moments[0].step !== null; // over steps
     if (this.kind === "spectrum") {
-      this.settings.logX = this.all.some(({ ranks }) => ranks.at(-1) > 40);
+      this.settings.logX = data.log_ranks;
       this.settings.logY = true;
     }
     this.settings.place = this.kind === "trend" && this.all.length ? lastPlace(data, this.all) : undefined;
@@ -86,9 +86,9 @@ class Figure {
 
   // The axes that suit a part of training: late its steps are even and its values near one another.
   suit() {
-    const { late, place } = this.settings;
+    const { late } = this.settings;
     this.settings.logX = !late;
-    this.settings.logY = !late && spansDecades(this.page.data, this.all, place);
+    this.settings.logY = !late && this.all.some(({ log }) => log);
   }
 
   build() {
@@ -179,6 +179,11 @@ class Figure {
     });
   }
 
+  // An axis says where it is logarithmic.
+  named(axis) {
+    return axis.type === "log" && axis.title ? { ...axis, title: { text: axis.title.text + this.page.data.log } } : axis;
+  }
+
   // The same `uirevision` keeps what was zoomed into while a slider moves.
   layout({ traces, xaxis = {}, yaxis = {} }) {
     const style = getComputedStyle(document.documentElement);
@@ -192,8 +197,8 @@ class Figure {
       plot_bgcolor: page,
       font: { color: text, family: "system-ui, sans-serif", size: 13 },
       margin: { l: 56, r: 12, t: 12, b: 48 },
-      xaxis: { ...axis, ...xaxis },
-      yaxis: { ...axis, ...ticks, ...yaxis },
+      xaxis: this.named({ ...axis, ...xaxis }),
+      yaxis: this.named({ ...axis, ...ticks, ...yaxis }),
       showlegend: named.length > 1,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", traceorder: "normal", itemclick: false, itemdoubleclick: false },
       hoverlabel: { bgcolor: page, bordercolor: text, font: { color: text }, align: "left" },
@@ -201,17 +206,6 @@ class Figure {
       dragmode: window.matchMedia("(pointer: coarse)").matches ? false : "zoom",
     };
   }
-}
-
-const DECADES = 100;
-
-// Whether values are so far apart that on a linear axis the small ones are one line.
-function spansDecades(data, grids, place) {
-  const all = grids.flatMap((grid) => {
-    const column = grid.places.indexOf(place);
-    return column < 0 ? [] : grid.rows.map((_, row) => valueAt(data, grid, row, column)).filter(Number.isFinite);
-  });
-  return all.length > 0 && Math.min(...all) > 0 && Math.max(...all) > DECADES * Math.min(...all);
 }
 
 function valueTicks(traces) {

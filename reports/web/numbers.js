@@ -63,7 +63,8 @@ class Numbers {
       if (measure && measure !== JSON.stringify([grid.probe, grid.metric])) continue;
       if (!has(grid.component, component)) continue;
       for (const [row, which] of grid.rows.entries()) {
-        if (!has(data.models[grid.model].whens[which], checkpoint)) continue;
+        const { whens, steps } = data.models[grid.model];
+        if (!has(whens[which], checkpoint) && !has(`step ${steps[which]}`, checkpoint)) continue;
         for (let column = 0; column < grid.width; column++) {
           if (place && grid.places[column] !== Number(place)) continue;
           const cell = row * grid.width + column;
@@ -123,9 +124,8 @@ class Numbers {
     const shownRows = Array.from(this.order.subarray(this.at, this.at + ROWS_A_PAGE), (index) => this.row(index));
     this.body.replaceChildren(...shownRows);
     const total = this.order.length;
-    const count = (number) => number.toLocaleString("en");
-    const range = total ? `${count(this.at + 1)} to ${count(Math.min(total, this.at + ROWS_A_PAGE))} of ` : "";
-    this.status.textContent = `${range}${count(total)} numbers`;
+    const range = total ? `${whole(this.at + 1)} to ${whole(Math.min(total, this.at + ROWS_A_PAGE))} of ` : "";
+    this.status.textContent = `${range}${whole(total)} numbers`;
     this.back.disabled = this.at === 0;
     this.next.disabled = this.at + ROWS_A_PAGE >= total;
   }
@@ -176,8 +176,8 @@ class Numbers {
         ["details", origin.details],
         ["dtype, device", `${origin.dtype || "–"}, ${origin.device || "–"}`],
         ["attention, seed", `${origin.attention || "–"}, ${origin.seed}`],
-        ["seconds", `${shown(origin.seconds)}, shared by what was measured in the same pass`],
-        ["peak memory", `${shown(origin.peak_memory / 2 ** 20)} MiB`],
+        ["seconds", `${shown(origin.seconds, 3)}, shared by what was measured in the same pass`],
+        ["peak memory", `${shown(origin.peak_memory / 2 ** 20, 4)} MiB`],
       );
     }
     const dialog = document.getElementById("origin");

@@ -55,9 +55,22 @@ function makeFilterable(region) {
 function tellWidth(region) {
   const hint = element("p", { class: "said hint", hidden: true }, "Wider than the page: scroll it sideways, or choose it and use the arrow keys.");
   region.before(hint);
-  const tell = () => (hint.hidden = region.scrollWidth <= region.clientWidth + 1);
+  const tell = () => {
+    hint.hidden = region.scrollWidth <= region.clientWidth + 1;
+    holdNames(region);
+  };
   tell(); // before anything is shown
-  new ResizeObserver(tell).observe(region);
+  const observer = new ResizeObserver(tell);
+  for (const one of [region, ...region.children]) observer.observe(one);
+}
+
+// The first column of a table that scrolls stays (see page.css), and a second one of names where enough of the width is left.
+function holdNames(region) {
+  const [first, second] = region.querySelector("thead tr")?.cells ?? [];
+  if (!second) return;
+  const names = getComputedStyle(second).textAlign !== "right";
+  region.classList.toggle("two-held", names && first.offsetWidth + second.offsetWidth <= 0.6 * region.clientWidth);
+  region.style.setProperty("--first", `${first.offsetWidth}px`);
 }
 
 function darkNow() {
