@@ -34,7 +34,7 @@ class Progress:
 
     def __init__(self, total: int, *, unit: str = "measurement", silent: bool = False) -> None:
         """Shows the progress of `total` pieces, each a `unit`, on stderr."""
-        watched = _takes_bars()
+        watched = takes_bars()
         self._pace = Pace()
         self._bar = _Bar(
             total=total,
@@ -91,7 +91,7 @@ class Progress:
         self._bar.close()
 
 
-def _takes_bars() -> bool:
+def takes_bars() -> bool:
     """Whether stderr is a terminal and a bar on it would be seen: one that nobody gave a size has 0 columns."""
     if not sys.stderr.isatty():
         return False
