@@ -22,5 +22,6 @@ def add_source_arguments(parser: argparse.ArgumentParser, revisions: str | None,
         "--revisions",
         metavar="WHICH",
         default=revisions,
-        help=f"all, log2, start:stop:stride in steps, or a list such as step0,step1000 (default: {usually})",
+        help=f"all; log2: the first step, the last, and those nearest to 1, 2, 4, 8, ...; start:stop:stride in steps, "
+        f"stop included; or a list such as step0,step1000 (default: {usually})",
     )

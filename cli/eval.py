@@ -63,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import model_registry
 
+    from lm_probe.sweeps import bars_as_lines
+
     if _MODEL not in model_registry:  # lm-eval 0.4.13 does not read the entry point that we declare
         model_registry.register(_MODEL, target=_MODEL_CLASS)
     before = sys.argv
     sys.argv = ["lm-eval", *arguments]  # lm-eval's parser reads nothing else
     try:
-        with _our_tasks_known() as known, _our_options_checked():
+        with _our_tasks_known() as known, _our_options_checked(), bars_as_lines():
             cli_evaluate()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import GitRefs, HfApi, snapshot_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -20,14 +20,16 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from tqdm.asyncio import tqdm_asyncio
 
+from lm_probe.model_adapters._bare_name import is_bare, namesakes_words
 from lm_probe.model_adapters._blobs import HubFile, fetch, no_room
 from lm_probe.model_adapters._errors import NoAnswer, NoRevision, UserError, in_short
 from lm_probe.model_adapters._near import near_words, no_folder_words
-from lm_probe.model_adapters._patience import TRANSPORT, endpoint, patiently
+from lm_probe.model_adapters._patience import TRANSPORT, TRIES, endpoint, patiently
 from lm_probe.model_adapters._ranges import BadTransfer
 
 FAILURES: tuple[type[Exception], ...] = (OfflineModeIsEnabled, HFValidationError, BadTransfer, *TRANSPORT)
 
+_SECONDS = 30.0  # for an answer
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
@@ -54,11 +56,13 @@ def find_revision(repository: str, revision: str | None) -> HubRevision:
         UserError: there is no such repository or revision, it is gated, or nobody could be asked.
     """
     name = revision or "main"
+    seconds, tries = _patience_for(repository)
     try:
         info = patiently(
-            lambda: HfApi().model_info(repository, revision=name, timeout=30),
+            lambda: HfApi().model_info(repository, revision=name, timeout=seconds),
             f"{repository} {name}{no_folder_words(repository)}",
             unless=lambda: _cached(repository, name) is not None,
+            unanswered=tries,
         )
     except FAILURES as error:
         if not _is_answer(error):
@@ -76,9 +80,16 @@ def list_revisions(repository: str) -> dict[str, str]:
     Raises:
         UserError: there is no such repository, it is gated, or the Hub cannot be reached.
     """
+    what = f"revisions of {repository}{no_folder_words(repository)}"
+    seconds, tries = _patience_for(repository)
+
+    def ask() -> GitRefs:
+        if is_bare(repository):
+            HfApi().model_info(repository, timeout=seconds)  # the listing cannot be bounded
+        return HfApi().list_repo_refs(repository)
+
     try:
-        what = f"revisions of {repository}{no_folder_words(repository)}"
-        refs = patiently(lambda: HfApi().list_repo_refs(repository), what)
+        refs = patiently(ask, what, unanswered=tries)
     except OfflineModeIsEnabled as error:
         # Whoever says that there is no network means what is on this machine.
         return _cached_revisions(repository) or explain(error, repository, None)
@@ -101,7 +112,7 @@ def commit_files(repository: str, sha: str) -> dict[str, HubFile] | None:
     """
     try:
         siblings = patiently(
-            lambda: HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=30).siblings,
+            lambda: HfApi().model_info(repository, revision=sha, files_metadata=True, timeout=_SECONDS).siblings,
             f"{repository} at {sha[:12]}, list of files",
             unless=lambda: _cached(repository, sha) is not None,
         )
@@ -221,6 +232,14 @@ def _cached_revisions(repository: str) -> dict[str, str]:
     return {file.relative_to(references).as_posix(): file.read_text().strip() for file in files}
 
 
+def _patience_for(repository: str) -> tuple[float, int]:
+    """Seconds for an answer, and how many questions may meet nobody.
+
+    A name without a user is mostly a slip: one question of it is enough.
+    """
+    return (10.0, 1) if is_bare(repository) else (_SECONDS, TRIES)
+
+
 def _is_answer(error: Exception) -> bool:
     """Whether the Hub itself said no, rather than not being there."""
     return isinstance(error, HFValidationError | RepositoryNotFoundError | RevisionNotFoundError)
@@ -240,18 +259,30 @@ def explain(error: Exception, repository: str, revision: str | None) -> NoReturn
         raise NoRevision(
             f"{repository} has no revision {revision}: check the spelling; the Hub lists its branches and tags"
         ) from error
+    elif isinstance(error, RepositoryNotFoundError | HFValidationError) and is_bare(repository):
+        message = (
+            f"no model {repository}: there is no such folder here{near_words(repository)} and no such repository on "
+            f"the Hub: check the path, or give user/name{namesakes_words(repository)}"
+        )
     elif isinstance(error, RepositoryNotFoundError | HFValidationError):
         message = (
             f"no model {repository}: there is no such folder here{near_words(repository)} and no such repository on "
             f"the Hub (a private one needs `hf auth login`)"
         )
     elif isinstance(error, OfflineModeIsEnabled):
+        owned = f", or give user/name{namesakes_words(repository)}" if is_bare(repository) else ""
         message = (
             f"{repository}{no_folder_words(repository)} is not in the local cache and HF_HUB_OFFLINE is set: unset it "
-            f"or download it first"
+            f"or download it first{owned}"
         )
     elif isinstance(error, BadTransfer):
         message = f"{repository}: {error}: run it again, or check the network and the file"
+    elif is_bare(repository):
+        raise NoAnswer(
+            f"no folder {repository}{near_words(repository)}, and {endpoint()}, asked for a model of that name, did "
+            f"not answer ({in_short(error)}): check the path, give user/name{namesakes_words(repository)}, or check "
+            f"the network"
+        ) from error
     else:
         raise NoAnswer(
             f"{repository}{no_folder_words(repository)}: {endpoint()} did not answer ({in_short(error)}): check the "

@@ -35,6 +35,11 @@ def twin_folders(path: Path) -> list[Path]:
     return [path.parent / name for name in names.get(_letters(path.name), ())]
 
 
+def same_letters(name: str, other: str) -> bool:
+    """Whether two names are one but for case and separators."""
+    return _letters(name) == _letters(other)
+
+
 def _by_letters(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(names):

@@ -77,7 +77,12 @@ def wait(attempt: int, error: BaseException | None, what: str) -> None:
 
 
 def patiently(
-    call: Callable[[], T], what: str, *, unless: Callable[[], bool] = lambda: False, at_once: bool = True
+    call: Callable[[], T],
+    what: str,
+    *,
+    unless: Callable[[], bool] = lambda: False,
+    at_once: bool = True,
+    unanswered: int = TRIES,
 ) -> T:
     """What `call` gives, asked again up to `TRIES` times while the server is busy or away.
 
@@ -86,25 +91,28 @@ def patiently(
         what: is asked for, in words for who waits.
         unless: whether one can do without its answer, so that nobody need wait.
         at_once: whether an answer that takes seconds is worth a word; not of what is downloaded.
+        unanswered: attempts in a row that may meet nobody; a busy server's answer gives it `TRIES`.
 
     Raises:
         Exception: what `call` raised last.
     """
     for attempt in count(1):
         try:
-            with _told_if_slow(what) if at_once and attempt == 1 else nullcontext():
+            with _told_if_slow(what, unanswered) if at_once and attempt == 1 else nullcontext():
                 return call()
         except TRANSPORT as error:
-            if attempt == TRIES or not may_pass(error) or unless():
+            tries = unanswered if getattr(error, "response", None) is None else TRIES
+            if attempt >= tries or not may_pass(error) or unless():
                 raise
             wait(attempt, error, what)
     raise AssertionError("unreachable")
 
 
 @contextmanager
-def _told_if_slow(what: str) -> Iterator[None]:
+def _told_if_slow(what: str, tries: int) -> Iterator[None]:
     """Says so where the block takes longer than an answer should: a network that swallows what it is sent is silent."""
-    line = f"{what}: waiting for an answer from {endpoint()}, which is asked {TRIES} times at most"
+    often = "once" if tries == 1 else f"{tries} times at most"
+    line = f"{what}: waiting for an answer from {endpoint()}, which is asked {often}"
     timer = Timer(_SLOW, notice, [line])
     timer.daemon = True
     timer.start()

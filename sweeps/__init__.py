@@ -6,6 +6,7 @@ from lm_probe.model_adapters import UserError, install_words, lazily, say_on_std
 
 if TYPE_CHECKING:
     from lm_probe.sweeps._audit import Audit, audit
+    from lm_probe.sweeps._bars_in_logs import bars_as_lines
     from lm_probe.sweeps._callback import ProbeCallback
     from lm_probe.sweeps._config import SweepConfig
     from lm_probe.sweeps._desk import Failure, Summary
@@ -52,6 +53,7 @@ __all__ = [
     "Value",
     "Visit",
     "audit",
+    "bars_as_lines",
     "dry_run",
     "failed_words",
     "import_scores",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "_audit": ("Audit", "audit"),
+        "_bars_in_logs": ("bars_as_lines",),
         "_callback": ("ProbeCallback",),
         "_config": ("SweepConfig",),
         "_desk": ("Failure", "Summary"),

@@ -104,23 +104,25 @@ def _odd_layouts(seen: Sequence[Look]) -> Iterator[Finding]:
 
 
 def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
-    """Checkpoints whose tokenizer loads and is not that of most others; of equally many the first's counts."""
+    """Checkpoints whose tokenizer is not that of most others that load; of equally many the first's counts."""
     opened = [one for one in series if one.tokenizer is not None]
-    counts = Counter(one.tokenizer for one in opened)
-    usual = counts.most_common(1)[0][0] if counts else None
+    sound = [one for one in opened if not _tokenizer_fails(one)] or opened
+    usual = Counter(one.tokenizer for one in sound).most_common(1)[0][0] if sound else None
+    alike = [one for one in sound if one.tokenizer == usual]
     for one in opened:
         if one.tokenizer == usual:
             continue
-        like = next(other.visit for other in opened if other.tokenizer == usual)
-        kind, others, lacking = "tokenizer", "the series' other checkpoints", _lacking(one.visit, like)
-        if any(kind == "tokenizer" for kind, _ in one.faults):  # told already, less this
+        like = alike[0].visit
+        others = "the series' other checkpoints" if 2 * len(alike) >= len(opened) else like.name
+        kind, lacking, beyond = "tokenizer", _lacking(one.visit, like), _lacking(like, one.visit)
+        if _tokenizer_fails(one):  # told already, less this
             if not lacking:
                 continue
             line = f"it lacks {lacking}, unlike {others}: copy that of {like.name}"
         elif not one.tokenizer:
             line = f"it has no tokenizer, unlike {others}: copy {lacking or 'that'} of {like.name}"
         elif not usual:
-            line = f"it has a tokenizer, unlike {others}: copy it to them, too"
+            line = f"it has a tokenizer, unlike {others}: copy {beyond or 'it'} to them, too"
         else:
             line = f"its tokenizer makes other tokens of a text, or other text of tokens, than that of {others}"
             if not (one.tokenizer.startswith("tokens:") and usual.startswith("tokens:")):
@@ -129,8 +131,17 @@ def _odd_tokenizers(series: Sequence[Look]) -> Iterator[Finding]:
                     f"its tokenizer's files differ from those of {others}, which may change no token (a tokenizer "
                     f"that has no tokenizer.json or brings its own code is not compared closer)"
                 )
-            line += f"; it lacks {lacking}: copy that of {like.name}" if lacking else f": copy that of {like.name}"
+            if lacking:
+                line += f"; it lacks {lacking}: copy that of {like.name}"
+            elif beyond:
+                line += f"; missing there is {beyond}: copy it to them, or the tokenizer of {like.name} here"
+            else:
+                line += f": copy that of {like.name}"
         yield _finding(one, kind, f"{line}, {LEAVE}")
+
+
+def _tokenizer_fails(one: Look) -> bool:
+    return any(kind == "tokenizer" for kind, _ in one.faults)
 
 
 def _lacking(visit: Visit, like: Visit) -> str:

@@ -67,9 +67,9 @@ def plan(
 
     Args:
         sources: Hub repositories (`user/name`, `user/name@step1000`), local folders, or local series.
-        revisions: `all`, a comma-separated list, `start:stop:stride` in steps (stop included), or `log2` (the steps
-            nearest to 0, 1, 2, 4, 8, ...); of steps of a local series that are named one by one, among these. Default:
-            every step of a local series, `main` of a Hub repository.
+        revisions: `all`, a comma-separated list, `start:stop:stride` in steps (stop included), or `log2` (the
+            first step, the last, and those nearest to 1, 2, 4, 8, ...); of steps of a local series that are named one
+            by one, among these. Default: every step of a local series, `main` of a Hub repository.
         say: takes a line where a source has only some of the steps that a range names.
 
     Raises:

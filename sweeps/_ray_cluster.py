@@ -56,6 +56,17 @@ def cluster(spread: Spread, *, debug: bool = False) -> Iterator[Driver]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def cluster_words(spread: Spread) -> str:
+    """What `cluster` is about to do."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        return "using the Ray that this program has joined"
+    if spread.address == LOCAL:
+        return "starting a Ray on this machine"
+    named = os.environ.get("RAY_ADDRESS") if spread.address == "auto" else None
+    return f"joining the Ray cluster at {named or spread.address}"
+
+
 class _Apart:
     """The methods of a driver in another process."""
 

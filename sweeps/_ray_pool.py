@@ -1,43 +1,45 @@
 """Measures the checkpoints of a job on the machines of a Ray cluster; what comes back is stored here."""
 
-import os
 import pickle
-import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-
-from huggingface_hub import get_token
 
 from lm_probe.model_adapters import UserError, counted
 from lm_probe.sweeps._desk import Desk
 from lm_probe.sweeps._job import Job, key_of
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
-from lm_probe.sweeps._ray_cluster import cluster, have_gpus, rooms
+from lm_probe.sweeps._ray_cluster import cluster, cluster_words, have_gpus, rooms
 from lm_probe.sweeps._ray_driver import Answer, Driver, Lost
+from lm_probe.sweeps._ray_introduction import introduction
 from lm_probe.sweeps._records import CheckpointKey
 from lm_probe.sweeps._tokens import TextError
-from lm_probe.sweeps._versions import recorded_versions
 from lm_probe.sweeps._work import Event, Failed, Measured, Now, failed
 
 _PATIENCE = 2.0  # seconds without news, after which the cluster is asked which machines came or went
 _LONG = 60.0  # seconds for a first worker to begin, before that is remarked on
-_ENVIRONMENT = ("HF_", "HUGGING_FACE_", "TOKENIZERS_", "TRANSFORMERS_")
 
 
-def measure_on_cluster(job: Job, spread: Spread, desk: Desk) -> None:
+def measure_on_cluster(job: Job, spread: Spread, desk: Desk, say: Callable[[str], None]) -> None:
     """Measures what each checkpoint still lacks, on as many workers as the cluster has room for.
+
+    Args:
+        job: what is measured.
+        spread: on which cluster.
+        desk: takes what comes.
+        say: takes which cluster it is, and how many workers begin.
 
     Raises:
         UserError: there is no such cluster, no machine of it can hold a worker or is fit to measure, or the text or
             the store cannot be used.
     """
+    say(f"{cluster_words(spread)} ...")
     with cluster(spread, debug=job.config.debug) as driver:
-        _Pool(driver, job, spread, desk).run()
+        _Pool(driver, job, spread, desk, say).run()
 
 
 @dataclass(eq=False)
@@ -57,13 +59,15 @@ class _Line:
 
 
 class _Pool:
-    def __init__(self, driver: Driver, job: Job, spread: Spread, desk: Desk) -> None:
+    def __init__(self, driver: Driver, job: Job, spread: Spread, desk: Desk, say: Callable[[str], None]) -> None:
         self._driver = driver
+        self._say = say
         self._spread = spread
         self._desk = desk
         self._gpus = _gpus(driver, job, spread)
         driver.put(_packed(job))  # with the text
         self._queue = deque(job.visits)
+        self._most_pieces = max(map(job.pieces, job.visits), default=0)  # of a checkpoint
         self._lines: dict[int, _Line] = {}  # by the question that is waited for
         self._rooms: dict[str, int] = {}
         self._refused: dict[str, str] = {}
@@ -76,6 +80,9 @@ class _Pool:
 
     def run(self) -> None:
         """Until no checkpoint is left."""
+        self._hire()
+        workers, machines = len(self._lines), len({line.node for line in self._lines.values()})
+        self._say(f"{counted(workers, 'worker')} on {counted(machines, 'machine')}: loading torch and transformers ...")
         while self._queue or self._at_work():
             self._hire()
             for question, answer in self._driver.answers(_PATIENCE):
@@ -161,12 +168,13 @@ class _Pool:
         self._driver.dismiss(line.worker)
 
     def _serve(self, line: _Line) -> Generator[int, Any, None]:
-        given = _environment(self._gpus), os.getcwd(), _script_folder(), recorded_versions()
-        line.host, problem = yield self._driver.introduce(line.worker, pickle.dumps(given))
+        line.host, problem = yield self._driver.introduce(line.worker, introduction(self._gpus))
         problem = problem or (yield self._driver.begin(line.worker, self._spread.cpus, self._gpus))
         if problem:
             self._refuse(line, problem)
             return
+        if not self._met:
+            self._desk.progress.begin(at_once=(1 + len(self._lines)) * self._most_pieces)
         self._met, self._noticed = True, False
         while (visit := self._take(line)) is not None:
             looked, notices = yield self._call(line, "look", visit, self._desk.wants_look(visit))
@@ -263,30 +271,12 @@ def _gpus(driver: Driver, job: Job, spread: Spread) -> float:
     return float(job.config.on_gpu or (job.config.device != "cpu" and have_gpus(driver.nodes())))
 
 
-def _environment(gpus: float) -> dict[str, str]:
-    """What decides how the Hub is reached, as it is here, a token too where it lies in a file; and which GPUs are seen.
-
-    Ray shows a worker the GPUs that it was given, and all of them to one that was given none.
-    """
-    found = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    if not gpus:
-        found["CUDA_VISIBLE_DEVICES"] = ""
-    token = get_token()
-    return found if token is None else found | {"HF_TOKEN": token}
-
-
 def _packed(job: Job) -> bytes:
     """By Ray's own pickle, which takes functions along that a probe may hold."""
     from ray import cloudpickle
 
     packed: bytes = cloudpickle.dumps(job)
     return packed
-
-
-def _script_folder() -> str | None:
-    """Where the program lies, if it imports from there."""
-    folder = os.path.dirname(os.path.realpath(sys.argv[0]))
-    return folder if folder in sys.path else None
 
 
 def _reason(said: str) -> str:

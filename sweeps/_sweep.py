@@ -65,7 +65,7 @@ def _run(job: Job, store: RunStore, spread: Spread | None, desk: Desk, silent: b
     else:
         from lm_probe.sweeps._ray_pool import measure_on_cluster
 
-        measure_on_cluster(job, spread, desk)
+        measure_on_cluster(job, spread, desk, (lambda line: None) if silent else desk.progress.say)
     desk.finish_audit()
 
 
@@ -77,6 +77,7 @@ def _measure_here(job: Job, store: RunStore, desk: Desk) -> None:
     short = shortage(downloads, job.config.cache_gb)
     if short is not None:
         desk.progress.say(short)
+    desk.progress.begin()
     try:
         for number, visit in enumerate(job.visits):
             later = (other.locate() for other in job.visits[number + 1 :] if other in downloads)

@@ -161,8 +161,8 @@ def sample_tokens(
             total += len(ids)
     if not drawn:
         raise TextError(
-            f"the text gives no window of two tokens: its {len(documents)} documents have one token or none each; "
-            f"give longer documents with --text"
+            f"the text is too short to measure on: {counted(len(documents), 'document')}, and none has two tokens; "
+            f"give a longer one (--text, or text=)"
         )
     if total < min(context, tokens) - 1 and not allow_short:
         raise TextError(

@@ -94,6 +94,25 @@ def test_the_file_that_a_tokenizer_lacks_is_named(series: Path) -> None:
     assert "it has no tokenizer, unlike" in lines[32] and f"copy {tokens} and {settings} of tiny step0" in lines[32]
 
 
+@pytest.mark.parametrize(
+    ("names", "told", "said"),
+    [
+        (["tokenizer.json"], {0, 1, 2, 4}, "it lacks tokenizer.json, unlike tiny step8: copy that of tiny step8, "),
+        (["tokenizer_config.json"], {8}, "; missing there is tokenizer_config.json: copy it to them, or the tokenizer"),
+        (["tokenizer.json", "tokenizer_config.json"], {8}, ": copy tokenizer.json and tokenizer_config.json to them, "),
+    ],
+)
+def test_the_file_that_most_tokenizers_lack_is_named(
+    names: list[str], told: set[int], said: str, series: Path, tmp_path: Path
+) -> None:
+    for step in (0, 1, 2, 4, 8):
+        shutil.copytree(series / f"step{step}", tmp_path / "few" / "tiny" / f"step{step}")
+        for name in names if step < 8 else ():
+            (tmp_path / "few" / "tiny" / f"step{step}" / name).unlink()
+    findings = audit([str(tmp_path / "few" / "tiny")]).findings
+    assert {one.step for one in findings} == {one.step for one in findings if said in one.line} == told
+
+
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_each_fault_is_found_and_nothing_else(fault: str, series: Path) -> None:
     plant, step, kind, said = FAULTS[fault]

@@ -126,6 +126,8 @@ def test_our_command_knows_the_model_type(series, tmp_path, capfd, logging_as_be
     config = results["ours"]["config"]
     assert (config["model"], config["model_revision"]) == ("hf-probe", "step8")
     assert {row["probe"] for row in config["lm_probe"]} == {"anisotropy"}
+    lines = capfd.readouterr().err
+    assert "\r" not in lines and "Running loglikelihood requests: 128 of 128 in " in lines, "a log gets no bars"
 
 
 def test_mistakes_in_the_arguments_are_the_users(series, logging_as_before, without_lm_evals_tasks) -> None:

@@ -172,7 +172,7 @@ def test_rows_that_give_no_number_are_named(neox: PreTrainedModel, tokenizer: Pr
         measure(neox, ["loss"], text=["  ", ""], tokenizer=tokenizer)
     with pytest.raises(UserError, match="batch_size=0 is no batch"):
         measure(neox, ["loss"], token_ids=ids([[5, 6]]), batch_size=0)
-    with pytest.raises(UserError, match="no window of two tokens: its 2 documents have one token or none each"):
+    with pytest.raises(UserError, match="too short to measure on: 2 documents, and none has two tokens; give a longer"):
         measure(neox, ["loss"], text=["a", "b"], tokenizer=tokenizer)
     with pytest.raises(UserError, match="context of 2000 tokens is longer than the model's 1024"):
         measure(neox, ["loss"], text="a short text", tokenizer=tokenizer, context=2000)

@@ -261,7 +261,7 @@ def test_what_may_be_a_repository_is_asked_for_and_said_to_be_no_folder(
         plan(["user/quite-other"])
     with pytest.raises(UserError, match=r"^other/name: "):
         plan(["other/name"])
-    with pytest.raises(UserError, match=r"^nope \(no such folder here\): "):
+    with pytest.raises(UserError, match=r"^no folder nope, and the Hub, asked for a model of that name, did not"):
         plan(["nope"])
 
 

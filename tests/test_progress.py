@@ -5,6 +5,7 @@ import pty
 import struct
 import sys
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,19 +55,54 @@ def test_a_file_gets_a_line_for_each_checkpoint_and_one_a_minute(
     ]
 
 
+def test_the_time_left_is_told_of_the_work_and_once_all_that_are_at_it_have_done_a_part(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock(monkeypatch)
+    with Progress(40) as progress:
+        clock.now += 40  # until workers are there
+        progress.begin(at_once=4)
+        for step in range(3):
+            clock.now += 2
+            progress.done(2)
+            progress.leave(f"m step{step}")
+        assert capsys.readouterr().err.splitlines() == [
+            "2 of 40 measurements in 00:42: m step0",
+            "4 of 40 measurements in 00:44, about 00:36 left: m step1",
+            "6 of 40 measurements in 00:46, about 00:34 left: m step2",
+        ]
+
+
+def test_a_bar_tells_the_same_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    monkeypatch.setattr("lm_probe.sweeps._progress.takes_bars", lambda: True)
+    with Progress(40) as progress:
+        clock.now += 40
+        progress.begin(at_once=4)
+        for step in range(2):
+            clock.now += 2
+            progress.done(2)
+            progress.now(f"m step{step}", "loss")
+    drawn = capsys.readouterr().err.split("\r")
+    assert [one.rpartition("<")[2].strip() for one in drawn if "· loss" in one][:2] == ["?]", "00:36]"]
+
+
 @pytest.mark.parametrize(("columns", "shown"), [(80, "100%|"), (0, "2 of 2 measurements in ")])
 def test_a_terminal_that_tells_no_width_gets_lines(columns: int, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of `script`, or of a container that nobody attached to."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
-    with open(ours, "rb", buffering=0) as screen, open(theirs, "w") as terminal:
-        monkeypatch.setattr(sys, "stderr", terminal)
+    with open(theirs, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
         with Progress(2) as progress:
             progress.now("m step0", "loss")
             progress.done(2)
             progress.leave("m step0")
-        terminal.flush()
-        assert shown in screen.read(10_000).decode()
+    drawn = b""
+    with open(ours, "rb", buffering=0) as screen, suppress(OSError):  # of a terminal that is closed, once all is read
+        while part := screen.read(10_000):
+            drawn += part
+    assert shown in drawn.decode()
 
 
 def test_no_bar_is_drawn_into_a_file_and_one_where_somebody_watches(

@@ -17,9 +17,9 @@ import psutil
 import pytest
 import torch
 
-from lm_probe.sweeps import RunStore, Spread, SweepConfig, UserError, _ray_pool
+from lm_probe.sweeps import Progress, RunStore, Spread, SweepConfig, UserError, _ray_introduction
 from lm_probe.sweeps._job import prepare
-from lm_probe.sweeps._ray_cluster import cluster, reachable, rooms
+from lm_probe.sweeps._ray_cluster import cluster, cluster_words, reachable, rooms
 from lm_probe.sweeps._ray_worker import Measurer
 from tests.loopback_hub import LoopbackHub
 from tests.ray_sweeps import STEPS, measurements, sweep_over, twelve_checkpoints
@@ -122,6 +122,14 @@ def ray(plugin: Path) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(spread=Spread(f"{node['NodeManagerAddress']}:{port}"), logs=logs)
 
 
+def test_what_is_joined_is_told_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cluster_words(Spread()) == "starting a Ray on this machine"
+    assert cluster_words(Spread("auto")) == "joining the Ray cluster at auto"
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    assert cluster_words(Spread("auto")) == "joining the Ray cluster at ray://head:10001"
+    assert cluster_words(Spread("other:6379")) == "joining the Ray cluster at other:6379"
+
+
 def _values(run: Path) -> pd.DataFrame:
     with RunStore(run) as store:
         return store.values(provenance=True)
@@ -145,7 +153,10 @@ def test_a_killed_worker_costs_no_value(
     text_file: Path,
     ray: SimpleNamespace,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    began: list[int] = []
+    monkeypatch.setattr(Progress, "begin", lambda self, at_once=0: began.append(at_once))
     asked = dict(
         probes=("loss", "head_spectrum", "geometry"), reference="step16", tasks=("count_query_m5",), task_documents=2
     )
@@ -157,6 +168,7 @@ def test_a_killed_worker_costs_no_value(
     assert (done.checkpoints, done.measured, done.failures) == (12, 48, [])
     assert killed and not psutil.pid_exists(killed[0])
     assert "its worker died" in capsys.readouterr().err
+    assert len(began) == 1 and began[0] >= 4 and began[0] % 4 == 0, "four measurements of a checkpoint, by all workers"
     assert not sweep_over(long_series, tmp_path / "alone", text_file, None, **asked).failures
     pd.testing.assert_frame_equal(_values(tmp_path / "spread"), _values(tmp_path / "alone"), check_exact=True)
     files = sorted(path.parent.name for path in (tmp_path / "spread" / "lm_eval").rglob("results_*.json"))
@@ -294,8 +306,8 @@ def test_machines_that_are_not_fit_are_refused(
         sweep_over(series, tmp_path, text_file, replace(ray.spread, cpus=999))
     with pytest.raises(UserError, match="no machine of the cluster has 1 CPU and 1 GPU for a worker"):
         sweep_over(series, tmp_path, text_file, replace(ray.spread, gpus=1))
-    here = _ray_pool.recorded_versions()
-    monkeypatch.setattr(_ray_pool, "recorded_versions", lambda: {**here, "torch": "1.0"})
+    here = _ray_introduction.recorded_versions()
+    monkeypatch.setattr(_ray_introduction, "recorded_versions", lambda: {**here, "torch": "1.0"})
     with pytest.raises(UserError, match=rf": it has torch {here['torch'].replace('+', '.')} and not 1\.0, .*install"):
         sweep_over(series / "step8", tmp_path, text_file, ray.spread)
     assert not measurements(tmp_path)

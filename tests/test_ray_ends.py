@@ -67,6 +67,7 @@ def test_stopped_it_takes_its_ray_along_and_goes_on_later(
             else "Ray on this machine is gone (Ray ended its driver): what was finished"
         )
         assert expected in said and "Traceback" not in said and not out
+        assert said.index("starting a Ray on this machine ...") < said.index(" on 1 machine: loading torch")
         for child in started if lost else ():  # without a head they take their time
             with suppress(psutil.NoSuchProcess):
                 child.kill()
