@@ -19,9 +19,15 @@ from lm_probe.sweeps.builtin_text import builtin_documents
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--every", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=Path("runs/training"))
+    parser.add_argument("--steps", type=int, default=200, help="steps of training (default: 200)")
+    parser.add_argument("--every", type=int, default=20, help="steps between two measurements (default: 20)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/training"),
+        metavar="RUN",
+        help="folder of the run; a second training needs another one (default: runs/training)",
+    )
     args = parser.parse_args()
 
     text = split_documents(builtin_documents())

@@ -50,8 +50,11 @@ class ProbeCallback(TrainerCallback):
     their next exchange of gradients: a measurement must be shorter than `ddp_timeout`. Weights that are sharded over
     processes (FSDP, ZeRO-3, tensor parallelism) are refused.
 
-    A name in a run is one training: one that is resumed from a checkpoint goes on there, another is refused. What is
-    wrong with the settings is raised before the first step. From then on nothing here ends a training: each probe
+    A name in a run is one training. Another is refused, and so is one that begins again at step 0 where the run holds
+    later steps. One that is resumed from a checkpoint goes on there: what the run holds of steps after it is set aside
+    with a warning, because training may take another course from there on, and shown again as far as the same weights
+    are measured again (`RunStore.values(all_settings=True)` gives the rest). What is wrong with the settings is raised
+    before the first step. From then on nothing here ends a training: each probe
     that fails (a collapse to NaN, no memory), or a run that cannot be written, is logged as a warning and, where it
     can be, recorded in the run; the other probes' values are kept. Where memory runs out smaller batches are tried.
     Each measurement costs a forward pass over the sample, and an identity over all weights (about a second for 1 GB).
@@ -176,7 +179,8 @@ class ProbeCallback(TrainerCallback):
                 _log.warning("ProbeCallback at step %d: %s", step, outcome.error)
         details: dict[str, Any] = {**(batch.details() if batch else {}), "began_with": self._began_with}
         if self._sample is not None:
-            details |= {"text": "the text given to ProbeCallback", **self._sample.details()}
+            given = "text" if self._token_ids is None else "token ids"
+            details |= {"text": f"the {given} given to ProbeCallback", **self._sample.details()}
         made = conditions(architecture.model, cost, seed=args.seed, details=details)
         with _told(step, "stored"):
             self._record(step, model, f"training in {args.output_dir}", outcomes, made)

@@ -26,6 +26,28 @@ def failure_name(probe: str, config: dict[str, Any]) -> str:
     return str(config.get("task", probe))
 
 
+def set_aside(db: sqlite3.Connection, model: str, after: int) -> list[int]:
+    """Hides the measurements of a model after a step and forgets its failures there, within a transaction.
+
+    Args:
+        db: the run.
+        model: its name.
+        after: the last step that stays.
+
+    Returns:
+        The steps of which something is hidden or forgotten, in rising order.
+    """
+    where = (model, after)
+    hidden = db.execute(
+        "UPDATE measurements SET asked = -asked WHERE asked > 0 AND checkpoint IN "
+        "(SELECT id FROM checkpoints WHERE model = ? AND step > ?) RETURNING "
+        "(SELECT step FROM checkpoints WHERE id = checkpoint) AS step",
+        where,
+    ).fetchall()
+    forgotten = db.execute("DELETE FROM failures WHERE model = ? AND step > ? RETURNING step", where).fetchall()
+    return sorted({int(row["step"]) for row in (*hidden, *forgotten)})
+
+
 def insert(db: sqlite3.Connection, checkpoint: int, measurement: Measurement) -> None:
     """Stores a measurement with all its values, within a transaction; one that is the same gives way to it.
 

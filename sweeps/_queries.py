@@ -5,6 +5,7 @@ from lm_probe.sweeps._records import UNSEEN
 # What counts: of the weights that a (model, revision) ever had, those asked for last; and of each probe on them (of
 # each task, for lm-eval) the measurement asked for last, a sweep's before one that came from a file. So a checkpoint
 # that was replaced never shares a row with its forerunner, and one that was put back shows its own numbers again.
+# What is set aside (a negative number, see the schema) counts only when it is asked for again.
 # Scores that came from a file which does not say what weights it had stand beside either, and never hide them.
 # What hf-probe measured on the prompts of lm-eval's tasks is no choice of a run's owner: files that were evaluated task
 # by task bring each probe once for each. Of those the prompts that most checkpoints of the model have count, and of
@@ -14,12 +15,12 @@ _STANDING = f"""
            json_extract(m.details, '$.imported.date') AS date,
            CASE WHEN json_extract(m.config, '$.prompts') IS NOT NULL THEN m.config_hash END AS prompts
     FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
-    WHERE c.identity = '{UNSEEN}' OR m.checkpoint IN (
+    WHERE m.asked > 0 AND (c.identity = '{UNSEEN}' OR m.checkpoint IN (
         SELECT checkpoint FROM measurements WHERE asked IN (
             SELECT max(m.asked) FROM measurements m JOIN checkpoints c ON m.checkpoint = c.id
             WHERE c.identity != '{UNSEEN}' GROUP BY c.model, c.revision
         )
-    )
+    ))
 """
 CURRENT = f"""
     WITH standing AS ({_STANDING}), spread AS (

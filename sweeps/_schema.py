@@ -35,7 +35,8 @@ CREATE TABLE measurements (
     bytes_read INTEGER NOT NULL,
     peak_memory INTEGER NOT NULL,
     details TEXT NOT NULL,
-    asked INTEGER NOT NULL UNIQUE,   -- rises with every asking: what was asked for last is what the run shows
+    asked INTEGER NOT NULL UNIQUE,   -- rises with every asking: what was asked for last is what the run shows;
+                                     -- negative where it is set aside, and shown again only when it is asked for anew
     UNIQUE (checkpoint, probe, config_hash, versions_hash)
 );
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from lm_probe.model_adapters import UserError
 from lm_probe.sweeps._database import StoreError, explain, open_to_read, open_to_write, transaction
 from lm_probe.sweeps._lock import make_folder
-from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert
+from lm_probe.sweeps._measurement_rows import NEXT, digest, failure_name, insert, set_aside
 from lm_probe.sweeps._queries import (
     CONFIGS,
     CURRENT,
@@ -123,6 +123,15 @@ class RunStore:
                     db.execute(f"UPDATE measurements SET asked = ({NEXT}) WHERE id = ?", (measurement,))
                 for probe in settled:
                     db.execute("DELETE FROM failures WHERE (model, revision, probe) = (?, ?, ?)", (*which, probe))
+
+    def set_aside(self, model: str, *, after: int) -> list[int]:
+        """Shows no longer what was measured of a model after a step, until it is measured or asked for again.
+
+        Returns:
+            The steps of which something was shown, in rising order.
+        """
+        with self._transaction() as db:
+            return set_aside(db, model, after)
 
     def namesake(self, checkpoint: CheckpointKey) -> str | None:
         """The source of other weights that are stored under this checkpoint's model and revision, if there are any."""

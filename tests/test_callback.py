@@ -1,5 +1,6 @@
 """Probes while transformers' Trainer trains a tiny model."""
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,7 @@ def test_what_it_stores_is_what_measure_gives_and_training_does_not_notice(tmp_p
     assert "head_spectrum/singular_entropy/all_rows" in logged[4]
     report = write_report([run]).read_text(encoding="utf-8")
     assert "4 checkpoints of 1 model: tiny (4 checkpoints, steps 0 to 5)" in report
+    assert "sampled from the token ids given to ProbeCallback" in report
 
 
 def test_the_trainers_own_losses_are_logged_as_without_it(tmp_path: Path) -> None:
@@ -147,6 +149,10 @@ def _spoiler(step: int, spoil: Callable[[PreTrainedModel], None]) -> TrainerCall
                 spoil(model)
 
     return Spoiler()
+
+
+def _kill(_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_collapse_is_seen_while_it_happens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -242,6 +248,23 @@ def test_two_trainings_do_not_share_a_name(tmp_path: Path) -> None:
         second.train()
 
 
+def test_a_training_that_begins_again_is_refused(tmp_path: Path) -> None:
+    def trainer(*others: TrainerCallback) -> Trainer:
+        made = _trainer(tmp_path / "trainer", steps=4)
+        for callback in (ProbeCallback(["head_spectrum"], every=2, out=tmp_path / "run"), *others):
+            made.add_callback(callback)
+        return made
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(_spoiler(1, _kill)).train()
+    trainer().train()  # the run held step 0 alone: nothing is spliced
+    again = trainer()
+    said = "up to step 4, and this one begins again at step 0: give another name= or out=, or go on from a checkpoint"
+    with pytest.raises(UserError, match=f"already holds a training under the name training {said}"):
+        again.train()
+    assert again.state.global_step == 0
+
+
 def _llama(folder: Path, steps: int, *callbacks: TrainerCallback, seed: int = 0) -> Trainer:
     trainer = _trainer(folder, steps, make_model("llama", seed=seed), save=2)
     for callback in callbacks:
@@ -270,10 +293,7 @@ def test_a_training_that_was_killed_goes_on_in_its_run(every: int, tmp_path: Pat
     whole, run = tmp_path / "whole", tmp_path / "run"
     _llama(tmp_path / "a", 6, ProbeCallback(["head_spectrum"], every=every, out=whole)).train()
 
-    def kill(_: object) -> None:
-        raise KeyboardInterrupt
-
-    killed = _llama(tmp_path / "b", 6, ProbeCallback(["head_spectrum"], every=every, out=run), _spoiler(5, kill))
+    killed = _llama(tmp_path / "b", 6, ProbeCallback(["head_spectrum"], every=every, out=run), _spoiler(5, _kill))
     with pytest.raises(KeyboardInterrupt):
         killed.train()
     resumed = _llama(tmp_path / "b", 6, ProbeCallback(["head_spectrum"], every=every, out=run))
@@ -285,6 +305,33 @@ def test_a_training_that_was_killed_goes_on_in_its_run(every: int, tmp_path: Pat
         frames.append(values[values.step.isin(range(0, 7, every))].reset_index(drop=True))
     assert len(set(frames[0].step)) > 2 and "distance_from_first" in set(frames[0].metric)
     pd.testing.assert_frame_equal(*frames)
+
+
+def test_what_an_abandoned_branch_measured_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = tmp_path / "run"
+    _llama(tmp_path / "a", 6, ProbeCallback(["head_spectrum"], every=1, out=run)).train()
+    with RunStore(run) as store:
+        before = store.values(provenance=True)
+    resumed = _llama(tmp_path / "a", 5, ProbeCallback(["head_spectrum"], every=4, out=run))
+    resumed.args.weight_decay = 0.5
+    resumed.train(resume_from_checkpoint=str(tmp_path / "a/checkpoint-2"))
+    assert "holds of 4 steps from 3 to 6 under the name training is set aside" in caplog.text
+    with RunStore(run) as store:
+        after, everything = store.values(provenance=True), store.values(all_settings=True)
+        assert sorted(set(after.step)) == [0, 1, 2, 4, 5]
+        assert store.not_shown()
+    kept = [0, 1, 2]
+    assert set(after[after.step.isin(kept)].identity) == set(before[before.step.isin(kept)].identity)
+    assert not set(after[after.step > 2].identity) & set(before[before.step > 2].identity)
+    assert set(before.identity) <= set(everything.identity), "nothing is lost"
+
+
+def test_the_same_weights_measured_again_are_shown_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for checkpoint in (None, str(tmp_path / "a/checkpoint-2")):
+        _llama(tmp_path / "a", 6, ProbeCallback(["head_spectrum"], every=2, out=run)).train(checkpoint)
+        with RunStore(run) as store:
+            assert sorted(set(store.values().step)) == [0, 2, 4, 6] and store.not_shown() == 0
 
 
 def test_a_training_joined_under_way_goes_on_after_a_second_stop(tmp_path: Path) -> None:
@@ -307,6 +354,14 @@ def test_weights_that_a_checkpoint_lost_are_told(tmp_path: Path, caplog: pytest.
     resumed = _llama(tmp_path / "a", 4, ProbeCallback(["head_spectrum"], every=2, out=run))
     resumed.train(resume_from_checkpoint=str(file.parent))
     assert "at step 2: these are not the weights that" in caplog.text
+
+
+def test_the_example_says_what_its_options_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr("sys.argv", ["probe_while_training.py", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(Path(__file__).parents[1] / "examples/probe_while_training.py"), run_name="__main__")
+    options = [line.split(maxsplit=2) for line in capsys.readouterr().out.partition("options:")[2].splitlines()]
+    assert {words[0] for words in options if len(words) > 2} >= {"--steps", "--every", "--out"}
 
 
 # Adapters
