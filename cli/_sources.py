@@ -15,8 +15,8 @@ def add_source_arguments(parser: argparse.ArgumentParser, revisions: str | None,
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of step<N> checkpoints; "
-        "series/step* are one series, of which --revisions selects",
+        help="Hub repository (user/name or user/name@revision), checkpoint folder, or folder of checkpoints step<N>/ "
+        "or checkpoint-<N>/; series/step* are one series, of which --revisions selects",
     )
     parser.add_argument(
         "--revisions",

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     if done.there_before:
         was = "was" if done.there_before == 1 else "were"
         before = (
-            f" ({counted(done.there_before, 'task')} of checkpoints {was} in the run already: from the same file, a "
-            f"newer one or a sweep)"
+            f" ({counted(done.there_before, 'measurement')} {was} in the run already: from the same file, a newer one "
+            f"or a sweep)"
         )
     samples = f" and {counted(done.samples, 'file')} of samples" if done.samples else ""
     say_on_stdout(

@@ -261,7 +261,7 @@ def _show_plan(config: "SweepConfig", spread: "Spread | None") -> int:
     *lines, last = summarised(planned, spread)
     for line in (*lines_of(planned), *held, *lines, f"{last}; nothing was started"):
         say_on_stdout(line)
-    return 1 if any(one.problem for one in planned) else 0
+    return 1 if any(one.problem or one.unmeasurable for one in planned) else 0
 
 
 def _names(given: str) -> tuple[str, ...]:

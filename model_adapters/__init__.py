@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lm_probe.model_adapters._checkpoint import Checkpoint, find_folder, is_local, is_step, locate, series_steps
     from lm_probe.model_adapters._config import read_config
     from lm_probe.model_adapters._content import hub_content, same_content
-    from lm_probe.model_adapters._errors import NoAnswer, NoRevision, NoTokenizer, UserError, in_short
+    from lm_probe.model_adapters._errors import NO_TOKENIZER, NoAnswer, NoRevision, NoTokenizer, UserError, in_short
     from lm_probe.model_adapters._family import Family, Projection, Role
     from lm_probe.model_adapters._head_product import HeadProduct, single_at_least
     from lm_probe.model_adapters._hub import list_files, list_revisions, weight_files
@@ -30,13 +30,20 @@ if TYPE_CHECKING:
         say_on_stdout,
         say_on_terminal,
     )
-    from lm_probe.model_adapters._step import step_of
+    from lm_probe.model_adapters._step import step_in_series, step_of
     from lm_probe.model_adapters._table import FAMILIES, family_of
-    from lm_probe.model_adapters._tokenizer import load_tokenizer, tokenizer_digest, tokenizer_files, why_not_loaded
+    from lm_probe.model_adapters._tokenizer import (
+        load_tokenizer,
+        make_tokenizer,
+        tokenizer_digest,
+        tokenizer_files,
+        why_not_loaded,
+    )
     from lm_probe.model_adapters._weights import Weights
 
 __all__ = [
     "FAMILIES",
+    "NO_TOKENIZER",
     "Architecture",
     "Checkpoint",
     "CheckpointLoader",
@@ -73,6 +80,7 @@ __all__ = [
     "load_tokenizer",
     "local_folder",
     "locate",
+    "make_tokenizer",
     "misfits",
     "near_names",
     "notices_to",
@@ -86,6 +94,7 @@ __all__ = [
     "say_on_terminal",
     "series_steps",
     "single_at_least",
+    "step_in_series",
     "step_of",
     "tokenizer_digest",
     "tokenizer_files",
@@ -104,7 +113,7 @@ __getattr__, __dir__ = lazily(
         "_checkpoint": ("Checkpoint", "find_folder", "is_local", "is_step", "locate", "series_steps"),
         "_config": ("read_config",),
         "_content": ("hub_content", "same_content"),
-        "_errors": ("NoAnswer", "NoRevision", "NoTokenizer", "UserError", "in_short"),
+        "_errors": ("NO_TOKENIZER", "NoAnswer", "NoRevision", "NoTokenizer", "UserError", "in_short"),
         "_family": ("Family", "Projection", "Role"),
         "_hub": ("list_files", "list_revisions", "weight_files"),
         "_hub_cache": ("fetch_ahead", "free_space", "give_back", "has_weights"),
@@ -114,9 +123,9 @@ __getattr__, __dir__ = lazily(
         "_offload": ("device_of",),
         "_open": ("OpenCheckpoint", "local_folder", "open_checkpoint", "open_weights"),
         "_say": ("counted", "install_words", "printable", "say_on_stderr", "say_on_stdout", "say_on_terminal"),
-        "_step": ("step_of",),
+        "_step": ("step_in_series", "step_of"),
         "_table": ("FAMILIES", "family_of"),
-        "_tokenizer": ("load_tokenizer", "tokenizer_digest", "tokenizer_files", "why_not_loaded"),
+        "_tokenizer": ("load_tokenizer", "make_tokenizer", "tokenizer_digest", "tokenizer_files", "why_not_loaded"),
         "_weights": ("Weights",),
     },
 )

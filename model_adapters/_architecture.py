@@ -118,9 +118,9 @@ class Architecture:
         With grouped queries, key and value have fewer rows than the query.
 
         Raises:
-            KeyError: the family has no such projection (`mlp_gate` where the feed-forward is not gated).
+            UserError: the family has no such projection (`mlp_gate` where the feed-forward is not gated).
         """
-        projection = self._family.projections[role]
+        projection = self._family.projection(role)
         return projection.cut(values_of(self._blocks[block], projection.parameter), self.head_size)
 
     @property

@@ -1,7 +1,6 @@
 """What a checkpoint is: where it comes from, its training step, and an identity that does not lie."""
 
 import os
-import re
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,9 +8,8 @@ from pathlib import Path
 from lm_probe.model_adapters._errors import NoRevision, UserError
 from lm_probe.model_adapters._near import near_words, twin_folders
 from lm_probe.model_adapters._say import counted
-from lm_probe.model_adapters._step import step_of
+from lm_probe.model_adapters._step import step_in_series, step_of
 
-_SERIES = re.compile(r"step(\d+)")
 _NAMED = 4  # folders in a message
 _DEEP, _LOOKED_INTO = 3, 1_000  # levels below a folder, and folders in all, in which series are looked for
 
@@ -39,20 +37,19 @@ class Checkpoint:
 
 def is_step(folder: Path) -> bool:
     """Whether a folder is named as a checkpoint of the series that it lies in."""
-    return bool(_SERIES.fullmatch(folder.name))
+    return step_in_series(folder.name) is not None
 
 
 def series_steps(folder: Path) -> dict[int, Path]:
-    """The sub-folders `step<N>` of a local series, by step in rising order; empty where it is no series.
+    """The sub-folders `step<N>` or `checkpoint-<N>` of a local series, by rising step; empty where it is no series.
 
     Raises:
-        UserError: two of them are the same step (`step8` and `step08`).
+        UserError: two of them are the same step (`step8` and `step08`, or `checkpoint-8`).
     """
     steps: dict[int, Path] = {}
     for child in folder.iterdir() if folder.is_dir() else ():
-        found = _SERIES.fullmatch(child.name)
-        if found and child.is_dir():
-            step = int(found.group(1))
+        step = step_in_series(child.name)
+        if step is not None and child.is_dir():
             if step in steps:
                 twins = " and ".join(sorted((steps[step].name, child.name)))
                 raise UserError(f"{folder} holds both {twins}: rename or remove one")
@@ -86,7 +83,7 @@ def locate(source: str, revision: str | None = None) -> Checkpoint:
 
     Args:
         source: Hub repository or local folder.
-        revision: Hub revision, or the sub-folder of a local series (`step1000`).
+        revision: Hub revision, or the sub-folder of a local series (`step1000`, `checkpoint-1000`).
 
     Raises:
         UserError: there is no such folder, repository or revision, or its files are damaged.
@@ -138,7 +135,9 @@ def find_folder(source: str, revision: str | None = None) -> Path:
         some = " ".join(str(Path(source) / found.relative_to(folder)) for found in inside[:_NAMED])
         more = f" ({len(inside)} in all)" if len(inside) > _NAMED else ""
         raise UserError(f"{source} is no checkpoint and no series, but holds some: give {some}{more}")
-    raise UserError(f"{source} holds no config.json and no step<N> folders: give what save_pretrained wrote")
+    raise UserError(
+        f"{source} holds no config.json and no step<N> or checkpoint-<N> folders: give what save_pretrained wrote"
+    )
 
 
 def _sources_below(folder: Path) -> list[Path]:
@@ -155,7 +154,7 @@ def _sources_below(folder: Path) -> list[Path]:
 
 
 def _is_source(folder: Path) -> bool:
-    """Whether a folder is a checkpoint or holds `step<N>` ones."""
+    """Whether a folder is a checkpoint or holds those of a series."""
     return any(
         child.name == "config.json" or (is_step(child) and os.path.isfile(child / "config.json"))
         for child in _inside(folder)

@@ -21,7 +21,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(
-            f"{folder} has no config.json: give a folder that save_pretrained wrote, or a series of step<N>"
+            f"{folder} has no config.json: give a folder that save_pretrained wrote, or a series of step<N> or "
+            f"checkpoint-<N>"
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -2,6 +2,11 @@
 
 _SAID = 240  # characters of an error
 
+NO_TOKENIZER = (
+    "the checkpoint has no tokenizer, which text and tasks need: put tokenizer.json and tokenizer_config.json into its "
+    "folder (transformers' Trainer saves them where it is given processing_class=tokenizer)"
+)
+
 
 class UserError(Exception):
     """A mistake or a bad input that the user can mend.

@@ -45,6 +45,16 @@ class Family:
     head_projection: str | None = None
     """Path of what stands between the final norm and the head (OPT's `project_out`)."""
 
+    def projection(self, role: Role) -> Projection:
+        """Where one projection is stored.
+
+        Raises:
+            UserError: the family has none of this role.
+        """
+        if role not in self.projections:
+            raise UserError(f"{self.name} has no projection {role!r}: its roles are {', '.join(self.projections)}")
+        return self.projections[role]
+
 
 def weight_at(path: str) -> Projection:
     """The weight of the `nn.Linear` at `path` in a block, which is stored out x in."""

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from lm_probe.model_adapters._architecture import Architecture, architecture_of
 from lm_probe.model_adapters._checkpoint import Checkpoint, locate
 from lm_probe.model_adapters._config import read_config
-from lm_probe.model_adapters._errors import UserError, in_short
+from lm_probe.model_adapters._errors import NO_TOKENIZER, UserError, in_short
 from lm_probe.model_adapters._finite import refuse_non_finite
 from lm_probe.model_adapters._hub import download
 from lm_probe.model_adapters._quiet import quiet
@@ -39,10 +39,7 @@ class OpenCheckpoint:
             UserError: the folder has none.
         """
         if self.tokenizer is None:
-            raise UserError(
-                "the checkpoint has no tokenizer, which text and tasks need: put tokenizer.json and "
-                "tokenizer_config.json into its folder"
-            )
+            raise UserError(NO_TOKENIZER)
         return self.tokenizer
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +44,7 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
         NoTokenizer: its files are damaged or not all there.
         UserError: the config is damaged, or the tokenizer brings code that does not load.
     """
-    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if not make_tokenizer({name for name in _TOKENIZER_FILES if (folder / name).is_file()}):
         return None
     if (folder / "config.json").is_file():
         load_config(folder)  # transformers reads it for the tokenizer too, and would blame that for what is wrong here
@@ -62,6 +62,11 @@ def _opened(folder: Path, trust_remote_code: bool = False) -> PreTrainedTokenize
         # One that brings code may load where that code is trusted.
         raise (UserError if _brings_code(folder / "tokenizer_config.json") else NoTokenizer)(line) from error
     return tokenizer
+
+
+def make_tokenizer(files: Collection[str]) -> bool:
+    """Whether there is a tokenizer among the files of a checkpoint, by their names."""
+    return any(name in files for name in _TOKENIZER_FILES)
 
 
 def tokenizer_files(folder: Path) -> list[str]:

@@ -51,6 +51,11 @@ class Weights:
         self._open: tuple[str, Tensor] | None = None
         self._peeked = 0
 
+    def __repr__(self) -> str:
+        """Source and files; opens none."""
+        first, *others = (file.name for file in self._files)
+        return f"Weights({self._name}: {first}{f' and {len(others)} more' if others else ''})"
+
     @property
     def bytes_read(self) -> int:
         """Bytes of tensors that were read so far; of files on the Hub all that came over the wire, headers too."""
@@ -159,8 +164,7 @@ class Weights:
         is asked for, so that reading its parts in turn reads it once.
 
         Raises:
-            KeyError: the family has no such projection.
-            UserError: no adapter covers the architecture, or the files lack the tensor.
+            UserError: no adapter covers the architecture, its family has no such projection, or the files lack it.
         """
         name = self.projection_name(role, block)
         if self._open is None or self._open[0] != name:
@@ -169,15 +173,15 @@ class Weights:
 
     def cut(self, role: Role, stored: Tensor) -> Tensor:
         """A projection, from the tensor in which it is stored."""
-        return self._family.projections[role].cut(stored, self.head_size)
+        return self._family.projection(role).cut(stored, self.head_size)
 
     def projection_name(self, role: Role, block: int) -> str:
         """The tensor in which the files hold a projection.
 
         Raises:
-            UserError: the files lack it.
+            UserError: the family has no such projection, or the files lack it.
         """
-        path = f"{self._family.blocks}.{block}.{self._family.projections[role].parameter}"
+        path = f"{self._family.blocks}.{block}.{self._family.projection(role).parameter}"
         # A checkpoint of the trunk alone (the Hub's GPT-2) leaves out the name under which the model holds its trunk.
         return self._first_of((path, path.partition(".")[2]), f"{role} projection in layer {block + 1}")
 

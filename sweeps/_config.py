@@ -22,7 +22,7 @@ class SweepConfig:
     """The settings of a sweep; the command line has a flag for each."""
 
     sources: tuple[str, ...]
-    """Hub repositories, checkpoint folders, or series of `step<N>` folders."""
+    """Hub repositories, checkpoint folders, or series of `step<N>` or `checkpoint-<N>` folders."""
     out: Path
     """The run's folder."""
     revisions: str | None = None

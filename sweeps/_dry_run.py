@@ -12,6 +12,7 @@ from lm_probe.model_adapters import (
     cached_file,
     find_folder,
     list_files,
+    make_tokenizer,
     say_on_stderr,
     weight_files,
 )
@@ -56,6 +57,8 @@ class Planned(NamedTuple):
     estimate: Estimate = Estimate()
     exact: bool = True
     """Whether `finished` is of these weights; else it is of any that had their name, and so the most that it can be."""
+    unmeasurable: int = 0
+    """Measurements that need a tokenizer, which the checkpoint has not."""
 
 
 def dry_run(
@@ -119,7 +122,7 @@ class _Plan:
         self._each = each
         self._estimator = Estimator(job, store, say, elsewhere=spread is not None)
         self._layouts: dict[tuple[object, ...], Fetch] = {}
-        self._listings: dict[str, Mapping[str, int] | None] = {}
+        self._listings: dict[tuple[str, str | None], Mapping[str, int] | None] = {}
         self._silent: dict[str, str] = {}
         self._opened: dict[str, Weights] = {}
         self.asked: list[tuple[Visit, Unit]] = []
@@ -134,12 +137,14 @@ class _Plan:
             units = self._lacking(visit)
             if fetch is not None:
                 fetch = self._fetch(visit, {unit.name for unit in units})
-            estimate = self._estimator.of(visit.model, units, lambda: self._open(visit))
+            can = self._measurable(visit, units)
+            estimate = self._estimator.of(visit.model, can, lambda: self._open(visit))
         except UserError as error:
             if isinstance(error, NoAnswer):
                 self._silent[visit.source] = str(error)
             return Planned(visit, pieces, 0, fetch, str(error))
-        return Planned(visit, pieces, pieces - len(units), fetch, None, estimate, exact=self._knows(visit))
+        finished, without = pieces - len(units), len(units) - len(can)
+        return Planned(visit, pieces, finished, fetch, None, estimate, self._knows(visit), without)
 
     def _knows(self, visit: Visit) -> bool:
         """Whether the identity of a checkpoint is looked for, which of a local one costs a reading of every byte."""
@@ -159,6 +164,20 @@ class _Plan:
         units = job.units(visit, unread)
         self.asked += [(visit, unit) for unit in units]
         return [unit for unit in units if not store.has_named(visit.model, visit.revision, unit.probe, unit.config)]
+
+    def _measurable(self, visit: Visit, units: list[Unit]) -> list[Unit]:
+        """Those that the checkpoint's tokenizer, or that there is none, leaves."""
+        weighed = {probe.name for probe in self._job.weight_probes({unit.name for unit in units})}
+        if all(unit.name in weighed for unit in units):
+            return units
+        files: Collection[str] | None
+        if visit.commit is None:
+            files = {path.name for path in find_folder(visit.source, visit.revision).iterdir()}
+        else:
+            files = self._listing(visit)
+        if files is None or make_tokenizer(files):
+            return units
+        return [unit for unit in units if unit.name in weighed]
 
     def _open(self, visit: Visit) -> Weights:
         if visit.source not in self._opened:
@@ -184,9 +203,10 @@ class _Plan:
         return self._layouts[layout]
 
     def _listing(self, visit: Visit) -> Mapping[str, int] | None:
-        if self._each or visit.source not in self._listings:
-            self._listings[visit.source] = list_files(visit.source, str(visit.commit))
-        return self._listings[visit.source]
+        key = visit.source, visit.commit if self._each else None
+        if key not in self._listings:
+            self._listings[key] = list_files(visit.source, str(visit.commit))
+        return self._listings[key]
 
     def _missing(self, visit: Visit, names: set[str], audited: bool, missing: Mapping[str, int]) -> Fetch:
         readers, whole = self._job.weight_probes(names), self._job.needs_model(names)

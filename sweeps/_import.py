@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lm_probe.model_adapters import UserError, counted, say_on_stderr
+from lm_probe.model_adapters import UserError, say_on_stderr
 from lm_probe.sweeps._import_files import Found, NotResults, find_files, read_file
 from lm_probe.sweeps._import_samples import keep_samples
 from lm_probe.sweeps._imported import FileContent, Imported, Origin
@@ -247,7 +247,7 @@ class _Importer:
                 passed.setdefault(how, []).append(task)
                 new += [] if older else [measurement]
         for how, tasks in passed.items():
-            few = ", ".join(tasks[:3]) + (f" and {counted(len(tasks) - 3, 'more task')}" if len(tasks) > 3 else "")
+            few = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
             self._say(f"{path}: {' '.join(where).strip()}: {few}: {how}")
         return new
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from lm_probe.model_adapters import step_of
 from lm_probe.sweeps._imported import LARGEST
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")  # as transformers' Trainer names them
-_OF_A_STEP = re.compile(r"(?:.*[-_])?(?:step[-_]?|checkpoint-)\d+")
+_OF_A_STEP = re.compile(r"(?:.*[-_])?(?:step[-_]?|(checkpoint-))(\d+)")
 
 
 class Named(NamedTuple):
@@ -60,9 +59,9 @@ def named(arguments: Mapping[str, Any], fallback: str | None, file: Path) -> Nam
         found = Named(where, revision, _step(revision), where)
     if found.step is None and found.revision in (None, "main"):
         for name in (file.name.split(".json")[0], file.parent.name):
-            if _OF_A_STEP.fullmatch(name):
-                step = _step(name)
-                return found._replace(revision=f"step{step}", step=step)
+            if said := _OF_A_STEP.fullmatch(name):
+                revision = f"{said[1] or 'step'}{int(said[2])}"
+                return found._replace(revision=revision, step=_step(revision))
     return found
 
 
@@ -78,6 +77,5 @@ def _of_path(where: str, subfolder: str) -> Named:
 
 
 def _step(name: str | None) -> int | None:
-    found = _CHECKPOINT.fullmatch(name or "")
-    step = int(found[1]) if found else step_of(name)
+    step = step_of(name)
     return step if step is None or step < LARGEST else None

@@ -1,7 +1,6 @@
 """Which checkpoints a sweep visits, and in which order."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from lm_probe.model_adapters import (
     Checkpoint,
     NoRevision,
     UserError,
-    counted,
     find_folder,
     is_local,
     is_step,
@@ -21,10 +19,7 @@ from lm_probe.model_adapters import (
     series_steps,
     step_of,
 )
-
-_LISTED = 12  # steps in a line
-_KEYWORDS = ("all", "log2")
-_RANGE = re.compile(r"(\d*):(\d*)(?::(\d+))?")
+from lm_probe.sweeps._revisions import KEYWORDS, chosen_steps, few_of, listed_names, needs_listing
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,10 @@ def plan(
         UserError: a source or a revision does not exist, nothing is selected, or the Hub cannot be asked.
     """
     if not sources:
-        raise UserError("nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> folders")
+        raise UserError(
+            "nothing to sweep: name a Hub repository, a checkpoint folder or a series of step<N> or checkpoint-<N> "
+            "folders"
+        )
     _refuse_files(sources)
     named = _named_of(sources)
     if revisions not in (None, "all") and not any(is_local(one) or None in own for one, own in named.items()):
@@ -87,8 +85,8 @@ def plan(
         try:
             selected.append((source, choose(source, own, revisions, say)))
         except NoRevision as error:
-            asked = "" if revisions in (None, *_KEYWORDS) else str(revisions)
-            near = near_names(asked.lower().rstrip("0123456789"), _KEYWORDS)  # `log10` is nearest to log2
+            asked = "" if revisions in (None, *KEYWORDS) else str(revisions)
+            near = near_names(asked.lower().rstrip("0123456789"), KEYWORDS)  # `log10` is nearest to log2
             raise UserError(f"--revisions {revisions}{near}: {error}" if near else str(error)) from error
     names = _names([source for source, _ in selected])
     visits = [
@@ -165,12 +163,29 @@ def _of_folder(
     if not steps:
         find_folder(source)
         if wanted not in (None, "all"):
-            raise UserError(f"{source} has no sub-folders step<N>, so --revisions {wanted} selects nothing")
+            raise UserError(
+                f"{source} has no sub-folders step<N> or checkpoint-<N>, so --revisions {wanted} selects nothing"
+            )
         return [(None, None)]
-    chosen = _chosen(source, wanted or "all", steps, say)
+    _refuse_two_kinds(source, list(steps))
+    chosen = chosen_steps(source, wanted or "all", steps, say)
     for name in chosen:
         find_folder(source, name)
+    if any(path for kind in ("model*.safetensors", "pytorch_model*.bin") for path in folder.glob(kind)):
+        say(f"{source} has weights of its own beside its series: nothing says of which step, so they are left out")
     return [(name, None) for name in chosen]
+
+
+def _refuse_two_kinds(source: str, names: Sequence[str]) -> None:
+    """One training names its checkpoints in one way.
+
+    Raises:
+        UserError: there are both `step<N>` and `checkpoint-<N>`.
+    """
+    kinds = {name.rstrip("0123456789"): name for name in names}
+    if len(kinds) > 1:
+        found, ways = sorted(kinds.values()), [f"{Path(source) / kind}*" for kind in sorted(kinds)]
+        raise UserError(f"{source} holds {' and '.join(found)}: two series; give {' or '.join(ways)}")
 
 
 def _among(
@@ -182,10 +197,10 @@ def _among(
     if wanted in (None, "all"):
         return named
     given = f"what is given of {source}"
-    chosen = _chosen(given, str(wanted), {name: steps[name] for name in named if name in steps}, say)
+    chosen = chosen_steps(given, str(wanted), {name: steps[name] for name in named if name in steps}, say)
     for name in chosen:
         if name not in named:
-            raise NoRevision(f"{given} has no checkpoint {name}: found {_few(named)}")
+            raise NoRevision(f"{given} has no checkpoint {name}: found {few_of(named)}")
     return chosen
 
 
@@ -196,92 +211,16 @@ def _of_repository(
     pinned = [(name, locate(source, name).identity) for name in named if name]
     if None not in named:
         return pinned
-    if wanted is not None and _needs_listing(wanted):
+    if wanted is not None and needs_listing(wanted):
         from lm_probe.model_adapters import list_revisions
 
         commits = list_revisions(source)
         steps = {name: step for name in commits if (step := step_of(name)) is not None}
-        chosen = ["main"] if not steps and wanted == "all" else _chosen(source, wanted, steps, say)
+        chosen = ["main"] if not steps and wanted == "all" else chosen_steps(source, wanted, steps, say)
         found = [(name, commits[name] if name in commits else locate(source, name).identity) for name in chosen]
     else:
-        found = [(name, locate(source, name).identity) for name in _listed(wanted or "main")]
+        found = [(name, locate(source, name).identity) for name in listed_names(wanted or "main", {})]
     return [*found, *pinned]
-
-
-def _chosen(source: str, wanted: str, steps: dict[str, int], say: Callable[[str], None]) -> list[str]:
-    chosen = _by_rule(wanted, steps)
-    if not chosen:
-        some = ", ".join(list(steps)[:4]) + (", ..." if len(steps) > 4 else "")
-        has = f"{counted(len(steps), 'step')} ({some})" if steps else "no steps"
-        raise UserError(f"--revisions {wanted} selects nothing of {source}: it has {has}")
-    named = _named(wanted, steps)
-    if named > len(chosen):
-        say(
-            f"--revisions {wanted} names {counted(named, 'step')}, and {source} has {len(chosen)} of them: "
-            f"{_few(sorted(steps[name] for name in chosen))}; its steps are {_few(sorted(steps.values()))}"
-        )
-    return chosen
-
-
-def _named(wanted: str, steps: dict[str, int]) -> int:
-    """How many steps a range with a stride names, without a stop up to the last that there is; 0 of anything else."""
-    found = _RANGE.fullmatch(wanted)
-    if found is None or not found.group(3):
-        return 0
-    start, stop, stride = (int(part) if part else None for part in found.groups())
-    last = max(steps.values()) if stop is None else stop
-    return len(range(start or 0, last + 1, stride or 1))
-
-
-def _few(steps: Sequence[int | str]) -> str:
-    shown = list(map(str, steps))
-    return ", ".join(shown if len(shown) <= _LISTED else [*shown[: _LISTED - 2], "...", shown[-1]])
-
-
-def _needs_listing(wanted: str) -> bool:
-    return wanted in _KEYWORDS or _RANGE.fullmatch(wanted) is not None
-
-
-def _listed(wanted: str) -> list[str]:
-    """A comma-separated list; a bare number means that step."""
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    if not names:
-        raise UserError("--revisions is empty: give all, log2, start:stop:stride, or a list such as step0,step1000")
-    return [f"step{name}" if name.isdigit() else name for name in names]
-
-
-def _by_rule(wanted: str, steps: dict[str, int]) -> list[str]:
-    ordered = sorted(steps, key=lambda name: (steps[name], name))
-    if wanted == "all":
-        return ordered
-    if wanted == "log2":
-        return _nearest_powers(ordered, steps)
-    found = _RANGE.fullmatch(wanted)
-    if found is None:
-        return _listed(wanted)
-    start, stop, stride = (int(part) if part else None for part in found.groups())
-    if stride == 0:
-        raise UserError(f"--revisions {wanted} has a stride of 0: give start:stop:stride, e.g. 0:143000:10000")
-    first = start or 0
-    return [
-        name
-        for name in ordered
-        if steps[name] >= first
-        and (stop is None or steps[name] <= stop)
-        and (stride is None or (steps[name] - first) % stride == 0)
-    ]
-
-
-def _nearest_powers(ordered: list[str], steps: dict[str, int]) -> list[str]:
-    """The first, the last, and for each power of two between them the nearest step."""
-    if not ordered:
-        return []
-    chosen = {ordered[0], ordered[-1]}
-    power = 1
-    while power <= steps[ordered[-1]]:
-        chosen.add(min(ordered, key=lambda name: (abs(steps[name] - power), steps[name])))
-        power *= 2
-    return [name for name in ordered if name in chosen]
 
 
 def _names(sources: Sequence[str]) -> dict[str, str]:

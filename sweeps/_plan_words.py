@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from lm_probe.model_adapters import counted
+from lm_probe.model_adapters import NO_TOKENIZER, counted
 from lm_probe.sweeps._dry_run import Fetch, Planned
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._ray import Spread
@@ -34,7 +34,8 @@ def _names(visits: Sequence[Visit]) -> str:
 
 def _said(one: Planned) -> str:
     fetched = "" if one.fetch is None else f", {_fetched(one.fetch)}"
-    return f"{one.finished} of {one.measurements} finished{fetched}"
+    cannot = f"; {one.unmeasurable} cannot be measured: {NO_TOKENIZER}" if one.unmeasurable else ""
+    return f"{one.finished} of {one.measurements} finished{fetched}{cannot}"
 
 
 def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list[str]:
@@ -46,6 +47,8 @@ def summarised(planned: Sequence[Planned], spread: Spread | None = None) -> list
         f"of {counted(sum(one.measurements for one in planned), 'measurement')} finished"
         f"{' (whether files have changed since is seen when they are read)' if most else ''}"
     ]
+    if unmeasurable := sum(one.unmeasurable for one in planned):
+        lines[0] += f"; {unmeasurable:,} cannot be measured, for want of a tokenizer"
     problems = [one.problem for one in planned if one.problem is not None]
     if problems:
         lines[0] += f"; {len(problems)} could not be looked at, the first: {problems[0]}"

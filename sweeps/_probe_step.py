@@ -42,6 +42,7 @@ from lm_probe.sweeps._memory import Batched, Passes, with_smaller_batches
 from lm_probe.sweeps._plan import Visit
 from lm_probe.sweeps._prefetch import Prefetch
 from lm_probe.sweeps._records import Conditions
+from lm_probe.sweeps._references import find_references
 from lm_probe.sweeps._resources import conditions, measured
 from lm_probe.sweeps._tokens import TokenSample, sample_tokens
 from lm_probe.sweeps.text import Text
@@ -69,17 +70,11 @@ class ProbeStep:
         self._remote: dict[str, Weights] = {}
         self._samples: dict[tuple[str | None, int], TokenSample] = {}
         self._starts = {visit.source: visit for visit in visits if visit.step == 0}
-        self._references = {visit.source: visit for visit in visits if _is(visit, config.reference)}
+        self._references = find_references(config, visits)
         self._located: dict[Visit, Checkpoint | None] = {}
         self._unsound: dict[tuple[str, frozenset[Need]], str | None] = {}
         self._told: set[str] = set()
         self._reference_samples: dict[str, Mapping[Site, SampledVectors]] = {}
-        for visit in visits:
-            if config.reference is not None and visit.source not in self._references:
-                raise UserError(
-                    f"--reference {config.reference} is not among the checkpoints of {visit.source}: add it to "
-                    f"--revisions"
-                )
 
     def first(self, source: str) -> Checkpoint | None:
         """The first checkpoint of a series (step 0) where the sweep visits it; its own visit says what is wrong."""
@@ -303,7 +298,3 @@ class ProbeStep:
             with suppress(UserError):
                 self._located[visit] = visit.locate()
         return self._located[visit]
-
-
-def _is(visit: Visit, reference: str | None) -> bool:
-    return reference is not None and reference in (visit.revision, str(visit.step))

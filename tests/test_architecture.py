@@ -161,6 +161,12 @@ def test_projections_are_out_by_in(any_model: PreTrainedModel) -> None:
         assert architecture.projection("mlp_gate", 0).shape == (inner, 16)
 
 
+def test_a_projection_that_there_is_not_is_named_with_those_that_there_are(neox: PreTrainedModel) -> None:
+    said = "gpt_neox has no projection 'mlp_gate': its roles are query, key, value, attention_output, mlp_in, mlp_out"
+    with pytest.raises(UserError, match=said):
+        architecture_of(neox).projection("mlp_gate", 0)
+
+
 def test_mlp_projections_are_the_models_own(any_model: PreTrainedModel) -> None:
     """What goes through the last feed-forward product is what its module gives, bias aside."""
     architecture = architecture_of(any_model)

@@ -1,6 +1,7 @@
 """Checkpoints: where they are, what they are called, and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_tied_and_untied_heads(tmp_path: Path) -> None:
 def open_weights_of(name: str, folder: Path):
     make_model(name).save_pretrained(folder)
     return open_weights(str(folder))
+
+
+def test_weights_say_where_they_are_and_what_there_is(tmp_path: Path) -> None:
+    make_model("gpt_neox").save_pretrained(tmp_path)
+    weights = open_weights(str(tmp_path))
+    assert repr(weights) == f"Weights({tmp_path}: model.safetensors)"
+    with pytest.raises(UserError, match="no projection 'mlp_gate': its roles are query, key, value"):
+        weights.projection("mlp_gate", 0)
+    (tmp_path / "model.safetensors").unlink()
+    make_model("gpt_neox").save_pretrained(tmp_path, max_shard_size="20KB")
+    weights = open_weights(str(tmp_path))
+    assert re.fullmatch(r"Weights\(.*: model-00001-of-0000\d\.safetensors and \d more\)", repr(weights))
 
 
 def test_sharded_and_bin_files_give_the_same_as_one_file(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_one_is_one(arguments: list[str], capsys: pytest.CaptureFixture[str], tm
     assert main(["audit", arguments[1], "--revisions", "8"]) == 0
     assert capsys.readouterr().out.startswith("1 checkpoint, ")
     (tmp_path / "one.csv").write_text("model,step,task,metric,value\nm,1,t,acc,0.5\n")
-    already = " (1 task of checkpoints was in the run already: from the same file, a newer one or a sweep)"
+    already = " (1 measurement was in the run already: from the same file, a newer one or a sweep)"
     for before in ("", already):
         assert main(["import", str(tmp_path / "one.csv"), "--out", str(tmp_path / "imported")]) == 0
         said = capsys.readouterr().out

@@ -74,6 +74,7 @@ def test_a_file_of_harness_4(tmp_path: Path) -> None:
         ("pretrained=a/b", "r.json", ("a/b", "main", None)),
         ("pretrained=a/b", "70m_step64.json", ("a/b", "step64", 64)),
         ("pretrained=a/b", "step128/r.json", ("a/b", "step128", 128)),
+        ("pretrained=./tiny", "tiny_checkpoint-500.json", ("tiny", "checkpoint-500", 500)),
         ("pretrained=a/b", "two-step9-distillation/r.json", ("a/b", "main", None)),
         ('{"pretrained": "a/b", "revision": "step1-tokens2B"}', "r.json", ("a/b", "step1-tokens2B", 1)),
         ("pretrained=/data/runs/tiny/step8", "r.json", ("tiny", "step8", 8)),

@@ -158,10 +158,10 @@ def test_nothing_to_sweep_is_said(tmp_path: Path) -> None:
         plan([])
     with pytest.raises(UserError, match="no folder"):
         plan([str(tmp_path / "nowhere")])
-    with pytest.raises(UserError, match=r"holds no config\.json and no step<N> folders"):
+    with pytest.raises(UserError, match=r"holds no config\.json and no step<N> or checkpoint-<N> folders"):
         plan([str(tmp_path)])
     (tmp_path / "config.json").touch()
-    with pytest.raises(UserError, match="no sub-folders step<N>"):
+    with pytest.raises(UserError, match="no sub-folders step<N> or checkpoint-<N>, so"):
         plan([str(tmp_path)], "log2")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(UserError, match="loop is a link that leads nowhere"):
