@@ -65,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if not_shown:
         say_on_stderr(
-            f"lm-probe export: without {counted(not_shown, 'finished measurement')} whose place was taken by what "
-            f"was asked for later (other settings, versions or weights of that name); --all-settings adds them"
+            f"lm-probe export: without {counted(not_shown, 'finished measurement')} whose place was taken by what was "
+            f"asked for later (other settings, versions, weights of that name or course of a training); --all-settings "
+            f"adds them"
         )
     if not told_apart:
         values = values.drop(columns=["identity", "settings"])

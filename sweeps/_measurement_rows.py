@@ -11,8 +11,11 @@ from lm_probe.probes import Reading
 from lm_probe.sweeps._records import Measurement
 from lm_probe.sweeps._versions import recorded_versions, versions
 
-NEXT = "SELECT coalesce(max(asked), 0) + 1 FROM measurements"
-"""The place of what is asked for now among all that was."""
+NEXT = (
+    "SELECT 1 + max(coalesce((SELECT max(asked) FROM measurements), 0), "
+    "coalesce((SELECT -min(asked) FROM measurements), 0))"
+)
+"""The place of what is asked for now among all that was, also of what is set aside (its number is negative)."""
 _SAME = "checkpoint = ? AND probe = ? AND config_hash = ? AND versions_hash = ?"
 
 

@@ -205,9 +205,9 @@ class RunStore:
                 tokens, context, seed, dtype, ...; see `measurements`). Within a model and a probe only values of equal
                 settings compare.
             all_settings: give what was asked for before too: the newest values of each checkpoint under each of its
-                settings, also of weights that had the same name, with the columns of `provenance` and
-                `arguments`, those of the command line that give the settings; a text, and the documents and
-                versions of a task, are kept as hashes alone: `settings` tells those apart.
+                settings, also of weights that had the same name and of what is set aside, with the columns of
+                `provenance` and `arguments`, those of the command line that give the settings; a text, and the
+                documents and versions of a task, are kept as hashes alone: `settings` tells those apart.
         """
         if all_settings:
             return values_frame(self._rows(VALUES_OF_ALL_SETTINGS), self._rows(CONFIGS), beside=True)

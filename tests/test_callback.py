@@ -313,7 +313,7 @@ def test_what_an_abandoned_branch_measured_is_set_aside(tmp_path: Path, caplog: 
     with RunStore(run) as store:
         before = store.values(provenance=True)
     resumed = _llama(tmp_path / "a", 5, ProbeCallback(["head_spectrum"], every=4, out=run))
-    resumed.args.weight_decay = 0.5
+    resumed.args.max_grad_norm = 0.1
     resumed.train(resume_from_checkpoint=str(tmp_path / "a/checkpoint-2"))
     assert "holds of 4 steps from 3 to 6 under the name training is set aside" in caplog.text
     with RunStore(run) as store:
@@ -332,6 +332,18 @@ def test_the_same_weights_measured_again_are_shown_again(tmp_path: Path) -> None
         _llama(tmp_path / "a", 6, ProbeCallback(["head_spectrum"], every=2, out=run)).train(checkpoint)
         with RunStore(run) as store:
             assert sorted(set(store.values().step)) == [0, 2, 4, 6] and store.not_shown() == 0
+
+
+def test_branch_upon_branch_is_set_aside(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for checkpoint, clip in ((None, 1.0), ("a/checkpoint-2", 0.1), ("a/checkpoint-4", 0.01), ("a/checkpoint-2", 0.03)):
+        trainer = _llama(tmp_path / "a", 6, ProbeCallback(["head_spectrum"], every=2, out=run))
+        trainer.args.max_grad_norm = clip  # no part of what an optimizer saves
+        trainer.train(checkpoint and str(tmp_path / checkpoint))
+    with RunStore(run) as store:
+        assert list(store.measurements().step) == [0, 2, 4, 6]
+        held = store.values(all_settings=True)
+    assert held.groupby("step").identity.nunique().to_dict() == {0: 1, 2: 1, 4: 3, 6: 4}
 
 
 def test_a_training_joined_under_way_goes_on_after_a_second_stop(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedTokenizerFast
 
 from lm_probe.cli import main
 from lm_probe.model_adapters import open_checkpoint, open_weights
@@ -124,10 +125,16 @@ def test_a_lower_bound_is_said_as_one() -> None:
 @pytest.mark.parametrize("config_says", [True, False])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_a_pass_is_timed_in_the_type_that_the_model_is_loaded_as(
-    dtype: torch.dtype, config_says: bool, config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    config_says: bool,
+    config: SweepConfig,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "typed"
     make_model("gpt_neox").to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     if not config_says:
         said = json.loads((folder / "config.json").read_text())
         kept = {key: value for key, value in said.items() if key not in ("dtype", "torch_dtype")}
