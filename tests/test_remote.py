@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from lm_probe.cli import main
-from lm_probe.model_adapters import UserError, Weights, open_weights
+from lm_probe.model_adapters import NO_TOKENIZER, UserError, Weights, open_weights
 from lm_probe.sweeps import Fetch, RunStore, SweepConfig, dry_run, sweep
 from tests.conftest import make_model
 from tests.loopback_hub import LoopbackHub
@@ -292,16 +292,18 @@ def test_a_dry_run_says_what_the_sweep_then_does(
     assert [one.finished for one in again] == [1, 1, 0]
     assert [one.fetch for one in again[:2]] == [Fetch(), Fetch()] and again[2].fetch == planned[2].fetch
     asked = ["sweep", "user/billion", "--revisions", "all", "--out", str(tmp_path / "run"), "--tasks", "none"]
-    assert main([*asked, "--probes", "head_spectrum,loss", "--dry-run"]) == 0
+    assert main([*asked, "--probes", "head_spectrum,loss", "--dry-run"]) == 1
     _, _, *lines, total, estimate = capsys.readouterr().out.splitlines()
     whole = f"{sum(files.values()) / 1e6:,.1f}"
     fetched = f"to fetch {whole} MB of {whole} from {len(files)} weight files (all)"
     assert lines == [
-        f"user/billion step0 and step3: each 1 of 2 finished, {fetched}",
-        f"user/billion step7: 0 of 2 finished, {fetched}, before that 0.8 MB for the audit",
+        f"user/billion step0 and step3: each 1 of 2 finished, {fetched}; 1 cannot be measured: {NO_TOKENIZER}",
+        f"user/billion step7: 0 of 2 finished, {fetched}, before that 0.8 MB for the audit; 1 cannot be measured: "
+        f"{NO_TOKENIZER}",
     ]
-    assert total.startswith("3 checkpoints, 2 of 6 measurements finished; to fetch")
-    assert estimate.startswith("estimated time: at least a few seconds of measuring (as this run has taken so far, by ")
+    without = "3 cannot be measured, for want of a tokenizer"
+    assert total.startswith(f"3 checkpoints, 2 of 6 measurements finished; {without}; to fetch")
+    assert estimate.startswith("estimated time: less than a minute of measuring (as this run has taken so far)")
     assert estimate.endswith("of fetching at 100 Mbit/s, which is assumed; nothing was started")
     assert main([*asked[:-2], "--probes", "loss", "--tasks", "none", "--revisions", "step9", "--dry-run"]) == 2
 
