@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lm_probe.reports._analysis import ALPHA, Analysis, Verdict
 from lm_probe.reports._counting import TASKS, counting_task, task_metrics
 from lm_probe.reports._counting_findings import Counted, counted_questions
-from lm_probe.reports._data import Checkpoint, RunData
+from lm_probe.reports._data import Checkpoint, Made, RunData
 from lm_probe.reports._layers import final_place
 from lm_probe.reports._markdown import count, counted, escape, listed, number
 from lm_probe.reports._numbers import Place
@@ -46,7 +46,8 @@ def _measured(data: RunData) -> Iterator[str]:
     models = _alike(said) if len(said) > _NAMED else [f"{escape(model)} ({known})" for model, known in said.items()]
     yield f"{counted(total, 'checkpoint')} of {counted(len(data.models), 'model')}{empty}: {'; '.join(models)}."
     if found.imported and not found.measured:
-        yield "None of them was seen here: all scores were read from files."
+        read = "values" if _on_prompts(data) else "scores"
+        yield f"None of them was seen here: all {read} were read from files."
     elif found.imported:
         yield f"Of {_which(found.imported)} all scores were read from files."
     if found.partly_imported:
@@ -68,6 +69,20 @@ def _measured(data: RunData) -> Iterator[str]:
 
 def _on_text(data: RunData) -> Iterator[str]:
     """What was measured on how much of which text."""
+    yield from _on_sample(data)
+    if asked := _on_prompts(data):
+        models = sorted({row.checkpoint.model for row in asked})
+        whose = listed([escape(model) for model in models]) if len(models) <= _NAMED else counted(len(models), "model")
+        yield (
+            f"Hidden states of {whose} were measured on prompts of tasks: they do not compare with those of other text."
+        )
+
+
+def _on_prompts(data: RunData) -> list[Made]:
+    return [row for row in data.made if "prompts" in row.config]
+
+
+def _on_sample(data: RunData) -> Iterator[str]:
     read = [row for row in data.made if row.details.get("text") and "tokens" in row.details]
     if not read:
         return

@@ -40,7 +40,8 @@ def conditions(data: RunData, probe: str, sizes: Iterable[int | None] = (), unit
     if known or tokens:
         kinds = _several(made, lambda row: row.details.get("cluster_unit"))
         said = f"{_span(known)} {unit}" if known else f"{_span(tokens)} tokens"
-        parts.append(f"n = {said}" + (f" in {_span(clusters)} {kinds}s" if clusters else ""))
+        grouped = clusters and all("clusters" in row.details for row in made)
+        parts.append(f"n = {said}" + (f" in {_span(clusters)} {kinds}s" if grouped else ""))
     if tokens:
         parts.append(f"text: {_several(made, lambda row: row.details.get('text'))}")
     if prompts := sorted({task for row in made if "prompts" in row.config for task in row.config.get("tasks", ())}):

@@ -49,7 +49,8 @@ def test_what_hf_probe_measured_is_taken_with_its_place(tmp_path: Path) -> None:
     assert made.config["prompts"] == "hf-probe" and made.config["dtype"] == "float16"
     assert made.details["imported"]["file"] == "r.json"
     report = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
-    assert "## Hidden states" in report and "None of them was seen here" in report
+    assert "## Hidden states" in report and "None of them was seen here: all values were read" in report
+    assert "were measured on prompts of tasks: they do not compare" in report
     again, _ = imported(tmp_path / "run", tmp_path / "r.json")
     assert not again
 
