@@ -1,5 +1,7 @@
 """Where statistics are computed, and how: not every device has float64, and none is to round."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 _WITHOUT_FLOAT64 = {"mps"}
@@ -12,6 +14,8 @@ def statistics_device(device: torch.device | str) -> torch.device:
     return _INSTEAD if given.type in _WITHOUT_FLOAT64 else given
 
 
-def unrounded(device: torch.device) -> torch.autocast:
+def unrounded(device: torch.device) -> AbstractContextManager[object]:
     """A context without autocast: mixed precision is the model's business, a statistic is not to be rounded."""
-    return torch.autocast(device.type, enabled=False)
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
